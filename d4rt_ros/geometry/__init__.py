@@ -1,0 +1,33 @@
+"""Rigid and similarity transforms, the pinhole camera, alignment of point sets. Numpy only."""
+
+from d4rt_ros.geometry.alignment import AlignmentError, Similarity, robust_umeyama, umeyama
+from d4rt_ros.geometry.camera import CameraError, Pinhole
+from d4rt_ros.geometry.transforms import (
+    BODY_FROM_OPTICAL,
+    invert,
+    is_rigid,
+    nearest_rotation,
+    pose_from_quaternion,
+    pose_matrix,
+    quaternion_from_pose,
+    rotation_angle,
+    transform,
+)
+
+__all__ = [
+    "AlignmentError",
+    "BODY_FROM_OPTICAL",
+    "CameraError",
+    "Pinhole",
+    "Similarity",
+    "invert",
+    "is_rigid",
+    "nearest_rotation",
+    "pose_from_quaternion",
+    "pose_matrix",
+    "quaternion_from_pose",
+    "robust_umeyama",
+    "rotation_angle",
+    "transform",
+    "umeyama",
+]

@@ -1,0 +1,96 @@
+"""The pinhole camera. Pixels: integer coordinates are pixel centres, x right, y down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class CameraError(ValueError):
+    """Numbers that are not a camera's."""
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """Focal lengths fx, fy and principal point cx, cy in pixels, of an image of width x height pixels."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() and self.fx > 0 and self.fy > 0):
+            raise CameraError(
+                f"fx, fy, cx, cy = {self.fx}, {self.fy}, {self.cx}, {self.cy} is not a camera: they must be finite "
+                "and the focal lengths positive; an uncalibrated camera (all zero) needs calibrating or estimating"
+            )
+        if self.width < 2 or self.height < 2:
+            raise CameraError(f"an image of {self.width}x{self.height} has no geometry; it needs 2x2 pixels or more")
+
+    @classmethod
+    def from_matrix(cls, matrix, width: int, height: int) -> Pinhole:
+        """From K, (3, 3) or its 9 numbers row by row as in CameraInfo; a skew is ignored."""
+        k = np.asarray(matrix, np.float64)
+        if k.size != 9:
+            raise CameraError(f"K has {k.size} numbers; a camera matrix has 9")
+        k = k.reshape(3, 3)
+        return cls(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), int(width), int(height))
+
+    @classmethod
+    def centred(cls, fx: float, fy: float, width: int, height: int) -> Pinhole:
+        """With the principal point in the middle of the image."""
+        return cls(float(fx), float(fy), (width - 1) / 2, (height - 1) / 2, int(width), int(height))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """K (3, 3) float64."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def resized(self, width: int, height: int) -> Pinhole:
+        """The camera of the same image resized (align-corners: outer pixel centres stay outer pixel centres)."""
+        if width < 2 or height < 2:
+            raise CameraError(f"cannot resize to {width}x{height}; it needs 2x2 pixels or more")
+        x, y = (width - 1) / (self.width - 1), (height - 1) / (self.height - 1)
+        return Pinhole(self.fx * x, self.fy * y, self.cx * x, self.cy * y, int(width), int(height))
+
+    def project(self, points) -> np.ndarray:
+        """Pixels (..., 2) of points (..., 3) in the optical frame; NaN where a point is not in front (z > 0)."""
+        points = _floats(points)
+        z = points[..., 2:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pixels = points[..., :2] / np.where(z > 0, z, np.nan)
+        return pixels * _pair(self.fx, self.fy, points) + _pair(self.cx, self.cy, points)
+
+    def backproject(self, pixels, depth) -> np.ndarray:
+        """Points (..., 3) in the optical frame, of pixels (..., 2) at depth z (...), not at distance."""
+        pixels = _floats(pixels)
+        depth = np.asarray(depth, pixels.dtype)[..., None]
+        sides = (pixels - _pair(self.cx, self.cy, pixels)) / _pair(self.fx, self.fy, pixels)
+        return np.concatenate([sides * depth, np.broadcast_to(depth, sides.shape[:-1] + (1,))], axis=-1)
+
+    def backproject_map(self, depth) -> np.ndarray:
+        """Points (height, width, 3), of the depth's type, of a depth map (height, width) of the whole image."""
+        depth = _floats(depth)
+        if depth.shape != (self.height, self.width):
+            raise CameraError(
+                f"a depth map of shape {depth.shape} is not of this {self.width}x{self.height} camera; "
+                "use camera.resized(width, height) of the map"
+            )
+        points = np.empty(depth.shape + (3,), depth.dtype)
+        points[..., 0] = depth * ((np.arange(self.width) - self.cx) / self.fx).astype(depth.dtype)
+        points[..., 1] = depth * ((np.arange(self.height) - self.cy) / self.fy).astype(depth.dtype)[:, None]
+        points[..., 2] = depth
+        return points
+
+
+def _floats(values) -> np.ndarray:
+    values = np.asarray(values)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def _pair(x: float, y: float, like: np.ndarray) -> np.ndarray:
+    return np.array([x, y], like.dtype)

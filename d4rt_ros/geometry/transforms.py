@@ -1,0 +1,100 @@
+"""Rigid transforms as 4x4 matrices. A pose `a_from_b` takes points of frame b to frame a: p_a = a_from_b · p_b."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# REP 103: an optical frame has x right, y down, z forward; a body frame x forward, y left, z up.
+BODY_FROM_OPTICAL = np.array(
+    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
+BODY_FROM_OPTICAL.flags.writeable = False
+
+
+def pose_matrix(rotation=None, translation=None) -> np.ndarray:
+    """Pose (..., 4, 4) float64 from a rotation (..., 3, 3) and a translation (..., 3); None is none of it."""
+    rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
+    translation = np.zeros(3) if translation is None else np.asarray(translation, np.float64)
+    pose = np.zeros(np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]) + (4, 4))
+    pose[..., :3, :3] = rotation
+    pose[..., :3, 3] = translation
+    pose[..., 3, 3] = 1.0
+    return pose
+
+
+def invert(pose) -> np.ndarray:
+    """b_from_a (..., 4, 4) of the rigid a_from_b (..., 4, 4)."""
+    pose = np.asarray(pose, np.float64)
+    rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
+    return pose_matrix(rotation, -(rotation @ pose[..., :3, 3:])[..., 0])
+
+
+def transform(pose, points) -> np.ndarray:
+    """Points (..., 3) of frame b in frame a, for one pose a_from_b (4, 4), or poses (..., 4, 4) for points
+    (..., N, 3). Floating point types are kept, so that a float32 cloud stays one."""
+    points = np.asarray(points)
+    if points.dtype.kind != "f":
+        points = points.astype(np.float64)
+    pose = np.asarray(pose, points.dtype)
+    translation = pose[:3, 3] if pose.ndim == 2 else pose[..., None, :3, 3]
+    return points @ np.swapaxes(pose[..., :3, :3], -1, -2) + translation
+
+
+def rotation_angle(rotation) -> np.ndarray:
+    """Angle in radians, 0..pi, of rotations (..., 3, 3) or of the rotations of poses (..., 4, 4).
+
+    From sine and cosine together: the arc cosine of the trace alone loses half the digits near 0 and pi.
+    """
+    r = np.asarray(rotation, np.float64)[..., :3, :3]
+    axis = np.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1)
+    return np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(r, axis1=-2, axis2=-1) - 1.0)
+
+
+def quaternion_from_pose(pose) -> np.ndarray:
+    """Unit quaternions (..., 4), x y z w with w >= 0, of poses (..., 4, 4) or rotations (..., 3, 3).
+
+    From the eigenvector of the matrix whose entries are the quaternion's products (Bar-Itzhack): no cases,
+    and a rotation that is a little off orthogonal gives the nearest one.
+    """
+    r = np.asarray(pose, np.float64)[..., :3, :3]
+    k = np.empty(r.shape[:-2] + (4, 4))
+    k[..., :3, :3] = r + np.swapaxes(r, -1, -2)
+    trace = np.trace(r, axis1=-2, axis2=-1)
+    k[..., [0, 1, 2], [0, 1, 2]] -= trace[..., None]
+    k[..., 3, 3] = trace
+    vector = np.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1)
+    k[..., :3, 3] = k[..., 3, :3] = vector
+    quaternion = np.linalg.eigh(k)[1][..., -1]
+    return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+
+
+def pose_from_quaternion(quaternion, translation=None) -> np.ndarray:
+    """Pose (..., 4, 4) from quaternions (..., 4), x y z w of any length but zero, and translations (..., 3)."""
+    q = np.asarray(quaternion, np.float64)
+    length = np.linalg.norm(q, axis=-1, keepdims=True)
+    if not np.all(np.isfinite(length) & (length > 1e-12)):
+        raise ValueError(f"quaternion {q} has no direction; a rotation needs a finite x, y, z, w of non-zero length")
+    x, y, z, w = np.moveaxis(q / length, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return pose_matrix(np.stack([np.stack(row, -1) for row in rows], -2), translation)
+
+
+def nearest_rotation(matrix) -> np.ndarray:
+    """The rotation (..., 3, 3) nearest to a matrix (..., 3, 3): undoes the drift of long products."""
+    u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
+    u[..., :, -1] *= np.linalg.det(u @ vt)[..., None]
+    return u @ vt
+
+
+def is_rigid(pose, tolerance: float = 1e-6) -> bool:
+    """Whether a matrix is one finite 4x4 rigid transform, its rotation orthonormal within `tolerance`."""
+    pose = np.asarray(pose)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        return False
+    r = pose[:3, :3].astype(np.float64)
+    orthonormal = np.abs(r @ r.T - np.eye(3)).max() <= tolerance and np.linalg.det(r) > 0
+    return bool(orthonormal and np.array_equal(pose[3], [0, 0, 0, 1]))
