@@ -1,0 +1,96 @@
+"""Reading camera calibrations."""
+
+import numpy as np
+import pytest
+
+from d4rt_ros.io.calibration import CalibrationError, pinhole_of_view, read_calibration, uncalibrated
+
+YAML = """\
+image_width: 640
+image_height: 480
+camera_name: narrow_stereo
+camera_matrix:
+  rows: 3
+  cols: 3
+  data: [430.15433, 0.0, 311.71339, 0.0, 430.60920, 221.06824, 0.0, 0.0, 1.0]
+distortion_model: plumb_bob
+distortion_coefficients:
+  rows: 1
+  cols: 5
+  data: [-0.337586, 0.111612, -0.000218, -0.000030, 0.0]
+rectification_matrix:
+  rows: 3
+  cols: 3
+  data: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+projection_matrix:
+  rows: 3
+  cols: 4
+  data: [345.65, 0.0, 309.76, 0.0, 0.0, 395.68, 222.67, 0.0, 0.0, 0.0, 1.0, 0.0]
+"""
+
+
+@pytest.mark.parametrize("text", ["500 510 320 240", "500, 510,320 , 240"])
+def test_four_numbers(text):
+    c = read_calibration(text, 640, 480)
+    np.testing.assert_array_equal(c.matrix, [[500, 0, 320], [0, 510, 240], [0, 0, 1]])
+    np.testing.assert_array_equal(c.projection, np.hstack([c.matrix, np.zeros((3, 1))]))
+    assert (c.width, c.height, c.distortion_model, len(c.distortion)) == (640, 480, "plumb_bob", 5)
+
+
+def test_the_yaml_of_camera_calibration(tmp_path):
+    path = tmp_path / "camera.yaml"
+    path.write_text(YAML)
+    for text in (str(path), f"file://{path}"):
+        c = read_calibration(text, 640, 480)
+        assert c.matrix[0, 2] == 311.71339 and c.matrix[1, 1] == 430.60920
+        assert c.distortion == (-0.337586, 0.111612, -0.000218, -0.000030, 0.0)
+        assert c.projection.shape == (3, 4) and c.projection[1, 2] == 222.67
+    with pytest.raises(CalibrationError, match="is for images of 640x480, the source has 320x240"):
+        read_calibration(str(path), 320, 240)
+
+
+def test_a_matrix_in_a_text_file(tmp_path):
+    path = tmp_path / "K.txt"
+    np.savetxt(path, [[585, 0, 320], [0, 585, 240], [0, 0, 1]])
+    assert read_calibration(str(path), 640, 480).matrix[0, 0] == 585
+    with pytest.raises(CalibrationError, match="outside the 320x200 images"):
+        read_calibration(str(path), 320, 200)
+
+
+def test_what_is_no_calibration(tmp_path):
+    for text, message in (
+        ("500 510 320", "has 3 numbers; expected four"),
+        ("-500 510 320 240", "positive focal lengths"),
+        ("nan 510 320 240", "positive focal lengths"),
+        (str(tmp_path / "missing.yaml"), "cannot be read .*; give fx fy cx cy"),
+    ):
+        with pytest.raises(CalibrationError, match=message):
+            read_calibration(text, 640, 480)
+    for name, content, message in (
+        ("words.txt", "hello", "nine numbers"),
+        ("eight.txt", "1 2 3 4 5 6 7 8", "nine numbers"),
+        ("broken.yaml", "a: [", "is not YAML"),
+        ("other.yaml", "a: 1", "is not a calibration .*image_width"),
+        ("list.yaml", "- 1", "is not a calibration"),
+        ("short.yaml", YAML.replace("430.15433, ", ""), "is not a calibration"),
+        ("zero.yaml", YAML.replace("430.15433", "0.0"), "positive focal lengths"),
+        ("model.yaml", YAML.replace(", 0.0]\nrect", "]\nrect"), "plumb_bob has 5 .* found 4"),
+        ("binary.txt", None, "not a text file"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(b"\xff\xfe\xfd") if content is None else path.write_text(content)
+        with pytest.raises(CalibrationError, match=message):
+            read_calibration(str(path), 640, 480)
+
+
+def test_a_field_of_view_spans_the_image():
+    c = pinhole_of_view(90, 640, 480)
+    assert c.matrix[0, 0] == c.matrix[1, 1] == pytest.approx(320)
+    assert (c.matrix[0, 2], c.matrix[1, 2]) == (319.5, 239.5)
+    with pytest.raises(CalibrationError, match="between 0 and 180"):
+        pinhole_of_view(180, 640, 480)
+
+
+def test_uncalibrated_is_all_zero():
+    c = uncalibrated(64, 48)
+    assert not c.matrix.any() and not c.projection.any() and (c.width, c.height) == (64, 48)
