@@ -1,0 +1,134 @@
+"""sensor_msgs/Image and CompressedImage as (height, width, 3) uint8 RGB arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class ImageError(ValueError):
+    """An image message that cannot be understood; says what was wrong and what was expected."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """channels: numbers per pixel; depth: bytes per number; convert: OpenCV's code to RGB, "" where it is RGB."""
+
+    channels: int
+    depth: int = 1
+    convert: str = ""
+
+
+_COLOURS = {
+    "rgb": (3, ""), "bgr": (3, "COLOR_BGR2RGB"), "rgba": (4, "COLOR_RGBA2RGB"), "bgra": (4, "COLOR_BGRA2RGB"),
+    "mono": (1, "COLOR_GRAY2RGB"),
+}
+# Encodings without a colour are what OpenCV's users put in them: grey, BGR, BGRA.
+_BARE = {"UC1": _COLOURS["mono"], "UC3": _COLOURS["bgr"], "UC4": _COLOURS["bgra"]}
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's beginning.
+_BAYER = {"rggb": "BG", "bggr": "RG", "gbrg": "GR", "grbg": "GB"}
+_YUV = {"yuv422": "UYVY", "uyvy": "UYVY", "yuv422_yuy2": "YUYV", "yuyv": "YUYV"}
+
+ENCODINGS = (
+    {f"{n}{8 * d}": Encoding(c, d, convert) for n, (c, convert) in _COLOURS.items() for d in (1, 2)}
+    | {f"{8 * d}{n}": Encoding(c, d, convert) for n, (c, convert) in _BARE.items() for d in (1, 2)}
+    | {f"bayer_{n}{8 * d}": Encoding(1, d, f"COLOR_Bayer{code}2RGB") for n, code in _BAYER.items() for d in (1, 2)}
+    | {n: Encoding(2, 1, f"COLOR_YUV2RGB_{code}") for n, code in _YUV.items()}
+)
+
+
+def rgb_from_image(msg) -> np.ndarray:
+    """The pixels of a sensor_msgs/Image, (height, width, 3) uint8 RGB.
+
+    rgb8 without row padding shares the message's memory; everything else is one copy. Of 16-bit images the
+    upper byte is taken. Raises ImageError.
+    """
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is None:
+        return _by_cv_bridge(msg)
+    pixels = np.ascontiguousarray(_pixels(msg, encoding))
+    if not encoding.convert:
+        return pixels
+    if "Bayer" in encoding.convert or "YUV" in encoding.convert:
+        _check_pairs(msg, encoding)
+    return _cv2().cvtColor(pixels, getattr(_cv2(), encoding.convert))
+
+
+def rgb_from_compressed(msg) -> np.ndarray:
+    """The pixels of a sensor_msgs/CompressedImage (jpeg or png), (height, width, 3) uint8 RGB.
+
+    Raises ImageError.
+    """
+    if "compressedDepth" in msg.format:
+        raise ImageError(f"format '{msg.format}' is a depth image; the compressed topic of a colour camera is wanted")
+    data = np.frombuffer(msg.data, np.uint8)
+    _check_whole(data, msg.format)
+    cv2 = _cv2()
+    try:
+        # A camera's calibration knows nothing of EXIF, so its rotation is not applied.
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f"the image of format '{msg.format}' cannot be decoded: {error}") from None
+    if bgr is None:
+        raise ImageError(f"the {len(data)} bytes of format '{msg.format}' cannot be decoded; jpeg or png is wanted")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _pixels(msg, encoding: Encoding) -> np.ndarray:
+    """The message's numbers as (height, width, channels) uint8; no copy where they are bytes already."""
+    if msg.width == 0 or msg.height == 0:
+        raise ImageError(f"the image has size {msg.width} x {msg.height}; it has no pixels")
+    row = msg.width * encoding.channels * encoding.depth
+    if msg.step < row:
+        raise ImageError(
+            f"step is {msg.step} bytes, but a row of {msg.width} {msg.encoding} pixels has {row}; correct the driver"
+        )
+    if len(msg.data) != msg.step * msg.height:
+        raise ImageError(
+            f"data has {len(msg.data)} bytes, but height {msg.height} times step {msg.step} "
+            f"is {msg.height * msg.step}; the message is cut or its size is wrong"
+        )
+    values = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, :row]
+    if encoding.depth == 2:
+        values = values[:, 0 if msg.is_bigendian else 1::2]  # the upper bytes
+    return values.reshape(msg.height, msg.width, encoding.channels)
+
+
+def _check_pairs(msg, encoding: Encoding) -> None:
+    if msg.width % 2 or (encoding.channels == 1 and msg.height % 2):
+        raise ImageError(f"a {msg.encoding} image of {msg.width} x {msg.height} is wrong: its pixels come in pairs")
+
+
+def _check_whole(data: np.ndarray, form: str) -> None:
+    """OpenCV fills the missing part of a cut jpeg or png with grey; we would take that for the world."""
+    if len(data) == 0:
+        raise ImageError(f"the compressed image of format '{form}' is empty")
+    start, end = data[:8].tobytes(), data[-4096:].tobytes()
+    if (start[:2] == b"\xff\xd8" and b"\xff\xd9" not in end) or (start[1:4] == b"PNG" and b"IEND" not in end):
+        raise ImageError(f"the compressed image is cut off after {len(data)} bytes; its end is missing")
+
+
+def _by_cv_bridge(msg) -> np.ndarray:
+    """What our table does not know, cv_bridge may.
+
+    Only then: it copies more than we do, is not on PyPI, and distributions built it for NumPy 1, where with
+    NumPy 2 it does not raise but kills the process.
+    """
+    known = f"encoding '{msg.encoding}' is not known; known are {', '.join(sorted(ENCODINGS))}"
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise ImageError(known)
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise ImageError(known) from None
+    try:
+        return np.array(CvBridge().imgmsg_to_cv2(msg, "rgb8"), np.uint8)
+    except Exception as error:  # cv_bridge lets OpenCV's and its own errors through
+        raise ImageError(f"{known}; cv_bridge says: {error}") from None
+
+
+def _cv2():
+    import cv2  # here, because importing it takes 0.1 s that our messages' users should not pay
+
+    return cv2

@@ -1,0 +1,180 @@
+"""ROS messages from numpy arrays, and cameras from CameraInfo.
+
+Large fields are filled with `frombytes`, a plain copy of memory: rclpy looks at every element of anything else.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, Transform, Twist
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from d4rt_ros.geometry import CameraError, Pinhole, pose_from_quaternion, quaternion_from_pose
+
+CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
+
+
+def nanoseconds(stamp: Time) -> int:
+    """A message's stamp as an integer."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def stamp_message(stamp: int) -> Time:
+    return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+
+
+def header_message(stamp: int, frame_id: str) -> Header:
+    return Header(stamp=stamp_message(stamp), frame_id=frame_id)
+
+
+def flat(values, typecode: str = "f") -> array:
+    """Any array as the flat array.array of a message's field, row by row."""
+    out = array(typecode)
+    out.frombytes(_bytes(np.asarray(values, out.typecode)))
+    return out
+
+
+def point_cloud(header: Header, xyz, rgb, confidence) -> PointCloud2:
+    """An organised cloud of xyz (h, w, 3), rgb (h, w, 3) uint8 and confidence (h, w): h rows, w columns.
+
+    Points that are not finite or not in front of the camera become NaN, as REP 117 wants unknown ones.
+    """
+    height, width = np.shape(xyz)[:2]
+    rows = np.empty((height, width, len(CLOUD_FIELDS)), "<f4")
+    rows[..., :3] = xyz
+    depth = rows[..., 2]
+    rows[~(np.isfinite(rows[..., :3].sum(-1)) & (depth > 0)), :3] = np.nan
+    colours = rows.view(np.uint8)[..., 12:16]  # one float whose bytes are b, g, r, 0: the convention of PCL and RViz
+    colours[..., :3] = np.asarray(rgb)[..., ::-1]
+    colours[..., 3] = 0
+    rows[..., 4] = confidence
+    msg = PointCloud2(header=header, height=height, width=width, is_bigendian=False, is_dense=False)
+    msg.fields = [
+        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate(CLOUD_FIELDS)
+    ]
+    msg.point_step = 4 * len(CLOUD_FIELDS)
+    msg.row_step = msg.point_step * width
+    msg.data.frombytes(_bytes(rows))
+    return msg
+
+
+def depth_image(header: Header, depth) -> Image:
+    """A 32FC1 image of depth (h, w) in metres; what is not finite and positive is NaN (REP 118)."""
+    depth = np.asarray(depth, "<f4")
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+    height, width = depth.shape
+    msg = Image(header=header, height=height, width=width, encoding="32FC1", is_bigendian=0, step=4 * width)
+    msg.data.frombytes(_bytes(depth))
+    return msg
+
+
+def camera_info(header: Header, camera: Pinhole) -> CameraInfo:
+    """The CameraInfo of an image without distortion."""
+    msg = CameraInfo(header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob")
+    msg.d = [0.0] * 5
+    msg.k = camera.matrix.ravel()
+    msg.r = np.eye(3).ravel()
+    msg.p = np.hstack([camera.matrix, np.zeros((3, 1))]).ravel()
+    return msg
+
+
+def pose_message(pose) -> Pose:
+    """a_from_b (4, 4) as the pose of b in a."""
+    msg = Pose()
+    msg.position.x, msg.position.y, msg.position.z = (float(x) for x in pose[:3, 3])
+    q = msg.orientation
+    q.x, q.y, q.z, q.w = (float(x) for x in quaternion_from_pose(pose))
+    return msg
+
+
+def transform_message(pose) -> Transform:
+    """a_from_b (4, 4) as the transform of child b in parent a."""
+    msg, pose_msg = Transform(), pose_message(pose)
+    for axis in "xyz":
+        setattr(msg.translation, axis, getattr(pose_msg.position, axis))
+    msg.rotation = pose_msg.orientation
+    return msg
+
+
+def pose_from_transform(msg: Transform) -> np.ndarray:
+    """parent_from_child (4, 4). Raises ValueError where the quaternion has no direction."""
+    q, t = msg.rotation, msg.translation
+    return pose_from_quaternion([q.x, q.y, q.z, q.w], [t.x, t.y, t.z])
+
+
+def odometry(header: Header, child_frame_id: str, pose, covariance, twist, twist_covariance) -> Odometry:
+    """header.frame_id is the world, `pose` world_from_child (4, 4); `twist` (6,) is v, w in the child frame.
+
+    Covariances (6, 6) are over x, y, z and the rotations about these axes.
+    """
+    msg = Odometry(header=header, child_frame_id=child_frame_id)
+    msg.pose.pose, msg.pose.covariance = pose_message(pose), np.asarray(covariance, float).ravel()
+    msg.twist.twist = Twist()
+    for part, values in ((msg.twist.twist.linear, twist[:3]), (msg.twist.twist.angular, twist[3:])):
+        part.x, part.y, part.z = (float(x) for x in values)
+    msg.twist.covariance = np.asarray(twist_covariance, float).ravel()
+    return msg
+
+
+def tracks(header: Header, result_tracks):
+    """d4rt_ros/Tracks of stream.StreamTracks; positions are in header.frame_id."""
+    from d4rt_ros.msg import Tracks  # here, so that the rest serves where our interfaces are not built
+
+    t = result_tracks
+    msg = Tracks(header=header, stamps=[stamp_message(int(s)) for s in t.stamps], metric=False)
+    msg.ids = flat(t.ids, "Q")
+    msg.positions, msg.confidence = flat(t.positions), flat(t.confidence)
+    msg.pixels, msg.velocities = flat(t.pixels), flat(t.velocities)
+    msg.visible = (np.asarray(t.visible) > 0.5).ravel().tolist()
+    return msg
+
+
+def pinhole(msg: CameraInfo, width: int, height: int) -> Pinhole | None:
+    """The camera of the rectified image of width x height pixels that a CameraInfo describes; None: uncalibrated.
+
+    An image topic that we are given is taken as rectified, so P, the matrix after rectification, applies; K where
+    P is not filled in. (Without distortion or a stereo partner the two are the same.) Binning and a region of
+    interest are applied as REP 104 says. Raises CameraError where the sizes do not fit or numbers are no camera's.
+    """
+    k, p = np.reshape(msg.k, (3, 3)), np.reshape(msg.p, (3, 4))[:, :3]
+    if not k.any():
+        return None
+    matrix = p if p[0, 0] > 0 and p[1, 1] > 0 else k
+    region, binning = msg.roi, (max(msg.binning_x, 1), max(msg.binning_y, 1))
+    left, top = region.x_offset, region.y_offset
+    full = (region.width or msg.width, region.height or msg.height)
+    if (full[0] // binning[0], full[1] // binning[1]) == (width, height):
+        return _binned(matrix, (left, top), binning, width, height)
+    if full[0] >= 2 and full[1] >= 2 and abs(full[0] * (height - 1) - full[1] * (width - 1)) <= max(full):
+        return _binned(matrix, (left, top), (1, 1), *full).resized(width, height)  # resized: the same view
+    raise CameraError(
+        f"camera_info is for {msg.width}x{msg.height} pixels, the image has {width}x{height}, another shape; "
+        "remap camera_info to the topic that belongs to the image"
+    )
+
+
+def distorted(msg: CameraInfo) -> bool:
+    """Whether a CameraInfo describes a raw image whose lens bends straight lines."""
+    return bool(np.any(np.asarray(msg.d) != 0))
+
+
+def _binned(matrix, offset, binning, width: int, height: int) -> Pinhole:
+    """A full-resolution camera matrix in the image cut at `offset` and binned.
+
+    The centre of the first binned pixel lies (binning - 1) / 2 pixels after that of the first one.
+    """
+    (x, y), (bx, by) = offset, binning
+    cx, cy = matrix[0, 2] - x, matrix[1, 2] - y
+    return Pinhole(
+        float(matrix[0, 0] / bx), float(matrix[1, 1] / by),
+        float((cx - (bx - 1) / 2) / bx), float((cy - (by - 1) / 2) / by), width, height,
+    )
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    return memoryview(np.ascontiguousarray(values)).cast("B") if values.size else memoryview(b"")

@@ -1,0 +1,92 @@
+"""A camera node in a process of its own, and a subscriber to it, on a domain of their own."""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+
+
+class CameraProcess:
+    """Start a camera node's module with ROS parameters; as a context manager, its end is always ended."""
+
+    def __init__(self, module, remap=(), **parameters):
+        self.domain = random.SystemRandom().randint(1, 101)
+        self._module, self._arguments = module, ["--ros-args"]
+        for name, value in parameters.items():
+            self._arguments += ["-p", f"{name.replace('__', '.')}:={value}"]
+        for rule in remap:
+            self._arguments += ["-r", rule]
+        self.messages = {}
+
+    def __enter__(self):
+        environment = {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(self.domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        }
+        environment.pop("RCUTILS_LOGGING_MIN_SEVERITY", None)
+        self._log = tempfile.TemporaryFile()
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=self.domain)
+        self.node = rclpy.create_node("listener", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self._module, *self._arguments],
+            env=environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._log.close()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def subscribe(self, message_type, topic, qos=10):
+        """Keep every message of a topic in self.messages[topic]; reliable by default."""
+        kept = self.messages.setdefault(topic, [])
+        qos = qos if isinstance(qos, QoSProfile) else QoSProfile(depth=qos)
+        return self.node.create_subscription(message_type, topic, kept.append, qos)
+
+    def until(self, condition, seconds=20.0):
+        """Receive until the condition holds; a failed test where it does not within the time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds} s; got {self.counts()}"
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def receive(self, seconds):
+        """Receive for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def counts(self):
+        return {topic: len(messages) for topic, messages in self.messages.items()}
+
+    def finish(self, seconds=20.0):
+        """Wait for its own end: (exit status, output)."""
+        self.until(lambda: self.process.poll() is not None, seconds)
+        self.receive(0.3)  # what is still on its way
+        return self.process.returncode, self.output()
+
+    def output(self):
+        self._log.seek(0)
+        return self._log.read().decode()
+
+
+def nanoseconds(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

@@ -1,0 +1,223 @@
+"""The video camera as a real node in a process of its own."""
+
+import signal
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from camera_process import CameraProcess, nanoseconds  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+
+from d4rt_ros.ros.playback import Pace, rgb_image  # noqa: E402
+
+HEIGHT, WIDTH = 48, 80
+MODULE = "d4rt_ros.ros.video_camera"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine images whose blue channel counts, with depth that counts too."""
+    for index in range(9):
+        image = np.full((HEIGHT, WIDTH, 3), (10 * index, 0, 200), np.uint8)  # BGR
+        image[:, : WIDTH // 4, 2] = 100
+        assert cv2.imwrite(str(tmp_path / f"frame-{index}.color.png"), image)
+        depth = np.full((HEIGHT, WIDTH), 1000 + index, np.uint16)
+        depth[0, 0] = 0
+        assert cv2.imwrite(str(tmp_path / f"frame-{index}.depth.png"), depth)
+    return tmp_path
+
+
+def pixels(msg):
+    return np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width, 3)
+
+
+def test_every_image_of_a_folder_arrives_once_in_order_and_the_node_ends(folder):
+    with CameraProcess(MODULE, source=folder, rate=30, camera_info="'60 61 40 24'", frame_id="eye") as camera:
+        camera.subscribe(Image, "image")
+        camera.subscribe(CameraInfo, "camera_info")
+        status, output = camera.finish()
+        assert status == 0, output
+        assert "80x48 at 30 Hz, 9 images, fx 60" in output and "ended after 9 images" in output
+        images, infos = camera.messages["image"], camera.messages["camera_info"]
+        assert [int(pixels(m)[0, 0, 2]) for m in images] == [10 * i for i in range(9)]
+        assert pixels(images[0])[5, 0].tolist() == [100, 0, 0] and pixels(images[0])[5, 79].tolist() == [200, 0, 0]
+        m = images[0]
+        assert (m.encoding, m.width, m.height, m.step, m.header.frame_id) == ("rgb8", WIDTH, HEIGHT, 3 * WIDTH, "eye")
+        stamps = [nanoseconds(m) for m in images]
+        gaps = np.diff(stamps)
+        assert (gaps > 0).all() and np.median(gaps) == pytest.approx(1e9 / 30, rel=0.01)
+        assert [nanoseconds(m) for m in infos] == stamps
+        np.testing.assert_array_equal(infos[0].k, [60, 0, 40, 0, 61, 24, 0, 0, 1])
+        assert (infos[0].width, infos[0].height, infos[0].header.frame_id) == (WIDTH, HEIGHT, "eye")
+
+
+def test_stamps_are_now_and_the_pace_is_the_sources(folder):
+    received = []
+    with CameraProcess(MODULE, source=folder, rate=20) as camera:
+        camera.node.create_subscription(Image, "image", lambda m: received.append((time.time_ns(), nanoseconds(m))), 10)
+        camera.until(lambda: len(received) == 9)
+    arrival, stamp = np.array(received).T
+    assert (np.abs(arrival - stamp) < 0.5e9).all()
+    assert (arrival[-1] - arrival[0]) / 1e9 == pytest.approx(8 / 20, abs=0.2)
+
+
+def test_it_waits_for_somebody_to_listen(folder):
+    with CameraProcess(MODULE, source=folder) as camera:
+        camera.subscribe(CameraInfo, "camera_info")
+        camera.receive(2.0)
+        assert camera.process.poll() is None and not camera.messages["camera_info"]
+        camera.subscribe(Image, "image")
+        assert camera.finish()[0] == 0
+        assert len(camera.messages["image"]) == 9
+
+
+def test_it_need_not_wait(folder):
+    with CameraProcess(MODULE, source=folder, wait_for_subscriber="false") as camera:
+        assert camera.finish()[0] == 0
+
+
+def test_a_loop_goes_on_with_increasing_stamps(folder):
+    with CameraProcess(MODULE, source=folder, rate=50, loop="true") as camera:
+        camera.subscribe(Image, "image")
+        camera.until(lambda: len(camera.messages["image"]) > 21)
+        counts = [int(pixels(m)[0, 0, 2]) // 10 for m in camera.messages["image"]]
+        assert counts == [i % 9 for i in range(len(counts))]
+        gaps = np.diff([nanoseconds(m) for m in camera.messages["image"]])
+        assert (gaps > 0).all()
+        camera.process.send_signal(signal.SIGINT)
+        assert camera.finish()[0] == 0
+
+
+def test_depth_of_a_folder_has_its_images_stamps(folder):
+    with CameraProcess(MODULE, source=folder, depth="true") as camera:
+        camera.subscribe(Image, "depth")
+        camera.subscribe(Image, "image")
+        assert camera.finish()[0] == 0
+        images, depths = camera.messages["image"], camera.messages["depth"]
+        assert [nanoseconds(m) for m in depths] == [nanoseconds(m) for m in images]
+        for index, message in enumerate(depths):
+            depth = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+            assert message.encoding == "32FC1" and depth.shape == (HEIGHT, WIDTH)
+            assert np.isnan(depth[0, 0]) and depth[3, 7] == np.float32((1000 + index) / 1000)
+
+
+def test_a_video_without_calibration(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 20, (WIDTH, HEIGHT))
+    for _ in range(5):
+        writer.write(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    writer.release()
+    with CameraProcess(MODULE, source=tmp_path / "a.avi", remap=["image:=color/image_raw"]) as camera:
+        camera.subscribe(CameraInfo, "camera_info")
+        camera.subscribe(Image, "color/image_raw")
+        status, output = camera.finish()
+        assert status == 0 and "uncalibrated" in output
+        assert len(camera.messages["color/image_raw"]) == 5
+        info = camera.messages["camera_info"][0]
+        assert not any(info.k) and not any(info.p) and (info.width, info.height) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"source": "/nowhere.mp4"}, "'/nowhere.mp4' does not exist; give a video file"),
+        ({}, "'' does not exist"),
+        ({"source": "FOLDER", "rate": -1}, "rate is -1"),
+        ({"source": "FOLDER", "rate": "fast"}, "parameter rate is 'fast'; expected float"),
+        ({"source": "FOLDER", "camera_info": "'1 2 3'"}, "has 3 numbers"),
+        ({"source": "FOLDER", "pattern": "*.gif"}, "no file in the folder"),
+        ({"source": "webcam:97"}, "webcam:97 cannot be opened"),
+    ],
+)
+def test_what_cannot_be_played_is_one_sentence(folder, parameters, message):
+    parameters = {k: folder if v == "FOLDER" else v for k, v in parameters.items()}
+    with CameraProcess(MODULE, **parameters) as camera:
+        status, output = camera.finish()
+    assert status == 1 and message in output and "Traceback" not in output
+
+
+def test_an_image_that_breaks_later_ends_the_node_with_its_name(folder):
+    (folder / "frame-4.color.png").write_bytes(b"broken")
+    with CameraProcess(MODULE, source=folder) as camera:
+        camera.subscribe(Image, "image")
+        status, output = camera.finish()
+        assert len(camera.messages["image"]) == 4
+    assert status == 1 and "frame-4.color.png cannot be decoded" in output and "Traceback" not in output
+
+
+def test_an_image_message_is_built_in_a_few_milliseconds():
+    from d4rt_ros.ros.messages import header_message
+
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        msg = rgb_image(header_message(1, "camera"), image)
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 0.005
+    np.testing.assert_array_equal(pixels(msg), image)
+
+
+class Clock:
+    """A clock and an event whose waiting moves it."""
+
+    def __init__(self):
+        self.time = 5 * 10**9
+
+    def now(self):
+        return self.time
+
+    def wait(self, seconds):
+        assert seconds >= 0
+        self.time += round(seconds * 1e9)
+
+
+def test_pace_keeps_the_recordings_times():
+    clock = Clock()
+    pace = Pace(clock.now, 100, clock)
+    stamps = []
+    for time_ in (0, 100, 250, 300):
+        stamps.append(pace.wait(time_))
+        assert clock.time == stamps[-1]
+        clock.time += 30  # publishing takes its time
+    assert np.diff(stamps).tolist() == [100, 150, 50]
+
+
+def test_pace_starts_again_a_period_after_the_last():
+    clock = Clock()
+    pace = Pace(clock.now, 100, clock)
+    stamps = [pace.wait(t) for t in (0, 100, 200, 0, 100, 200, 0)]
+    assert np.diff(stamps).tolist() == [100] * 6
+
+
+def test_pace_does_not_make_up_for_a_slow_reader():
+    clock = Clock()
+    pace = Pace(clock.now, 100, clock)
+    first = pace.wait(0)
+    clock.time += 1000
+    second = pace.wait(100)
+    assert second - first == 1000 == clock.time - first
+    assert pace.wait(200) - second == 100
+
+
+def test_pace_increases_when_the_clock_is_set_back():
+    clock = Clock()
+    pace = Pace(clock.now, 100, clock)
+    first = pace.wait(0)
+    clock.time -= 10**9
+    before = clock.time
+    assert pace.wait(100) > first
+    assert clock.time - before <= 100, "does not stand still for a second"
+
+
+def test_the_real_event_is_what_pace_waits_on():
+    stop = threading.Event()
+    pace = Pace(time.monotonic_ns, 10**7, stop)
+    start = time.monotonic()
+    for index in range(6):
+        pace.wait(index * 10**7)
+    assert 0.045 < time.monotonic() - start < 0.5
