@@ -111,7 +111,7 @@ def _from_yaml(content: str, path: Path, width: int, height: int) -> Calibration
         raise CalibrationError(f"{path} is not YAML") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CalibrationError(
-            f"{path} is not a calibration as ROS's camera_calibration writes it: {type(error).__name__} {error}"
+            f"{path} is not a calibration of ROS's camera_calibration: {type(error).__name__} {error}"
         ) from None
     if size != (width, height):
         raise CalibrationError(
