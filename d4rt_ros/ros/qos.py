@@ -1,0 +1,22 @@
+"""Quality of service of everything that the node subscribes and publishes.
+
+Out: reliable with a small depth, since a best-effort publisher is invisible to a reliable subscriber. In: best
+effort, since a frame that is late is worth nothing. Users override both by the parameters `qos_overrides.…`.
+"""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+SENSOR = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+OUTPUT = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+TF = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+TF_STATIC = QoSProfile(
+    depth=100,
+    history=HistoryPolicy.KEEP_LAST,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def overridable() -> QoSOverridingOptions:
+    return QoSOverridingOptions.with_default_policies()

@@ -1,0 +1,96 @@
+"""The worker's order: newest job only, questions first and in a job's pauses."""
+
+import threading
+
+import pytest
+
+from d4rt_ros.ros.worker import Worker
+
+WAIT = 5.0
+
+
+@pytest.fixture
+def worker():
+    worker = Worker("test")
+    yield worker
+    worker.stop()
+
+
+def _occupy(worker):
+    """Start a job that lasts until the returned event is set."""
+    begun, go = threading.Event(), threading.Event()
+
+    def job():
+        begun.set()
+        go.wait(WAIT)
+
+    worker.offer(job)
+    assert begun.wait(WAIT)
+    return go
+
+
+def test_only_the_newest_job_waits(worker):
+    go, done, last = _occupy(worker), [], threading.Event()
+    assert not worker.offer(lambda: done.append(1))
+    assert worker.offer(lambda: done.append(2))
+    assert worker.offer(lambda: (done.append(3), last.set()))
+    go.set()
+    assert last.wait(WAIT) and done == [3]
+
+
+def test_a_discarded_job_is_not_done(worker):
+    go, done = _occupy(worker), []
+    worker.offer(lambda: done.append(1))
+    worker.discard()
+    go.set()
+    worker.ask(lambda: None).result(WAIT)
+    assert done == []
+
+
+def test_questions_are_answered_in_the_pauses_of_a_job(worker):
+    begun, asked, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def job():
+        begun.set()
+        asked.wait(WAIT)
+        worker.pause()
+        order.append("job")
+        finished.set()
+
+    order = []
+    worker.offer(job)
+    assert begun.wait(WAIT)
+    answers = [worker.ask(lambda i=i: order.append(i) or i) for i in range(3)]
+    asked.set()
+    assert [a.result(WAIT) for a in answers] == [0, 1, 2]
+    assert finished.wait(WAIT) and order == [0, 1, 2, "job"]
+
+
+def test_a_question_that_pauses_is_not_interrupted_by_the_next(worker):
+    go, order = _occupy(worker), []
+
+    def long_question():
+        order.append("begin")
+        worker.pause()
+        order.append("end")
+
+    first, second = worker.ask(long_question), worker.ask(lambda: order.append("second"))
+    go.set()
+    first.result(WAIT), second.result(WAIT)
+    assert order == ["begin", "end", "second"]
+
+
+def test_who_asked_gets_the_exception_and_the_worker_goes_on(worker):
+    with pytest.raises(ZeroDivisionError):
+        worker.ask(lambda: 1 / 0).result(WAIT)
+    assert worker.ask(lambda: 7).result(WAIT) == 7
+
+
+def test_stopping_answers_who_waits(worker):
+    go = _occupy(worker)
+    waiting = worker.ask(lambda: 1)
+    threading.Timer(0.05, go.set).start()
+    worker.stop()
+    for future in (waiting, worker.ask(lambda: 1)):
+        with pytest.raises(RuntimeError, match="stopped"):
+            future.result(WAIT)
