@@ -1,0 +1,153 @@
+"""`pip install .`: the wheel holds what CMake installs, from the same CMakeLists.txt that colcon builds.
+
+In a ROS 2 workspace colcon uses package.xml and CMakeLists.txt and never reads this file.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+SOURCE = Path(__file__).resolve().parent
+PROGRAMS = {
+    "d4rt": "d4rt_ros.cli.main",
+    "d4rt_node": "d4rt_ros.ros.node",
+    "d4rt_scene_camera": "d4rt_ros.ros.scene_camera",
+    "d4rt_video_camera": "d4rt_ros.ros.video_camera",
+}
+# A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first line
+# names the right Python; that line cannot be written here, since a wheel does not know where it will be installed.
+LIB_PROGRAM = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
+
+
+def ros_prefix() -> Path:
+    """The prefix of the ROS 2 that this Python imports: the wheels in the build environment or in the venv."""
+    spec = importlib.util.find_spec("rosidl_adapter")
+    if spec is None:
+        raise SystemExit(
+            "the ROS wheels that build the interfaces are missing: let pip build in isolation (without "
+            "--no-build-isolation), or install what pyproject.toml lists under [build-system] first"
+        )
+    prefix = Path(spec.origin).resolve().parents[4]
+    for other in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        if (Path(other) / "share/rclpy").is_dir() and not Path(other).samefile(prefix):
+            raise SystemExit(
+                f"a ROS 2 is sourced ({other}), and would be mixed with the ROS wheels of {prefix}: build with "
+                "`colcon build` for the sourced one, or call pip in a shell that has not sourced it"
+            )
+    return prefix
+
+
+def cmake(*arguments: str, environment: dict) -> None:
+    # The wheel's CMake, even where its bin folder is not on PATH.
+    command = [sys.executable, "-m", "cmake"] if importlib.util.find_spec("cmake") else ["cmake"]
+    if subprocess.run([*command, *arguments], env=environment).returncode:
+        raise SystemExit(
+            "CMake could not build the interfaces (its messages are above); it needs a C and a C++ compiler and "
+            "Python's headers: apt install build-essential python3-dev"
+        )
+
+
+def build_and_stage(build: Path, stage: Path) -> None:
+    """Build with CMake in `build` and install into `stage`, which holds nothing else afterwards."""
+    prefix = ros_prefix()
+    if prefix != Path(sys.prefix).resolve():
+        shutil.rmtree(build, ignore_errors=True)  # pip's isolated environment is another one each time
+    shutil.rmtree(stage, ignore_errors=True)
+    libraries = [prefix / "lib", *prefix.glob("lib/python3*/site-packages/ros_*.libs")]
+    environment = dict(
+        os.environ,
+        AMENT_PREFIX_PATH=str(prefix),
+        CMAKE_PREFIX_PATH=str(prefix),
+        LD_LIBRARY_PATH=os.pathsep.join(map(str, libraries)),
+    )
+    cmake(
+        *("-S", str(SOURCE), "-B", str(build), "-G", "Ninja"),
+        f"-DCMAKE_INSTALL_PREFIX={stage}",
+        f"-DPython3_EXECUTABLE={sys.executable}",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_TESTING=OFF",
+        environment=environment,
+    )
+    cmake("--build", str(build), environment=environment)
+    cmake("--install", str(build), environment=environment)
+    for name in PROGRAMS:
+        program = stage / "lib/d4rt_ros" / name
+        program.write_text(LIB_PROGRAM.format(name=name))
+        program.chmod(0o755)
+
+
+class BuildWithCMake(build_py):
+    """Fills the wheel: site-packages from the staged site-packages, its data (share, lib, include) from the rest."""
+
+    def run(self) -> None:
+        base = SOURCE / "build" / f"pip-{sys.implementation.cache_tag}"
+        build, stage = base / "cmake", base / "stage"
+        build_and_stage(build, stage)
+        # One project's metadata: pip's own; the generator's .egg-info would be a second.
+        packages = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(stage)}))
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        shutil.copytree(packages, self.build_lib, ignore=shutil.ignore_patterns("*.egg-info", "*.c", "__pycache__"))
+        shutil.rmtree(packages.parent)
+        self.distribution.data_files = [
+            (str(folder.relative_to(stage)), [str(f) for f in sorted(folder.iterdir()) if f.is_file()])
+            for folder in sorted(p for p in stage.rglob("*") if p.is_dir())
+            if any(f.is_file() for f in folder.iterdir())
+        ]
+
+
+class BinaryDistribution(Distribution):
+    """The interfaces' type support is compiled: the wheel is for one Python and one platform."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+package = ElementTree.parse(SOURCE / "package.xml").getroot()
+
+setup(
+    name=package.findtext("name"),
+    version=package.findtext("version"),
+    description=" ".join(package.findtext("description").split()),
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["d4rt_ros"],
+    cmdclass={"build_py": BuildWithCMake},
+    distclass=BinaryDistribution,
+    entry_points={"console_scripts": [f"{name} = {module}:main" for name, module in PROGRAMS.items()]},
+    install_requires=[
+        "numpy>=1.22",
+        "scipy>=1.8",
+        # The one OpenCV without GUI libraries. A robot's cv_bridge never meets it: with a ROS 2 from apt the package
+        # is built by colcon, and rosdep brings that distribution's own OpenCV (package.xml).
+        "opencv-python-headless>=4.5",
+        "torch>=2.4",
+        "safetensors>=0.4",
+        "pyyaml",
+        "rich",
+        "matplotlib",
+        "evo",
+    ],
+    extras_require={
+        # ROS 2 Kilted, the release that pyproject.toml builds with. cv_bridge, sensor_msgs_py and tf_transformations
+        # are not on PyPI: they are used where a ROS 2 distribution brings them (package.xml).
+        "ros": [
+            "ros-rclpy[fastrtps]~=9.1.2",
+            "ros-sensor-msgs~=5.5.1",
+            "ros-geometry-msgs~=5.5.1",
+            "ros-nav-msgs~=5.5.1",
+            "ros-std-srvs~=5.5.1",
+            "ros-visualization-msgs~=5.5.1",
+            "ros-diagnostic-msgs~=5.5.1",
+        ],
+        "gpu": ["onnxruntime-gpu"],
+        "test": ["pytest>=7", "hypothesis>=6", "psutil"],
+    },
+)
