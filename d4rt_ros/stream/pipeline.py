@@ -1,0 +1,205 @@
+"""Frames in, geometry out: the heart of the online system."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_points, world_tracks
+from d4rt_ros.stream.window import Frame, Window
+from d4rt_ros.stream.world import LOST_COVARIANCE, World
+from d4rt_ros.tasks.depth import point_map_of, point_map_questions
+from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of_points
+from d4rt_ros.tasks.questions import ask, pixel_grid
+from d4rt_ros.tasks.relative_pose import METHODS, PoseError, RelativePose, pose_of, pose_questions
+from d4rt_ros.tasks.tracks import track_questions, tracks_of
+
+# A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
+FOCAL_ESTIMATES = 30
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to compute. Tracks are given in the world, so they bring the pose with them."""
+
+    points: bool = True
+    tracks: bool = True
+    pose: bool = True
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """frames of a window (None: as many as the model takes), every `stride`-th of the stream, a window every `hop`
+    of these; sizes are rows, columns of grids over the image. pose_min_inliers: the share of points that must agree
+    with a pose for it to be trusted. Raises ValueError for what cannot be."""
+
+    frames: int | None = None
+    stride: int = 1
+    hop: int = 1
+    depth_size: tuple[int, int] = (48, 64)
+    tracks_size: tuple[int, int] = (12, 16)
+    pose_method: str = "pnp"
+    pose_grid: tuple[int, int] = (16, 16)
+    pose_min_inliers: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("depth_size", "tracks_size", "pose_grid"):
+            if len(getattr(self, name)) != 2 or min(getattr(self, name)) < 2:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must be (rows, columns), each 2 or more")
+        if self.pose_grid[0] * self.pose_grid[1] < 16:
+            raise ValueError(f"pose_grid = {self.pose_grid}; a pose needs 16 points or more")
+        if self.pose_method not in METHODS:
+            raise ValueError(f"pose_method = '{self.pose_method}'; it must be one of {', '.join(METHODS)}")
+        if not 0.0 <= self.pose_min_inliers <= 1.0:
+            raise ValueError(f"pose_min_inliers = {self.pose_min_inliers}; it must be a share in 0..1")
+
+
+class Pipeline:
+    """Drives a model over a stream. Not thread-safe, but for `window`, which another thread may own."""
+
+    def __init__(self, model, config: PipelineConfig = PipelineConfig()) -> None:
+        frames = model.num_frames if config.frames is None else config.frames
+        if frames > model.num_frames:
+            raise ValueError(f"a window of {frames} frames; this model takes {model.num_frames} at most")
+        self.model, self.config = model, config
+        self.window = Window(frames, config.stride, config.hop)
+        self._next_id = 0
+        self._restart(epoch=0)
+
+    def add(self, frame: Frame, outputs: Outputs = Outputs()) -> Result | None:
+        """Take a frame; a result where a window is due. Raises StampError for a frame that must be refused."""
+        return self.process(self.window.clip(), outputs) if self.window.add(frame) else None
+
+    def reset(self) -> None:
+        """Forget the window, and with its next clip the world."""
+        self.window.reset()
+
+    def process(self, clip: list[Frame], outputs: Outputs = Outputs()) -> Result:
+        """What a window of frames, oldest first, shows. A clip of a new epoch, or older than the last one, begins a
+        new world."""
+        self._follow_restarts(clip)
+        stamps = np.array([frame.stamp for frame in clip], np.int64)
+
+        # Encode the window once, ask it everything at once.
+        scene = self.model.encode(self._prepared(clip))
+        heard = self._ask(scene, clip, outputs)
+
+        # Which camera this is, and where it is in the world.
+        camera = clip[-1].camera or self._estimated_camera(scene, heard)
+        pose = self._align_to_world(clip, scene, camera, heard) if outputs.pose or outputs.tracks else {}
+
+        # What it sees, and how that moves.
+        points = self._points(clip[-1], camera, heard) if outputs.points else None
+        tracks = self._tracks(stamps, heard) if outputs.tracks else None
+
+        return Result(
+            stamp=clip[-1].stamp,
+            stamps=stamps,
+            scene=scene,
+            camera=camera,
+            calibrated=clip[-1].camera is not None,
+            points=points,
+            tracks=tracks,
+            **pose,
+        )
+
+    def _follow_restarts(self, clip: list[Frame]) -> None:
+        newest = clip[-1]
+        if newest.epoch != self._epoch or newest.stamp < self._stamp:
+            self._restart(newest.epoch)
+        self._stamp = newest.stamp
+
+    def _restart(self, epoch: int) -> None:
+        self._epoch, self._stamp = epoch, 0
+        self._world = World()
+        self._focal_lengths: deque[tuple[float, float]] = deque(maxlen=FOCAL_ESTIMATES)
+
+    def _prepared(self, clip: list[Frame]) -> list:
+        for frame in clip:
+            # Windows overlap: a frame is prepared once, not once a window.
+            if frame.prepared is None:
+                frame.prepared = self.model.prepare(frame.image)
+        return [frame.prepared for frame in clip]
+
+    def _ask(self, scene, clip: list[Frame], outputs: Outputs) -> dict[str, tuple[Queries, Answer]]:
+        """All that the outputs need, in one call: what was asked and what was answered, by name."""
+        config, newest = self.config, len(clip) - 1
+        asked = {}
+        if outputs.points:
+            asked["points"] = point_map_questions(scene, newest, config.depth_size, newest)
+        elif clip[-1].camera is None:
+            asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
+        if outputs.pose or outputs.tracks:
+            last = self._index_of_last(clip)
+            if last is not None:
+                method, grid = config.pose_method, config.pose_grid
+                asked["here"], asked["there"] = pose_questions(scene, last, newest, method, grid)
+        if outputs.tracks:
+            u, v = pixel_grid(config.tracks_size, scene.size)
+            asked["tracks"] = track_questions(scene, u, v, newest, newest)
+        answers = ask(scene, *asked.values()) if asked else []
+        return {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
+
+    def _index_of_last(self, clip: list[Frame]) -> int | None:
+        """Where in the clip the frame is that the world was last aligned to; None where it has gone."""
+        stamps = [frame.stamp for frame in clip]
+        return stamps.index(self._world.stamp) if self._world.stamp in stamps else None
+
+    def _estimated_camera(self, scene, heard) -> Pinhole:
+        asked, answer = heard["points"]
+        height, width = scene.size
+        try:
+            camera = camera_of_points(answer.xyz, answer.confidence, asked.u, asked.v, scene.size)
+            self._focal_lengths.append((camera.fx, camera.fy))
+        except IntrinsicsError:
+            if not self._focal_lengths:
+                # Nothing is known of this camera yet: about 53 degrees are seen across.
+                return Pinhole.centred(max(scene.size), max(scene.size), width, height)
+        return Pinhole.centred(*np.median(self._focal_lengths, axis=0), width, height)
+
+    def _align_to_world(self, clip: list[Frame], scene, camera: Pinhole, heard) -> dict:
+        """Go on from the last good pose, where the step from it can be trusted; the result's fields on the pose."""
+        world, newest = self._world, clip[-1].stamp
+        step, note = None, ""
+        if world.stamp is None:
+            world.begin(newest)
+        elif "here" not in heard:
+            world.begin(newest)
+            note = "no frame of the last trusted pose is left in the window: frames were skipped, or its way was lost"
+        elif world.stamp != newest:
+            step, note = self._step(scene, camera, heard)
+            if not note:
+                world.move(step, newest)
+        return dict(
+            world_from_camera=world.world_from_camera.copy(),
+            pose_trusted=not note,
+            pose_note=note,
+            # A lost world has this uncertainty within it already.
+            pose_covariance=world.covariance + (LOST_COVARIANCE if note and world.stamp != newest else 0.0),
+            step=step,
+        )
+
+    def _step(self, scene, camera: Pinhole, heard) -> tuple[RelativePose | None, str]:
+        """The newest camera in the last one's frame; and in a sentence why it is not to be trusted, or nothing."""
+        (asked, here), (_, there) = heard["here"], heard["there"]
+        try:
+            step = pose_of(here, there, asked, scene.size, camera, self.config.pose_method)
+        except PoseError as error:
+            return None, str(error)
+        least = self.config.pose_min_inliers
+        if step.inliers < least:
+            return step, f"{step.inliers:.0%} of the points agree with the camera's motion; {least:.0%} must"
+        return step, ""
+
+    def _points(self, frame: Frame, camera: Pinhole, heard) -> Points:
+        asked, answer = heard["points"]
+        return coloured_points(point_map_of(answer, asked, self.config.depth_size), frame.image, camera)
+
+    def _tracks(self, stamps: np.ndarray, heard) -> StreamTracks:
+        tracks = tracks_of(heard["tracks"][1], len(stamps))
+        first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
+        return world_tracks(tracks, stamps, self._world.world_from_camera, first_id)

@@ -1,0 +1,29 @@
+"""What a scene can be asked for: depth, point clouds, tracks, relative poses, intrinsics. One module each.
+
+Every task is a few queries and what is made of the answers. The functions take any object with the scene's
+interface: `num_frames`, `size` (height, width), `frames` and `query(u, v, t_src, t_tgt, t_cam)`.
+"""
+
+from d4rt_ros.tasks.depth import PointMap, depth_map, point_map
+from d4rt_ros.tasks.intrinsics import IntrinsicsError, intrinsics
+from d4rt_ros.tasks.point_cloud import PointCloud, point_cloud
+from d4rt_ros.tasks.questions import pixel_grid
+from d4rt_ros.tasks.relative_pose import PoseError, RelativePose, camera_poses, relative_pose
+from d4rt_ros.tasks.tracks import PointTracks, tracks_of_points
+
+__all__ = [
+    "IntrinsicsError",
+    "PointCloud",
+    "PointMap",
+    "PointTracks",
+    "PoseError",
+    "RelativePose",
+    "camera_poses",
+    "depth_map",
+    "intrinsics",
+    "pixel_grid",
+    "point_cloud",
+    "point_map",
+    "relative_pose",
+    "tracks_of_points",
+]

@@ -1,0 +1,54 @@
+"""Depth maps and maps of points: every pixel of a grid, t_src = t_tgt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable_points
+
+
+@dataclass(frozen=True)
+class PointMap:
+    """The points that a grid of h x w pixels of one frame shows.
+
+    xyz: (h, w, 3) float32, NaN where the answer was not finite or not in front of its own camera.
+    confidence: (h, w) float32 in 0..1, 0 where xyz is NaN.
+    u, v: (h, w) float64 pixels.
+    """
+
+    xyz: np.ndarray
+    confidence: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+
+def point_map(scene, t: int = -1, size: tuple[int, int] | None = None, t_cam: int | None = None) -> PointMap:
+    """The points of frame `t`, in the camera frame of `t_cam` (its own by default).
+
+    size: (rows, columns) of the grid; the image's own by default.
+    """
+    t = frame_index(scene, t)
+    t_cam = t if t_cam is None else frame_index(scene, t_cam)
+    asked = point_map_questions(scene, t, size or scene.size, t_cam)
+    return point_map_of(ask(scene, asked)[0], asked, size or scene.size, in_front=t_cam == t)
+
+
+def depth_map(scene, t: int = -1, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Depth along z (h, w) float32 of frame `t`; NaN where the answer is not in front of the camera."""
+    return np.ascontiguousarray(point_map(scene, t, size).xyz[..., 2], np.float32)
+
+
+def point_map_questions(scene, t: int, size: tuple[int, int], t_cam: int) -> Queries:
+    """What `point_map` asks, row by row."""
+    u, v = pixel_grid(size, scene.size)
+    return questions(u, v, t, t, t_cam)
+
+
+def point_map_of(answer: Answer, asked: Queries, size: tuple[int, int], in_front: bool = True) -> PointMap:
+    """The map from the answer to `point_map_questions`."""
+    xyz, confidence = usable_points(answer, in_front)
+    u, v = asked.u.reshape(size), asked.v.reshape(size)
+    return PointMap(xyz.reshape(*size, 3), confidence.reshape(size), u, v)

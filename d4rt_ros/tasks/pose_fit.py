@@ -1,0 +1,139 @@
+"""A camera's pose from points and the pixels that see them (PnP), or from points twice; robust to wrong ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from d4rt_ros.geometry.alignment import robust_umeyama
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix, transform
+
+# Of the image's larger side: how far a pixel may be off and still agree with the pose.
+THRESHOLD = 0.04
+RANSAC_ITERATIONS = 100
+REFINEMENTS = 12
+
+
+@dataclass(frozen=True)
+class PoseFit:
+    """The camera's pose (4, 4) in the frame of the points.
+
+    inliers: (N,) bool, the points that agree. residual: their RMS, in pixels (PnP) or as a share of the depth.
+    information: (6, 6) inverse covariance of x y z and the turns about x y z, about the axes of that frame, for
+        errors that are independent.
+    """
+
+    pose: np.ndarray
+    inliers: np.ndarray
+    residual: float
+    information: np.ndarray
+
+
+def solve_pnp(points: np.ndarray, pixels: np.ndarray, weights: np.ndarray, camera: Pinhole) -> PoseFit:
+    """Fit the pose to points (N, 3), their pixels (N, 2) and weights (N,) > 0, all finite.
+
+    Starts from RANSAC or from standing still, whichever fits better (between near frames, three noisy points are
+    the worse start); then Gauss-Newton, reweighted to the scatter of the residuals (Geman-McClure).
+    Deterministic. Raises numpy's LinAlgError where the equations have no solution.
+    """
+    limit = THRESHOLD * max(camera.width, camera.height)
+    starts = [np.eye(4), *_ransac(points, pixels, camera, limit)]
+    pose = min(starts, key=lambda start: np.median(_errors(start, points, pixels, camera)))
+    for _ in range(REFINEMENTS):
+        errors = _errors(pose, points, pixels, camera)
+        sigma = _scatter(errors, limit)
+        robust = weights / (1.0 + (errors / (2.0 * sigma)) ** 2) ** 2
+        normal, gradient = _normal_equations(pose, points, pixels, robust, camera)
+        step = np.linalg.solve(normal + 1e-9 * np.diag(np.diag(normal)), gradient)
+        pose = _moved(pose, step)
+        if np.abs(step).max() < 1e-7:
+            break
+    errors = _errors(pose, points, pixels, camera)
+    sigma = _scatter(errors, limit)
+    inliers = errors <= 3.0 * sigma
+    residual = float(np.sqrt(np.mean(errors[inliers] ** 2))) if inliers.any() else np.inf
+    normal, _ = _normal_equations(pose, points, pixels, weights * inliers, camera)
+    # Weights are relative: the residuals alone say how large the errors are.
+    scale = weights[inliers].mean() * max(residual, 1e-3) ** 2 / 2.0 if inliers.any() else np.inf
+    return PoseFit(pose, inliers, residual, normal / scale)
+
+
+def solve_rigid(points: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> PoseFit:
+    """Fit the pose of a camera to points (N, 3) and the same points as that camera has them (N, 3), all finite.
+
+    Raises AlignmentError where these do not determine it.
+    """
+    target, source = points.astype(np.float64), seen.astype(np.float64)
+    depth = target[:, 2]
+    # Predicted depth is off in proportion to itself.
+    fit, inliers = robust_umeyama(source, target, weights / depth**2, with_scale=False)
+    errors = np.linalg.norm(fit.apply(source) - target, axis=1) / depth
+    residual = float(np.sqrt(np.mean(errors[inliers] ** 2)))
+    turned = source[inliers] @ fit.rotation.T
+    jacobian = np.concatenate([np.broadcast_to(np.eye(3), (len(turned), 3, 3)), -cross_matrix(turned)], axis=2)
+    share = weights[inliers] / weights[inliers].mean() / (max(residual, 1e-4) * depth[inliers]) ** 2 * 3.0
+    return PoseFit(fit.matrix, inliers, residual, np.einsum("nki,n,nkj->ij", jacobian, share, jacobian))
+
+
+def cross_matrix(vectors) -> np.ndarray:
+    """Matrices (..., 3, 3) that take the cross product of vectors (..., 3) with what they multiply."""
+    x, y, z = np.moveaxis(np.asarray(vectors, np.float64), -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([np.stack([o, -z, y], -1), np.stack([z, o, -x], -1), np.stack([-y, x, o], -1)], axis=-2)
+
+
+def _ransac(points, pixels, camera: Pinhole, limit: float) -> list[np.ndarray]:
+    import cv2
+
+    try:
+        found, turn, shift, _ = cv2.solvePnPRansac(
+            points, pixels, camera.matrix, None,
+            iterationsCount=RANSAC_ITERATIONS, reprojectionError=limit, confidence=0.999, flags=cv2.SOLVEPNP_AP3P,
+        )  # fmt: skip
+    except cv2.error:
+        return []
+    if not (found and np.isfinite(turn).all() and np.isfinite(shift).all()):
+        return []
+    return [invert(pose_matrix(cv2.Rodrigues(turn)[0], shift.ravel()))]
+
+
+def _errors(pose, points, pixels, camera: Pinhole) -> np.ndarray:
+    """Distances in pixels (N,); infinite where a point is not in front of the camera."""
+    errors = np.linalg.norm(camera.project(transform(invert(pose), points)) - pixels, axis=1)
+    return np.nan_to_num(errors, nan=np.inf)
+
+
+def _scatter(errors: np.ndarray, limit: float) -> float:
+    """The errors' scale in pixels: as the median has it, never so wide that a gross error counts, or nothing."""
+    return float(np.clip(np.median(errors) / 1.1774, 1e-4 * limit, limit / 3.0))
+
+
+def _normal_equations(pose, points, pixels, weights, camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+    """(6, 6) and (6,) for a step of `_moved`."""
+    rotation, centre = pose[:3, :3], pose[:3, 3]
+    offset = points - centre
+    x, y, z = (offset @ rotation).T
+    front = z > 1e-6
+    z = np.where(front, z, 1.0)
+    weights = np.where(front, weights, 0.0)
+    to_pixels = np.zeros((len(points), 2, 3))
+    to_pixels[:, 0, 0], to_pixels[:, 0, 2] = camera.fx / z, -camera.fx * x / z**2
+    to_pixels[:, 1, 1], to_pixels[:, 1, 2] = camera.fy / z, -camera.fy * y / z**2
+    # For a camera that moves by s and turns by w, a point at `offset` moves by -s - w x offset.
+    by_shift = -to_pixels @ rotation.T
+    by_turn = np.cross(-by_shift, offset[:, None, :])
+    jacobian = np.concatenate([by_shift, by_turn], axis=2)
+    seen = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
+    weighted = (jacobian * weights[:, None, None]).reshape(-1, 6).T
+    return weighted @ jacobian.reshape(-1, 6), weighted @ (pixels - seen).reshape(-1)
+
+
+def _moved(pose: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The pose shifted by step[:3] and turned by step[3:] about the axes of its parent frame."""
+    angle = np.linalg.norm(step[3:])
+    axis = step[3:] / max(angle, 1e-300)
+    cross = cross_matrix(axis)
+    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return pose_matrix(nearest_rotation(turn @ pose[:3, :3]), pose[:3, 3] + step[:3])

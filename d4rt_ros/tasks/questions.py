@@ -1,0 +1,58 @@
+"""Putting queries together, so that several tasks share one call: a call costs about as much as 100 queries."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from d4rt_ros.model.query import Answer, Queries
+
+
+def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels u, v, each (h, w) float64, of a grid of `size` (h, w) over an image of `image_size` (H, W).
+
+    The grid is the image resized: its corners are the image's corner pixels, and its camera is the image's
+    `Pinhole.resized(w, h)`.
+    """
+    (h, w), (height, width) = size, image_size
+    if h < 2 or w < 2:
+        raise ValueError(f"a grid of {h}x{w} rows x columns; it needs 2x2 or more")
+    u, v = np.meshgrid(np.linspace(0, width - 1, w), np.linspace(0, height - 1, h))
+    return u, v
+
+
+def frame_index(scene, t: int) -> int:
+    """0..T-1 of a frame number that may count from the newest (-1). Raises IndexError outside the window."""
+    if not -scene.num_frames <= t < scene.num_frames:
+        raise IndexError(f"frame {t} is outside the window of {scene.num_frames} frames")
+    return int(t) % scene.num_frames
+
+
+def questions(u, v, t_src, t_tgt, t_cam) -> Queries:
+    """Queries of one length, from arrays that broadcast together; their order is the broadcast array's."""
+    u, v, *times = (x.reshape(-1) for x in np.broadcast_arrays(u, v, t_src, t_tgt, t_cam))
+    return Queries(u, v, *times)
+
+
+def ask(scene, *parts: Queries) -> list[Answer]:
+    """One call to the scene for all parts; one answer each."""
+    names = [f.name for f in fields(Queries)]
+    answer = scene.query(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+    ends = np.cumsum([len(p) for p in parts])
+    return [
+        Answer(**{f.name: getattr(answer, f.name)[end - len(part) : end] for f in fields(Answer)})
+        for part, end in zip(parts, ends)
+    ]
+
+
+def usable_points(answer: Answer, in_front: bool) -> tuple[np.ndarray, np.ndarray]:
+    """xyz (N, 3), NaN where it is not finite (or not in front of the camera), and confidence (N,), 0 there."""
+    good = np.isfinite(answer.xyz).all(axis=1) & np.isfinite(answer.confidence)
+    if in_front:
+        # A comparison with NaN is false.
+        with np.errstate(invalid="ignore"):
+            good &= answer.xyz[:, 2] > 0
+    if good.all():
+        return answer.xyz, answer.confidence
+    return np.where(good[:, None], answer.xyz, np.float32(np.nan)), np.where(good, answer.confidence, np.float32(0))

@@ -1,0 +1,157 @@
+"""How the camera moved between two frames of a window, robust to what moves in the scene.
+
+"pnp": points of frame i, and the pixels of frame j at which the model sees them.
+"rigid": the same points at the same time (t_tgt = i, so that nothing has moved), in the camera frames of i and j.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from d4rt_ros.geometry.alignment import AlignmentError
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.transforms import invert, is_rigid, transform
+from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of_points
+from d4rt_ros.tasks.pose_fit import solve_pnp, solve_rigid
+from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions
+
+METHODS = ("pnp", "rigid")
+MIN_POINTS = 12
+# A pose is never surer than 2 mm and 0.1 degrees.
+COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
+# Neighbouring answers of a network err alike: so many points weigh as one.
+ALIKE = 8.0
+
+
+class PoseError(ValueError):
+    """Answers that do not determine a pose."""
+
+
+@dataclass(frozen=True)
+class RelativePose:
+    """The pose of camera j in the frame of camera i.
+
+    i_from_j: (4, 4) float64.
+    inliers: share, 0..1, of the usable points that agree with the pose.
+    usable: share, 0..1, of the grid that was usable: finite, confident, and for "pnp" seen in both frames.
+    residual: RMS of the inliers, in pixels ("pnp") or as a share of the depth ("rigid").
+    parallax: median shift in pixels that the translation alone gives the inliers.
+    covariance: (6, 6), x y z (the model's unit) and turns about x y z (rad), about the axes of frame i.
+    method: "pnp" or "rigid".
+    """
+
+    i_from_j: np.ndarray
+    inliers: float
+    usable: float
+    residual: float
+    parallax: float
+    covariance: np.ndarray
+    method: str
+
+
+def relative_pose(
+    scene, i: int, j: int, camera: Pinhole | None = None, method: str = "pnp", grid: tuple[int, int] = (16, 16)
+) -> RelativePose:
+    """The pose of camera j in the frame of camera i, from a grid (rows, columns) of points of frame i.
+
+    camera: at `scene.size`; estimated from the same answers where None. Raises PoseError where too few points are
+    usable or they do not determine a pose.
+    """
+    i, j = frame_index(scene, i), frame_index(scene, j)
+    asked = pose_questions(scene, i, j, method, grid)
+    return pose_of(*ask(scene, *asked), asked[0], scene.size, camera, method)
+
+
+def camera_poses(
+    scene, camera: Pinhole | None = None, method: str = "pnp", grid: tuple[int, int] = (16, 16)
+) -> np.ndarray:
+    """first_from_camera (T, 4, 4) of every frame, each straight from the first one and all in one call.
+
+    A frame that sees too little of the first one is joined to the frame before it; PoseError where that fails too.
+    """
+    parts = [pose_questions(scene, 0, j, method, grid) for j in range(1, scene.num_frames)]
+    if not parts:
+        return np.eye(4)[None]
+    points = parts[0][0]
+    here, *there = ask(scene, points, *(part[1] for part in parts))
+    poses = [np.eye(4)]
+    for j, answer in enumerate(there, start=1):
+        try:
+            pose = pose_of(here, answer, points, scene.size, camera, method).i_from_j
+        except PoseError:
+            pose = poses[-1] @ relative_pose(scene, j - 1, j, camera, method, grid).i_from_j
+        poses.append(pose)
+    return np.stack(poses)
+
+
+def pose_questions(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> tuple[Queries, Queries]:
+    """What `relative_pose` asks: points of frame i at their own time and place, and what else the method needs."""
+    if method not in METHODS:
+        raise ValueError(f"no pose method '{method}'; there are {', '.join(METHODS)}")
+    u, v = pixel_grid(grid, scene.size)
+    return questions(u, v, i, i, i), questions(u, v, i, j if method == "pnp" else i, j)
+
+
+def pose_of(
+    here: Answer, there: Answer, asked: Queries, size: tuple[int, int], camera: Pinhole | None, method: str
+) -> RelativePose:
+    """The pose from the two answers to `pose_questions`, whose first part is `asked`."""
+    camera = camera or _estimated(here, asked, size)
+    usable = _usable(here, there, size, method)
+    if usable.sum() < MIN_POINTS:
+        raise PoseError(
+            f"{usable.sum()} of {len(usable)} points are usable in both frames; a pose needs {MIN_POINTS}. The views "
+            "may not overlap, or the images may show nothing"
+        )
+    depth = here.xyz[usable, 2].astype(np.float64)
+    # The rays are the camera's; only the depth is the model's.
+    points = camera.backproject(np.stack([asked.u, asked.v], axis=1)[usable], depth)
+    weights = np.maximum(here.confidence[usable].astype(np.float64), 1e-3)
+    try:
+        if method == "pnp":
+            fit = solve_pnp(points, there.uv[usable].astype(np.float64), weights, camera)
+        else:
+            fit = solve_rigid(here.xyz[usable], there.xyz[usable], weights)
+        covariance = ALIKE * np.linalg.inv(fit.information) + COVARIANCE_FLOOR
+    except (np.linalg.LinAlgError, AlignmentError) as error:
+        raise PoseError(f"the points do not determine a pose: {error}") from error
+    if not (is_rigid(fit.pose) and np.isfinite(covariance).all()):
+        raise PoseError("the pose came out non-finite; the model's answers do not fit a moving camera")
+    return RelativePose(
+        i_from_j=fit.pose,
+        inliers=float(fit.inliers.mean()),
+        usable=float(usable.mean()),
+        residual=fit.residual,
+        parallax=_parallax(points[fit.inliers], fit.pose, camera),
+        covariance=covariance,
+        method=method,
+    )
+
+
+def _estimated(here: Answer, asked: Queries, size: tuple[int, int]) -> Pinhole:
+    try:
+        return camera_of_points(here.xyz, here.confidence, asked.u, asked.v, size)
+    except IntrinsicsError as error:
+        raise PoseError(f"no camera was given and none can be estimated: {error}") from error
+
+
+def _usable(here: Answer, there: Answer, size: tuple[int, int], method: str) -> np.ndarray:
+    good = np.isfinite(here.xyz).all(axis=1) & np.isfinite(here.confidence)
+    with np.errstate(invalid="ignore"):
+        good &= here.xyz[:, 2] > 0
+        if method == "rigid":
+            return good & np.isfinite(there.xyz).all(axis=1)
+        u, v = there.uv.T
+        inside = (u >= -0.5) & (u <= size[1] - 0.5) & (v >= -0.5) & (v <= size[0] - 0.5)
+        return good & inside & (there.visibility > 0.5)
+
+
+def _parallax(points, i_from_j, camera: Pinhole) -> float:
+    j_from_i = invert(i_from_j)
+    turned = points @ j_from_i[:3, :3].T
+    shift = camera.project(transform(j_from_i, points)) - camera.project(turned)
+    shift = shift[np.isfinite(shift).all(axis=1)]
+    return float(np.median(np.linalg.norm(shift, axis=1))) if len(shift) else 0.0
