@@ -9,6 +9,10 @@ import numpy as np
 from d4rt_ros.geometry.transforms import pose_matrix
 
 
+# The median length of a vector of three normal errors of deviation 1.
+MEDIAN_LENGTH = 1.538
+
+
 class AlignmentError(ValueError):
     """Point sets that do not determine a transform."""
 
@@ -60,29 +64,53 @@ def robust_umeyama(
 ) -> tuple[Similarity, np.ndarray]:
     """`umeyama` that up to nearly half of the points may contradict (moving things, gross errors).
 
-    Returns the similarity and which points (N,) bool agree with it. Iteratively reweighted (Geman-McClure),
-    its width following the median residual, then least squares over the points within it. Residuals count in
-    proportion to sqrt(weight): with weights confidence / depth² it is relative error that is compared, as is
-    right for depth that was predicted. Raises AlignmentError as `umeyama` does.
+    Returns the similarity and which points (N,) bool agree with it. Starts from all points or from the three that
+    the median residual likes best, whichever it likes better; then iteratively reweights (Geman-McClure) to the
+    scatter of the residuals. Residuals count in proportion to sqrt(weight): with weights confidence / depth² it is
+    relative error that is compared, as is right for predicted depth. Deterministic. Raises AlignmentError as
+    `umeyama` does.
     """
     source, target, weights = _checked(source, target, weights)
-    used = weights > 0
-    root = np.sqrt(weights)
-    # What is left of rounding must not count as a scatter to cut into.
-    floor = 1e-6 * np.sqrt((weights[:, None] * (target - target[used].mean(0)) ** 2).sum() / max(used.sum(), 1)) \
-        if used.any() else 0.0
-    fit, robust, last = None, weights, np.inf
+    used, root = weights > 0, np.sqrt(weights)
+    fit = umeyama(source, target, weights, with_scale)
+    # What rounding leaves must not count as a scatter to cut into.
+    size = root * np.linalg.norm(target - fit.translation, axis=1)
+    floor = max(1e-9 * float(size.max()), np.finfo(float).tiny)
+
+    def residuals(similarity: Similarity) -> np.ndarray:
+        return root * np.linalg.norm(similarity.apply(source) - target, axis=1)
+
+    starts = (fit, _best_of_triples(source, target, root, used, with_scale))
+    residual = min((residuals(start) for start in starts), key=lambda r: np.median(r[used]))
     for _ in range(iterations):
-        fit = umeyama(source, target, robust, with_scale)
-        residual = root * np.linalg.norm(fit.apply(source) - target, axis=1)
-        sigma = max(1.4826 * float(np.median(residual[used])), floor, np.finfo(float).tiny)
-        robust = weights / (1.0 + (residual / (2.0 * sigma)) ** 2) ** 2
-        if abs(last - sigma) <= 1e-4 * sigma:
+        sigma = max(float(np.median(residual[used])) / MEDIAN_LENGTH, floor)
+        fit = umeyama(source, target, weights / (1.0 + (residual / (2.0 * sigma)) ** 2) ** 2, with_scale)
+        previous, residual = residual, residuals(fit)
+        if np.abs(residual - previous).max() <= 1e-6 * sigma:
             break
-        last = sigma
-    inliers = used & (residual <= 3.0 * sigma)
-    fit = umeyama(source, target, weights * inliers, with_scale)
-    return fit, inliers
+    inliers = used & (residual <= 3.0 * max(float(np.median(residual[used])) / MEDIAN_LENGTH, floor))
+    return umeyama(source, target, weights * inliers, with_scale), inliers
+
+
+def _best_of_triples(source, target, root, used, with_scale: bool, count: int = 64) -> Similarity:
+    """Of `count` triples of points, the one whose similarity has the least median residual."""
+    rows = np.flatnonzero(used)
+    picks = rows[np.random.default_rng(0).integers(0, len(rows), (count, 3))]
+    a, b = source[picks], target[picks]
+    a_mean, b_mean = a.mean(axis=1, keepdims=True), b.mean(axis=1, keepdims=True)
+    a, b = a - a_mean, b - b_mean
+    u, singular, vt = np.linalg.svd(np.swapaxes(b, 1, 2) @ a)
+    sign = np.ones((count, 3))
+    sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * sign[:, None, :]) @ vt
+    variance = np.maximum((a * a).sum(axis=(1, 2)), np.finfo(float).tiny)
+    scale = (singular * sign).sum(axis=1) / variance if with_scale else np.ones(count)
+    scaled = scale[:, None, None] * rotation
+    translation = b_mean[:, 0] - (scaled @ a_mean.swapaxes(1, 2))[..., 0]
+    moved = source[rows] @ scaled.swapaxes(1, 2) + translation[:, None]
+    residual = np.median(root[rows] * np.linalg.norm(moved - target[rows], axis=2), axis=1)
+    k = int(np.argmin(residual))
+    return Similarity(float(scale[k]), rotation[k], translation[k])
 
 
 def _checked(source, target, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

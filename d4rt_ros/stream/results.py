@@ -9,6 +9,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.tasks.depth import PointMap
+from d4rt_ros.tasks.questions import finite_rows
 from d4rt_ros.tasks.relative_pose import RelativePose
 from d4rt_ros.tasks.tracks import PointTracks
 
@@ -87,7 +88,7 @@ def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Poi
     rows, columns = points.confidence.shape
     grid_camera = camera.resized(columns, rows)
     xyz = grid_camera.backproject_map(points.xyz[..., 2].astype(np.float32))
-    xyz[~np.isfinite(xyz).all(axis=2)] = np.nan
+    xyz[~finite_rows(xyz)] = np.nan
     nearest_u = np.rint(points.u[0]).astype(np.intp)
     nearest_v = np.rint(points.v[:, 0]).astype(np.intp)
     return Points(xyz, image[nearest_v[:, None], nearest_u], points.confidence, grid_camera)
@@ -111,7 +112,7 @@ def world_tracks(tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.
 def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Slopes (N, 3) float32 per second of the weighted least-squares lines through positions (N, T, 3) at stamps
     (T,) ns; NaN where fewer than two of the weights (N, T) are positive."""
-    known = np.isfinite(positions).all(axis=2)
+    known = finite_rows(positions)
     weights = np.where(known, weights, 0.0)
     positions = np.where(known[..., None], positions, 0.0).astype(np.float64)
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.tasks.depth import point_map_questions
-from d4rt_ros.tasks.questions import ask, frame_index
+from d4rt_ros.tasks.questions import ask, finite_rows, frame_index
 
 # Nearer to the centre line than this share of the image, x is so small that its error is all there is.
 NEAR_CENTRE = 0.1
@@ -44,7 +44,7 @@ def camera_of_points(
     """
     height, width = image_size
     xyz, confidence = np.asarray(xyz, np.float64), np.asarray(confidence, np.float64)
-    usable = np.isfinite(xyz).all(axis=1) & np.isfinite(confidence) & (xyz[:, 2] > 0)
+    usable = finite_rows(xyz) & np.isfinite(confidence) & (xyz[:, 2] > 0)
     if usable.any():
         usable &= confidence >= np.median(confidence[usable])
     ratios = [

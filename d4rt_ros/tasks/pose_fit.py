@@ -8,7 +8,7 @@ import numpy as np
 
 from d4rt_ros.geometry.alignment import robust_umeyama
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix, transform
+from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
 
 # Of the image's larger side: how far a pixel may be off and still agree with the pose.
 THRESHOLD = 0.04
@@ -40,24 +40,26 @@ def solve_pnp(points: np.ndarray, pixels: np.ndarray, weights: np.ndarray, camer
     """
     limit = THRESHOLD * max(camera.width, camera.height)
     starts = [np.eye(4), *_ransac(points, pixels, camera, limit)]
-    pose = min(starts, key=lambda start: np.median(_errors(start, points, pixels, camera)))
+    pose = min(starts, key=lambda start: np.median(_errors(start, points, pixels, camera)[2]))
     for _ in range(REFINEMENTS):
-        errors = _errors(pose, points, pixels, camera)
-        sigma = _scatter(errors, limit)
-        robust = weights / (1.0 + (errors / (2.0 * sigma)) ** 2) ** 2
-        normal, gradient = _normal_equations(pose, points, pixels, robust, camera)
+        local, off, errors = _errors(pose, points, pixels, camera)
+        robust = weights / (1.0 + (errors / (2.0 * _scatter(errors, limit))) ** 2) ** 2
+        normal, gradient = _normal_equations(local, off, robust, camera)
         step = np.linalg.solve(normal + 1e-9 * np.diag(np.diag(normal)), gradient)
         pose = _moved(pose, step)
-        if np.abs(step).max() < 1e-7:
+        if np.abs(step).max() < 1e-6:
             break
-    errors = _errors(pose, points, pixels, camera)
-    sigma = _scatter(errors, limit)
-    inliers = errors <= 3.0 * sigma
-    residual = float(np.sqrt(np.mean(errors[inliers] ** 2))) if inliers.any() else np.inf
-    normal, _ = _normal_equations(pose, points, pixels, weights * inliers, camera)
-    # Weights are relative: the residuals alone say how large the errors are.
-    scale = weights[inliers].mean() * max(residual, 1e-3) ** 2 / 2.0 if inliers.any() else np.inf
-    return PoseFit(pose, inliers, residual, normal / scale)
+    pose[:3, :3] = nearest_rotation(pose[:3, :3])
+    local, off, errors = _errors(pose, points, pixels, camera)
+    inliers = errors <= 3.0 * _scatter(errors, limit)
+    if not inliers.any():
+        raise np.linalg.LinAlgError("no point agrees with any pose")
+    residual = float(np.sqrt(np.mean(errors[inliers] ** 2)))
+    # Weights are relative: the residuals alone say how large the errors are, per coordinate.
+    share = weights * inliers / weights[inliers].mean() / (max(residual, 1e-3) ** 2 / 2.0)
+    turn = np.kron(np.eye(2), pose[:3, :3])
+    information = turn @ _normal_equations(local, off, share, camera)[0] @ turn.T
+    return PoseFit(pose, inliers, residual, information)
 
 
 def solve_rigid(points: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> PoseFit:
@@ -99,10 +101,15 @@ def _ransac(points, pixels, camera: Pinhole, limit: float) -> list[np.ndarray]:
     return [invert(pose_matrix(cv2.Rodrigues(turn)[0], shift.ravel()))]
 
 
-def _errors(pose, points, pixels, camera: Pinhole) -> np.ndarray:
-    """Distances in pixels (N,); infinite where a point is not in front of the camera."""
-    errors = np.linalg.norm(camera.project(transform(invert(pose), points)) - pixels, axis=1)
-    return np.nan_to_num(errors, nan=np.inf)
+def _errors(pose, points, pixels, camera: Pinhole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The points in the camera's frame (N, 3), how far their pixels are off (N, 2), and the distances (N,);
+    these are infinite where a point is not in front of the camera, and its pixel off by nothing."""
+    local = (points - pose[:3, 3]) @ pose[:3, :3]
+    front = local[:, 2] > 1e-6
+    # Behind the camera any numbers serve that divide well, since such points weigh nothing.
+    local = np.where(front[:, None], local, 1.0)
+    off = np.where(front[:, None], pixels - camera.project(local), 0.0)
+    return local, off, np.where(front, np.hypot(off[:, 0], off[:, 1]), np.inf)
 
 
 def _scatter(errors: np.ndarray, limit: float) -> float:
@@ -110,30 +117,26 @@ def _scatter(errors: np.ndarray, limit: float) -> float:
     return float(np.clip(np.median(errors) / 1.1774, 1e-4 * limit, limit / 3.0))
 
 
-def _normal_equations(pose, points, pixels, weights, camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
-    """(6, 6) and (6,) for a step of `_moved`."""
-    rotation, centre = pose[:3, :3], pose[:3, 3]
-    offset = points - centre
-    x, y, z = (offset @ rotation).T
-    front = z > 1e-6
-    z = np.where(front, z, 1.0)
-    weights = np.where(front, weights, 0.0)
-    to_pixels = np.zeros((len(points), 2, 3))
-    to_pixels[:, 0, 0], to_pixels[:, 0, 2] = camera.fx / z, -camera.fx * x / z**2
-    to_pixels[:, 1, 1], to_pixels[:, 1, 2] = camera.fy / z, -camera.fy * y / z**2
-    # For a camera that moves by s and turns by w, a point at `offset` moves by -s - w x offset.
-    by_shift = -to_pixels @ rotation.T
-    by_turn = np.cross(-by_shift, offset[:, None, :])
-    jacobian = np.concatenate([by_shift, by_turn], axis=2)
-    seen = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
-    weighted = (jacobian * weights[:, None, None]).reshape(-1, 6).T
-    return weighted @ jacobian.reshape(-1, 6), weighted @ (pixels - seen).reshape(-1)
+def _normal_equations(local, off, weights, camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+    """(6, 6) and (6,) for a step of `_moved` that takes away what the pixels are off."""
+    x, y, z = local.T
+    # Where the camera shifts by s and turns by w, a point p of its frame moves by -s - w x p.
+    ux, uz, vy, vz = camera.fx / z, -camera.fx * x / z**2, camera.fy / z, -camera.fy * y / z**2
+    o = np.zeros_like(z)
+    jacobian = np.array(
+        [
+            [-ux, o, -uz, -uz * y, uz * x - ux * z, ux * y],
+            [o, -vy, -vz, vy * z - vz * y, vz * x, -vy * x],
+        ]
+    )
+    jacobian = jacobian.transpose(1, 0, 2).reshape(6, -1)
+    weighted = jacobian * np.tile(weights, 2)
+    return weighted @ jacobian.T, weighted @ off.T.reshape(-1)
 
 
 def _moved(pose: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The pose shifted by step[:3] and turned by step[3:] about the axes of its parent frame."""
+    """The pose shifted by step[:3] and turned by step[3:], about the axes of its own camera."""
     angle = np.linalg.norm(step[3:])
-    axis = step[3:] / max(angle, 1e-300)
-    cross = cross_matrix(axis)
+    cross = cross_matrix(step[3:] / max(angle, 1e-300))
     turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return pose_matrix(nearest_rotation(turn @ pose[:3, :3]), pose[:3, 3] + step[:3])
+    return pose_matrix(pose[:3, :3] @ turn, pose[:3, 3] + pose[:3, :3] @ step[:3])

@@ -16,10 +16,12 @@ from d4rt_ros.geometry.transforms import invert, is_rigid, transform
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of_points
 from d4rt_ros.tasks.pose_fit import solve_pnp, solve_rigid
-from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions
+from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, pixel_grid, questions
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
+# Of a grid: what two frames must both see, and what of this must agree, for one to be placed by the other alone.
+ENOUGH_SEEN, ENOUGH_AGREE = 0.25, 0.5
 # A pose is never surer than 2 mm and 0.1 degrees.
 COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
 # Neighbouring answers of a network err alike: so many points weigh as one.
@@ -80,10 +82,13 @@ def camera_poses(
     poses = [np.eye(4)]
     for j, answer in enumerate(there, start=1):
         try:
-            pose = pose_of(here, answer, points, scene.size, camera, method).i_from_j
+            direct = pose_of(here, answer, points, scene.size, camera, method)
         except PoseError:
-            pose = poses[-1] @ relative_pose(scene, j - 1, j, camera, method, grid).i_from_j
-        poses.append(pose)
+            direct = None
+        if direct is not None and direct.usable >= ENOUGH_SEEN and direct.inliers >= ENOUGH_AGREE:
+            poses.append(direct.i_from_j)
+        else:
+            poses.append(poses[-1] @ relative_pose(scene, j - 1, j, camera, method, grid).i_from_j)
     return np.stack(poses)
 
 
@@ -139,11 +144,11 @@ def _estimated(here: Answer, asked: Queries, size: tuple[int, int]) -> Pinhole:
 
 
 def _usable(here: Answer, there: Answer, size: tuple[int, int], method: str) -> np.ndarray:
-    good = np.isfinite(here.xyz).all(axis=1) & np.isfinite(here.confidence)
+    good = finite_rows(here.xyz) & np.isfinite(here.confidence)
     with np.errstate(invalid="ignore"):
         good &= here.xyz[:, 2] > 0
         if method == "rigid":
-            return good & np.isfinite(there.xyz).all(axis=1)
+            return good & finite_rows(there.xyz)
         u, v = there.uv.T
         inside = (u >= -0.5) & (u <= size[1] - 0.5) & (v >= -0.5) & (v <= size[0] - 0.5)
         return good & inside & (there.visibility > 0.5)

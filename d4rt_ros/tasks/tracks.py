@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import frame_index, questions, ask, usable_points
+from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, questions, usable_points
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def track_questions(scene, u, v, t_src, t_cam: int | None) -> Queries:
 def tracks_of(answer: Answer, num_frames: int) -> PointTracks:
     """The tracks from the answer to `track_questions`."""
     xyz, confidence = usable_points(answer, in_front=False)
-    good = np.isfinite(xyz[:, 0]) & np.isfinite(answer.uv).all(axis=1) & np.isfinite(answer.visibility)
+    good = np.isfinite(xyz[:, 0]) & finite_rows(answer.uv) & np.isfinite(answer.visibility)
     uv = np.where(np.isfinite(answer.uv), answer.uv, np.float32(np.nan))
     visibility = np.where(good, answer.visibility, np.float32(0))
     shape = (-1, num_frames)
