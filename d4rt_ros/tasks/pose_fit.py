@@ -12,7 +12,10 @@ from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
 
 # Of the image's larger side: how far a pixel may be off and still agree with the pose.
 THRESHOLD = 0.04
-RANSAC_ITERATIONS = 100
+# RANSAC asks for agreement within these shares of that. A wide one ends with the first fair answer, a narrow one
+# finds nothing among noise; which answer is best is judged by the median error.
+RANSAC_SHARES = (0.25, 0.05)
+RANSAC_ITERATIONS = 50
 REFINEMENTS = 12
 
 
@@ -34,20 +37,22 @@ class PoseFit:
 def solve_pnp(points: np.ndarray, pixels: np.ndarray, weights: np.ndarray, camera: Pinhole) -> PoseFit:
     """Fit the pose to points (N, 3), their pixels (N, 2) and weights (N,) > 0, all finite.
 
-    Starts from RANSAC or from standing still, whichever fits better (between near frames, three noisy points are
-    the worse start); then Gauss-Newton, reweighted to the scatter of the residuals (Geman-McClure).
+    Starts from RANSAC or from standing still (which beats three noisy points between near frames), whichever has
+    the least median error; then Gauss-Newton, reweighted to the scatter of the errors (Geman-McClure).
     Deterministic. Raises numpy's LinAlgError where the equations have no solution.
     """
     limit = THRESHOLD * max(camera.width, camera.height)
-    starts = [np.eye(4), *_ransac(points, pixels, camera, limit)]
+    starts = [np.eye(4)] + [p for share in RANSAC_SHARES for p in _ransac(points, pixels, camera, share * limit)]
     pose = min(starts, key=lambda start: np.median(_errors(start, points, pixels, camera)[2]))
     for _ in range(REFINEMENTS):
         local, off, errors = _errors(pose, points, pixels, camera)
-        robust = weights / (1.0 + (errors / (2.0 * _scatter(errors, limit))) ** 2) ** 2
+        scatter = _scatter(errors, limit)
+        robust = weights / (1.0 + (errors / (2.0 * scatter)) ** 2) ** 2
         normal, gradient = _normal_equations(local, off, robust, camera)
         step = np.linalg.solve(normal + 1e-9 * np.diag(np.diag(normal)), gradient)
         pose = _moved(pose, step)
-        if np.abs(step).max() < 1e-6:
+        # Done when the step moves the points' pixels by little beside their scatter.
+        if step @ normal @ step <= (0.01 * scatter) ** 2 * robust.sum():
             break
     pose[:3, :3] = nearest_rotation(pose[:3, :3])
     local, off, errors = _errors(pose, points, pixels, camera)
@@ -86,13 +91,13 @@ def cross_matrix(vectors) -> np.ndarray:
     return np.stack([np.stack([o, -z, y], -1), np.stack([z, o, -x], -1), np.stack([-y, x, o], -1)], axis=-2)
 
 
-def _ransac(points, pixels, camera: Pinhole, limit: float) -> list[np.ndarray]:
+def _ransac(points, pixels, camera: Pinhole, threshold: float) -> list[np.ndarray]:
     import cv2
 
     try:
         found, turn, shift, _ = cv2.solvePnPRansac(
             points, pixels, camera.matrix, None,
-            iterationsCount=RANSAC_ITERATIONS, reprojectionError=limit, confidence=0.999, flags=cv2.SOLVEPNP_AP3P,
+            iterationsCount=RANSAC_ITERATIONS, reprojectionError=threshold, confidence=0.999, flags=cv2.SOLVEPNP_AP3P,
         )  # fmt: skip
     except cv2.error:
         return []

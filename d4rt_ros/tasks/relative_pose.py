@@ -24,6 +24,8 @@ MIN_POINTS = 12
 ENOUGH_SEEN, ENOUGH_AGREE = 0.25, 0.5
 # A pose is never surer than 2 mm and 0.1 degrees.
 COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
+# A pose that is less sure than this (rad), or than the depth of the points, is none.
+UNDETERMINED_TURN = 0.5
 # Neighbouring answers of a network err alike: so many points weigh as one.
 ALIKE = 8.0
 
@@ -125,6 +127,12 @@ def pose_of(
         raise PoseError(f"the points do not determine a pose: {error}") from error
     if not (is_rigid(fit.pose) and np.isfinite(covariance).all()):
         raise PoseError("the pose came out non-finite; the model's answers do not fit a moving camera")
+    shift, turn = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
+    if shift > np.median(depth) or turn > UNDETERMINED_TURN:
+        raise PoseError(
+            f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of {np.median(depth):.2g}, "
+            f"and by {np.degrees(turn):.0f} degrees"
+        )
     return RelativePose(
         i_from_j=fit.pose,
         inliers=float(fit.inliers.mean()),
