@@ -26,6 +26,9 @@ PROGRAMS = {
 # names the right Python; that line cannot be written here, since a wheel does not know where it will be installed.
 LIB_PROGRAM = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
 
+# A ROS 2 that is sourced says where the ament index is, and its say stands; the wheels do not, so this does.
+AMENT_PREFIX_PTH = 'import os, sys; os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)\n'
+
 
 def ros_prefix() -> Path:
     """The prefix of the ROS 2 that this Python imports: the wheels in the build environment or in the venv."""
@@ -96,6 +99,7 @@ class BuildWithCMake(build_py):
         shutil.rmtree(self.build_lib, ignore_errors=True)
         shutil.copytree(packages, self.build_lib, ignore=shutil.ignore_patterns("*.egg-info", "*.c", "__pycache__"))
         shutil.rmtree(packages.parent)
+        Path(self.build_lib, "d4rt_ros_ament_prefix.pth").write_text(AMENT_PREFIX_PTH)
         self.distribution.data_files = [
             (str(folder.relative_to(stage)), [str(f) for f in sorted(folder.iterdir()) if f.is_file()])
             for folder in sorted(p for p in stage.rglob("*") if p.is_dir())

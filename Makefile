@@ -1,0 +1,69 @@
+# make setup            the virtual environment .venv with everything in it (make demo and make test do it too, once)
+# make demo             the scene camera and the node as separate processes, a progress display, a table, a picture
+# make demo VIDEO=…     the same on a video file, a folder of images or webcam:0
+# make test             the tests, against the installed package
+# make clean            removes .venv and build
+#
+# Needed: Python 3.10 to 3.12 with venv and headers, a C and a C++ compiler, make. On Debian and Ubuntu:
+#   apt install python3-venv python3-dev g++ make
+
+PYTHON ?= python3
+VENV ?= .venv
+# On x86-64 Linux PyPI's torch is a CUDA build, with a few GB of CUDA libraries; on other machines it is for the CPU.
+# Another build (CPU only; another CUDA version) comes from PyTorch's own index, which pytorch.org names:
+#   make setup TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+TORCH ?= torch==2.13.0
+VIDEO ?=
+
+BIN := $(abspath $(VENV))/bin
+STAMPS := $(VENV)/.stamps
+# Folders too: a file that is removed changes its folder.
+SOURCES := CMakeLists.txt package.xml setup.py pyproject.toml LICENSE \
+	$(shell find d4rt_ros msg srv cmake launch config scripts -not -path '*__pycache__*' 2>/dev/null)
+
+# A ROS 2 that the shell has sourced is not the one in the virtual environment, and must not be mixed with it.
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION \
+	RMW_IMPLEMENTATION PYTHONPATH PYTHONHOME LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.DELETE_ON_ERROR:
+.PHONY: setup demo test clean
+
+setup: $(STAMPS)/installed
+
+demo: setup
+	$(BIN)/d4rt demo $(if $(VIDEO),--video '$(VIDEO)')
+
+# From test/, so that nothing is imported from the source tree.
+test: setup
+	cd test && $(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build
+
+# Again when a source has changed: Ninja then builds only what the change touches.
+$(STAMPS)/installed: $(STAMPS)/requirements $(SOURCES)
+	@echo 'd4rt_ros: building and installing into $(VENV)'
+	$(BIN)/pip install --quiet --no-build-isolation '.[ros,test]'
+	@touch $@
+
+# What pyproject.toml builds with goes into the environment itself, so that the build folder can be kept.
+$(STAMPS)/requirements: $(STAMPS)/venv pyproject.toml
+	@echo 'd4rt_ros: installing $(TORCH) and the ROS 2 wheels, which takes a few minutes'
+	$(BIN)/pip install --quiet $(TORCH)
+	sed -n '/^requires = \[/,/^\]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml > $(STAMPS)/build-requirements.txt
+	$(BIN)/pip install --quiet -r $(STAMPS)/build-requirements.txt
+	@touch $@
+
+$(STAMPS)/venv:
+	@command -v '$(PYTHON)' > /dev/null || { echo >&2 \
+	  'd4rt_ros: $(PYTHON) is not there; it needs Python 3.10 to 3.12: apt install python3 python3-venv python3-dev'; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo >&2 \
+	  "d4rt_ros: $(PYTHON) is $$($(PYTHON) --version), it needs Python 3.10 to 3.12: name one by make PYTHON=python3.12 …"; exit 1; }
+	@'$(PYTHON)' -c 'import venv, ensurepip' 2> /dev/null || { echo >&2 \
+	  'd4rt_ros: $(PYTHON) cannot make virtual environments: apt install python3-venv'; exit 1; }
+	@'$(PYTHON)' -c 'import os, sys, sysconfig as s; sys.exit(not os.path.isfile(s.get_path("include") + "/Python.h"))' || { echo >&2 \
+	  'd4rt_ros: the headers of $(PYTHON) (Python.h) are not there: apt install python3-dev'; exit 1; }
+	@for compiler in "$${CC:-cc}" "$${CXX:-c++}"; do command -v $$compiler > /dev/null || { echo >&2 \
+	  "d4rt_ros: there is no C and C++ compiler ($$compiler): apt install g++"; exit 1; }; done
+	'$(PYTHON)' -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@

@@ -1,0 +1,58 @@
+"""What every test may use: the reference data beside the repository, and a ROS 2 of its own."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Before torch or rclpy are imported, here and in the processes that tests start. One thread: tests are then
+# repeatable, and do not fight for the cores with the node that they started.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_configure(config):
+    config.d4rt_domain = _claim_domain()
+    os.environ["ROS_DOMAIN_ID"] = str(config.d4rt_domain[0])
+    # Discovery stays on this host: since Iron by the first, in Humble by the second (deprecated since).
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+
+
+def _claim_domain():
+    """(id, lock): a domain that no other test run on this host has; the lock is held until this process ends.
+
+    1..101 are safe on Linux (higher ones reach the ephemeral ports); 0 is where the user's own nodes live.
+    """
+    ids = range(1, 102)
+    start = os.getpid() % len(ids)
+    for domain in (*ids[start:], *ids[:start]):
+        path = Path(tempfile.gettempdir()) / f"d4rt_ros_test_domain_{os.getuid()}_{domain}.lock"
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return domain, lock
+        except OSError:
+            lock.close()
+    raise pytest.UsageError("all ROS domains from 1 to 101 are taken by other test runs on this host; wait for one")
+
+
+@pytest.fixture(scope="session")
+def ros_domain(request) -> int:
+    """This test process's ROS_DOMAIN_ID; the environment already says it, to child processes too."""
+    pytest.importorskip("rclpy", reason="needs ROS 2: pip install '.[ros]', or source a ROS 2")
+    return request.config.d4rt_domain[0]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference answers (golden/) and real input (data/), which is not part of the repository."""
+    folder = Path(os.environ.get("D4RT_SHARED") or REPOSITORY.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no reference data: {folder} is not there (set D4RT_SHARED to the folder)")
+    return folder
