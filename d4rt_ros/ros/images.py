@@ -13,7 +13,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Encoding:
-    """channels: numbers per pixel; depth: bytes per number; convert: OpenCV's code to RGB, "" where it is RGB."""
+    """channels: numbers a pixel; depth: bytes a number; convert: OpenCV's code to RGB, "" for RGB itself."""
 
     channels: int
     depth: int = 1
@@ -21,7 +21,10 @@ class Encoding:
 
 
 _COLOURS = {
-    "rgb": (3, ""), "bgr": (3, "COLOR_BGR2RGB"), "rgba": (4, "COLOR_RGBA2RGB"), "bgra": (4, "COLOR_BGRA2RGB"),
+    "rgb": (3, ""),
+    "bgr": (3, "COLOR_BGR2RGB"),
+    "rgba": (4, "COLOR_RGBA2RGB"),
+    "bgra": (4, "COLOR_BGRA2RGB"),
     "mono": (1, "COLOR_GRAY2RGB"),
 }
 # Encodings without a colour are what OpenCV's users put in them: grey, BGR, BGRA.
@@ -33,7 +36,11 @@ _YUV = {"yuv422": "UYVY", "uyvy": "UYVY", "yuv422_yuy2": "YUYV", "yuyv": "YUYV"}
 ENCODINGS = (
     {f"{n}{8 * d}": Encoding(c, d, convert) for n, (c, convert) in _COLOURS.items() for d in (1, 2)}
     | {f"{8 * d}{n}": Encoding(c, d, convert) for n, (c, convert) in _BARE.items() for d in (1, 2)}
-    | {f"bayer_{n}{8 * d}": Encoding(1, d, f"COLOR_Bayer{code}2RGB") for n, code in _BAYER.items() for d in (1, 2)}
+    | {
+        f"bayer_{n}{8 * d}": Encoding(1, d, f"COLOR_Bayer{code}2RGB")
+        for n, code in _BAYER.items()
+        for d in (1, 2)
+    }
     | {n: Encoding(2, 1, f"COLOR_YUV2RGB_{code}") for n, code in _YUV.items()}
 )
 
@@ -61,7 +68,9 @@ def rgb_from_compressed(msg) -> np.ndarray:
     Raises ImageError.
     """
     if "compressedDepth" in msg.format:
-        raise ImageError(f"format '{msg.format}' is a depth image; the compressed topic of a colour camera is wanted")
+        raise ImageError(
+            f"format '{msg.format}' is a depth image; the compressed topic of a colour camera is wanted"
+        )
     data = np.frombuffer(msg.data, np.uint8)
     _check_whole(data, msg.format)
     cv2 = _cv2()
@@ -71,18 +80,22 @@ def rgb_from_compressed(msg) -> np.ndarray:
     except cv2.error as error:
         raise ImageError(f"the image of format '{msg.format}' cannot be decoded: {error}") from None
     if bgr is None:
-        raise ImageError(f"the {len(data)} bytes of format '{msg.format}' cannot be decoded; jpeg or png is wanted")
+        raise ImageError(
+            f"the {len(data)} bytes of format '{msg.format}' cannot be decoded; jpeg or png is wanted"
+        )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def _pixels(msg, encoding: Encoding) -> np.ndarray:
     """The message's numbers as (height, width, channels) uint8; no copy where they are bytes already."""
-    if msg.width == 0 or msg.height == 0:
-        raise ImageError(f"the image has size {msg.width} x {msg.height}; it has no pixels")
+    if msg.width < 2 or msg.height < 2:
+        raise ImageError(
+            f"the image has {msg.width} x {msg.height} pixels; 2 x 2 is the least that has geometry"
+        )
     row = msg.width * encoding.channels * encoding.depth
     if msg.step < row:
         raise ImageError(
-            f"step is {msg.step} bytes, but a row of {msg.width} {msg.encoding} pixels has {row}; correct the driver"
+            f"step is {msg.step} bytes, but a row of {msg.width} {msg.encoding} pixels has {row}"
         )
     if len(msg.data) != msg.step * msg.height:
         raise ImageError(
@@ -91,13 +104,15 @@ def _pixels(msg, encoding: Encoding) -> np.ndarray:
         )
     values = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, :row]
     if encoding.depth == 2:
-        values = values[:, 0 if msg.is_bigendian else 1::2]  # the upper bytes
+        values = values[:, 0 if msg.is_bigendian else 1 :: 2]  # the upper bytes
     return values.reshape(msg.height, msg.width, encoding.channels)
 
 
 def _check_pairs(msg, encoding: Encoding) -> None:
     if msg.width % 2 or (encoding.channels == 1 and msg.height % 2):
-        raise ImageError(f"a {msg.encoding} image of {msg.width} x {msg.height} is wrong: its pixels come in pairs")
+        raise ImageError(
+            f"a {msg.encoding} image of {msg.width} x {msg.height} is wrong: its pixels come in pairs"
+        )
 
 
 def _check_whole(data: np.ndarray, form: str) -> None:

@@ -1,6 +1,7 @@
 """ROS messages from numpy arrays, and cameras from CameraInfo.
 
-Large fields are filled with `frombytes`, a plain copy of memory: rclpy looks at every element of anything else.
+Large fields are filled with `frombytes`, a plain copy of memory: rclpy looks at every element of anything
+else.
 """
 
 from __future__ import annotations
@@ -49,13 +50,16 @@ def point_cloud(header: Header, xyz, rgb, confidence) -> PointCloud2:
     rows[..., :3] = xyz
     depth = rows[..., 2]
     rows[~(np.isfinite(rows[..., :3].sum(-1)) & (depth > 0)), :3] = np.nan
-    colours = rows.view(np.uint8)[..., 12:16]  # one float whose bytes are b, g, r, 0: the convention of PCL and RViz
+    colours = rows.view(np.uint8)[
+        ..., 12:16
+    ]  # one float whose bytes are b, g, r, 0: the convention of PCL and RViz
     colours[..., :3] = np.asarray(rgb)[..., ::-1]
     colours[..., 3] = 0
     rows[..., 4] = confidence
     msg = PointCloud2(header=header, height=height, width=width, is_bigendian=False, is_dense=False)
     msg.fields = [
-        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate(CLOUD_FIELDS)
+        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate(CLOUD_FIELDS)
     ]
     msg.point_step = 4 * len(CLOUD_FIELDS)
     msg.row_step = msg.point_step * width
@@ -135,11 +139,11 @@ def tracks(header: Header, result_tracks):
 
 
 def pinhole(msg: CameraInfo, width: int, height: int) -> Pinhole | None:
-    """The camera of the rectified image of width x height pixels that a CameraInfo describes; None: uncalibrated.
+    """The camera of the rectified image, width x height pixels, that a CameraInfo describes; None: uncalibrated.
 
-    An image topic that we are given is taken as rectified, so P, the matrix after rectification, applies; K where
-    P is not filled in. (Without distortion or a stereo partner the two are the same.) Binning and a region of
-    interest are applied as REP 104 says. Raises CameraError where the sizes do not fit or numbers are no camera's.
+    The image topic is taken as rectified, so P applies, the matrix after rectification; K where P is not filled
+    in. (Without distortion and a stereo partner they are the same.) Binning, a region of interest and an image
+    resized as a whole are allowed for. Raises CameraError where sizes do not fit or numbers are no camera's.
     """
     k, p = np.reshape(msg.k, (3, 3)), np.reshape(msg.p, (3, 4))[:, :3]
     if not k.any():
@@ -171,8 +175,12 @@ def _binned(matrix, offset, binning, width: int, height: int) -> Pinhole:
     (x, y), (bx, by) = offset, binning
     cx, cy = matrix[0, 2] - x, matrix[1, 2] - y
     return Pinhole(
-        float(matrix[0, 0] / bx), float(matrix[1, 1] / by),
-        float((cx - (bx - 1) / 2) / bx), float((cy - (by - 1) / 2) / by), width, height,
+        float(matrix[0, 0] / bx),
+        float(matrix[1, 1] / by),
+        float((cx - (bx - 1) / 2) / bx),
+        float((cy - (by - 1) / 2) / by),
+        width,
+        height,
     )
 
 

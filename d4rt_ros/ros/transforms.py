@@ -37,7 +37,9 @@ class TransformTree:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._static: dict[str, tuple[str, np.ndarray]] = {}  # child: (parent, parent_from_child)
-        self._moving: dict[str, tuple[str, deque]] = {}  # child: (parent, (stamp, parent_from_child) in order)
+        self._moving: dict[
+            str, tuple[str, deque]
+        ] = {}  # child: (parent, (stamp, parent_from_child) in order)
 
     def insert(self, message: TFMessage, static: bool = False) -> None:
         """Add the transforms of a message; those that are no transform are ignored."""
@@ -67,7 +69,10 @@ class TransformTree:
     def _insert_moving(self, parent: str, child: str, stamp: int, pose: np.ndarray) -> None:
         known = self._moving.get(child)
         if known is None or known[0] != parent or stamp < known[1][-1][0] - CACHE_NANOSECONDS:
-            self._moving[child] = (parent, deque([(stamp, pose)]))  # new, or its clock was set back: a bag loops
+            self._moving[child] = (
+                parent,
+                deque([(stamp, pose)]),
+            )  # new, or its clock was set back: a bag loops
             return
         poses = known[1]
         place = bisect([s for s, _ in poses], stamp) if stamp < poses[-1][0] else len(poses)
@@ -95,18 +100,20 @@ class TransformTree:
             return poses[-1][1]
         if not poses[0][0] <= stamp <= poses[-1][0]:
             raise TransformError(
-                f"TF knows '{parent}' to '{frame}' from {poses[0][0] / 1e9:.3f} to {poses[-1][0] / 1e9:.3f} s, "
-                f"not at {stamp / 1e9:.3f} s"
+                f"TF knows '{frame}' in '{parent}' from {poses[0][0] / 1e9:.3f} to "
+                f"{poses[-1][0] / 1e9:.3f} s, not at {stamp / 1e9:.3f} s"
             )
         stamps = [s for s, _ in poses]
         after = min(bisect(stamps, stamp), len(poses) - 1)
         before = max(after - 1, 0)
         span = stamps[after] - stamps[before]
-        return interpolate(poses[before][1], poses[after][1], (stamp - stamps[before]) / span if span else 1.0)
+        return interpolate(
+            poses[before][1], poses[after][1], (stamp - stamps[before]) / span if span else 1.0
+        )
 
 
 class TransformListener:
-    """Hears /tf and /tf_static and looks transforms up: by tf2_ros where it is installed, else by our own tree."""
+    """Hears /tf and /tf_static and looks transforms up: by tf2_ros where installed, else by our own tree."""
 
     def __init__(self, node, callback_group=None) -> None:
         self._node = node
@@ -146,7 +153,10 @@ def interpolate(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
     q = q if p @ q >= 0 else -q
     angle = np.arccos(min(p @ q, 1.0))
     if angle > 1e-6:  # else the arc is the line
-        p, q = p * np.sin((1 - fraction) * angle) / np.sin(angle), q * np.sin(fraction * angle) / np.sin(angle)
+        p, q = (
+            p * np.sin((1 - fraction) * angle) / np.sin(angle),
+            q * np.sin(fraction * angle) / np.sin(angle),
+        )
         rotation = p + q
     else:
         rotation = (1 - fraction) * p + fraction * q

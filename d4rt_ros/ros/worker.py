@@ -12,8 +12,8 @@ class Worker:
     """Runs questions, in order, and jobs, of which only the newest waits.
 
     A job is a window to compute; one that has not begun is replaced by the next. Questions are short and go
-    first: before a job, and within it wherever it calls `pause`. Everything runs in this one thread, because a
-    model that is compiled or holds CUDA state does not like two.
+    first: before a job, and within it wherever it calls `pause`. All run in one thread, because a model that is
+    compiled does not work from two.
     """
 
     def __init__(self, name: str) -> None:
@@ -52,7 +52,7 @@ class Worker:
             self._job = None
 
     def pause(self) -> None:
-        """Called from within a job: answer the questions that wait now, each once, so that the job goes on."""
+        """Called from within a job: answer the questions that wait now, and no more, so that the job goes on."""
         if self._answering:  # a question is a decode too and pauses as well
             return
         self._answering = True

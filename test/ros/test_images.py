@@ -22,24 +22,35 @@ def _message(pixels, encoding, padding=0, bigendian=False):
     pixels = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if bigendian else "<")))
     rows = pixels.view(np.uint8).reshape(pixels.shape[0], -1)
     rows = np.hstack([rows, np.full((len(rows), padding), 99, np.uint8)])
-    msg = sensor_msgs.Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
+    msg = sensor_msgs.Image(
+        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1]
+    )
     msg.is_bigendian = int(bigendian)
     msg.data = array("B", rows.tobytes())
     return msg
 
 
 @pytest.mark.parametrize("padding", [0, 6])
-@pytest.mark.parametrize("encoding, order", [
-    ("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("8UC3", [2, 1, 0]),
-    ("rgba8", [0, 1, 2, 0]), ("bgra8", [2, 1, 0, 0]), ("8UC4", [2, 1, 0, 0]),
-])
+@pytest.mark.parametrize(
+    "encoding, order",
+    [
+        ("rgb8", [0, 1, 2]),
+        ("bgr8", [2, 1, 0]),
+        ("8UC3", [2, 1, 0]),
+        ("rgba8", [0, 1, 2, 0]),
+        ("bgra8", [2, 1, 0, 0]),
+        ("8UC4", [2, 1, 0, 0]),
+    ],
+)
 def test_colours(encoding, order, padding):
     rgb = _rgb()
     np.testing.assert_array_equal(rgb_from_image(_message(rgb[..., order], encoding, padding)), rgb)
 
 
 @pytest.mark.parametrize("bigendian", [False, True])
-@pytest.mark.parametrize("encoding, order", [("rgb16", [0, 1, 2]), ("bgr16", [2, 1, 0]), ("rgba16", [0, 1, 2, 0])])
+@pytest.mark.parametrize(
+    "encoding, order", [("rgb16", [0, 1, 2]), ("bgr16", [2, 1, 0]), ("rgba16", [0, 1, 2, 0])]
+)
 def test_sixteen_bit_colours_keep_the_upper_byte(encoding, order, bigendian):
     rgb = _rgb()
     wide = rgb[..., order].astype(np.uint16) * 256 + 77
@@ -50,7 +61,9 @@ def test_sixteen_bit_colours_keep_the_upper_byte(encoding, order, bigendian):
 @pytest.mark.parametrize("padding", [0, 3])
 def test_grey(encoding, padding):
     grey = _rgb()[..., 0]
-    np.testing.assert_array_equal(rgb_from_image(_message(grey, encoding, padding)), np.repeat(grey[..., None], 3, 2))
+    np.testing.assert_array_equal(
+        rgb_from_image(_message(grey, encoding, padding)), np.repeat(grey[..., None], 3, 2)
+    )
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1"])
@@ -74,8 +87,9 @@ def test_bayer(pattern, bits):
     np.testing.assert_array_equal(rgb, np.broadcast_to([200, 90, 20], rgb.shape))
 
 
-@pytest.mark.parametrize("encoding, order", [
-    ("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")])
+@pytest.mark.parametrize(
+    "encoding, order", [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
+)
 def test_yuv422(encoding, order):
     luma = np.linspace(30, 220, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint8)
     pixels = np.full((HEIGHT, WIDTH, 2), 0, np.uint8)
@@ -106,21 +120,25 @@ def _broken(**changes):
     return msg
 
 
-@pytest.mark.parametrize("msg, says", [
-    (_broken(encoding="32FC7"), "32FC7"),
-    (_broken(encoding=""), "known are"),
-    (_broken(data=array("B", bytes(17))), "17 bytes"),
-    (_broken(data=array("B")), "0 bytes"),
-    (_broken(step=WIDTH), f"step is {WIDTH}"),
-    (_broken(step=0), "step is 0"),
-    (_broken(step=3 * WIDTH + 1), "step 31"),
-    (_broken(width=0), "no pixels"),
-    (_broken(height=0), "no pixels"),
-    (_broken(height=2**31, step=2**31), "data has"),
-    (_broken(encoding="rgb16"), "step is 30"),
-    (_message(np.zeros((4, 5), np.uint8), "bayer_rggb8"), "pairs"),
-    (_message(np.zeros((4, 5, 2), np.uint8), "yuv422"), "pairs"),
-])
+@pytest.mark.parametrize(
+    "msg, says",
+    [
+        (_broken(encoding="32FC7"), "32FC7"),
+        (_broken(encoding=""), "known are"),
+        (_broken(data=array("B", bytes(17))), "17 bytes"),
+        (_broken(data=array("B")), "0 bytes"),
+        (_broken(step=WIDTH), f"step is {WIDTH}"),
+        (_broken(step=0), "step is 0"),
+        (_broken(step=3 * WIDTH + 1), "step 31"),
+        (_broken(width=0), "the least"),
+        (_broken(height=0), "the least"),
+        (_broken(width=1), "1 x 6"),
+        (_broken(height=2**31, step=2**31), "data has"),
+        (_broken(encoding="rgb16"), "step is 30"),
+        (_message(np.zeros((4, 5), np.uint8), "bayer_rggb8"), "pairs"),
+        (_message(np.zeros((4, 5, 2), np.uint8), "yuv422"), "pairs"),
+    ],
+)
 def test_broken_images_are_refused_with_a_sentence(msg, says):
     with pytest.raises(ImageError, match=says):
         rgb_from_image(msg)
@@ -133,7 +151,9 @@ def _compressed(rgb, ending, form):
 
 def test_png_is_exact():
     rgb = _rgb()
-    np.testing.assert_array_equal(rgb_from_compressed(_compressed(rgb, ".png", "rgb8; png compressed bgr8")), rgb)
+    np.testing.assert_array_equal(
+        rgb_from_compressed(_compressed(rgb, ".png", "rgb8; png compressed bgr8")), rgb
+    )
 
 
 def test_jpeg_is_close():
@@ -144,7 +164,9 @@ def test_jpeg_is_close():
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5, 0.98])
 def test_cut_compressed_images_are_refused(ending, keep):
-    msg = _compressed(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8), ending, ending[1:])
+    msg = _compressed(
+        np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8), ending, ending[1:]
+    )
     msg.data = msg.data[: int(keep * len(msg.data)) if isinstance(keep, float) else keep]
     with pytest.raises(ImageError, match="cut off|decoded|empty"):
         rgb_from_compressed(msg)
@@ -152,6 +174,8 @@ def test_cut_compressed_images_are_refused(ending, keep):
 
 def test_rubbish_and_depth_are_refused():
     with pytest.raises(ImageError, match="jpeg or png"):
-        rgb_from_compressed(sensor_msgs.CompressedImage(format="jpeg", data=array("B", b"hello, I am no image")))
+        rgb_from_compressed(
+            sensor_msgs.CompressedImage(format="jpeg", data=array("B", b"hello, I am no image"))
+        )
     with pytest.raises(ImageError, match="depth"):
         rgb_from_compressed(_compressed(_rgb(), ".png", "16UC1; compressedDepth png"))

@@ -27,8 +27,14 @@ def _cloud(height=4, width=7):
 
 def _read(msg: PointCloud2):
     names = [f.name for f in msg.fields]
-    dtype = np.dtype({"names": names, "formats": ["<f4"] * len(names), "offsets": [f.offset for f in msg.fields],
-                      "itemsize": msg.point_step})
+    dtype = np.dtype(
+        {
+            "names": names,
+            "formats": ["<f4"] * len(names),
+            "offsets": [f.offset for f in msg.fields],
+            "itemsize": msg.point_step,
+        }
+    )
     return np.frombuffer(msg.data, dtype).reshape(msg.height, msg.width)
 
 
@@ -60,7 +66,9 @@ def test_points_that_are_nowhere_are_nan():
 
 
 def test_cloud_as_sensor_msgs_py_reads_it():
-    point_cloud2 = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="needs a distribution's sensor_msgs_py")
+    point_cloud2 = pytest.importorskip(
+        "sensor_msgs_py.point_cloud2", reason="needs a distribution's sensor_msgs_py"
+    )
     xyz, rgb, confidence = _cloud()
     msg = messages.point_cloud(HEADER, xyz, rgb, confidence)
     read = point_cloud2.read_points(msg, field_names=["x", "y", "z", "confidence"])
@@ -132,11 +140,14 @@ def test_binning_and_region_of_interest():
     np.testing.assert_allclose(camera.project(point), expected)
 
 
-@pytest.mark.parametrize("msg, size, says", [
-    (_info(), (640, 360), "640x480 pixels, the image has 640x360"),
-    (_info(width=0, height=0), (640, 480), "0x0"),
-    (_info(k=np.full(9, np.nan), p=np.full(12, np.nan)), (640, 480), "finite"),
-])
+@pytest.mark.parametrize(
+    "msg, size, says",
+    [
+        (_info(), (640, 360), "640x480 pixels, the image has 640x360"),
+        (_info(width=0, height=0), (640, 480), "0x0"),
+        (_info(k=np.full(9, np.nan), p=np.full(12, np.nan)), (640, 480), "finite"),
+    ],
+)
 def test_camera_info_that_does_not_fit_is_refused(msg, size, says):
     with pytest.raises(CameraError, match=says):
         messages.pinhole(msg, *size)
@@ -144,7 +155,9 @@ def test_camera_info_that_does_not_fit_is_refused(msg, size, says):
 
 def test_poses_go_both_ways():
     pose = pose_from_quaternion([0.1, -0.2, 0.3, 0.9], [1.0, 2.0, 3.0])
-    np.testing.assert_allclose(messages.pose_from_transform(messages.transform_message(pose)), pose, atol=1e-12)
+    np.testing.assert_allclose(
+        messages.pose_from_transform(messages.transform_message(pose)), pose, atol=1e-12
+    )
     msg = messages.pose_message(pose)
     assert (msg.position.x, msg.position.y, msg.position.z) == (1.0, 2.0, 3.0)
 
@@ -158,7 +171,9 @@ def test_a_transform_without_rotation_is_refused():
 
 def test_odometry():
     covariance = np.arange(36.0).reshape(6, 6)
-    msg = messages.odometry(HEADER, "camera", pose_matrix(None, [1, 2, 3]), covariance, np.arange(6.0), 2 * covariance)
+    msg = messages.odometry(
+        HEADER, "camera", pose_matrix(None, [1, 2, 3]), covariance, np.arange(6.0), 2 * covariance
+    )
     assert msg.child_frame_id == "camera" and msg.header.frame_id == "camera_optical"
     assert msg.twist.twist.linear.z == 2.0 and msg.twist.twist.angular.x == 3.0
     np.testing.assert_array_equal(msg.pose.covariance, np.arange(36.0))
@@ -170,9 +185,14 @@ def test_tracks():
     rng = np.random.default_rng(0)
     n, t = 3, 4
     tracks = SimpleNamespace(
-        ids=np.array([7, 2**63 + 1, 9], np.uint64), stamps=np.arange(t) * 10**8 + STAMP,
-        positions=rng.normal(size=(n, t, 3)), visible=rng.random((n, t)) > 0.5, confidence=rng.random((n, t)),
-        pixels=rng.normal(size=(n, t, 2)), velocities=rng.normal(size=(n, 3)))
+        ids=np.array([7, 2**63 + 1, 9], np.uint64),
+        stamps=np.arange(t) * 10**8 + STAMP,
+        positions=rng.normal(size=(n, t, 3)),
+        visible=rng.random((n, t)) > 0.5,
+        confidence=rng.random((n, t)),
+        pixels=rng.normal(size=(n, t, 2)),
+        velocities=rng.normal(size=(n, 3)),
+    )
     msg = messages.tracks(HEADER, tracks)
     assert [messages.nanoseconds(s) for s in msg.stamps] == tracks.stamps.tolist()
     assert list(msg.ids) == tracks.ids.tolist() and not msg.metric and len(msg.dynamic) == 0

@@ -97,4 +97,6 @@ def test_interpolation_turns_evenly(seed, fraction):
     whole = rotation_angle(invert(a) @ b)
     part = rotation_angle(invert(a) @ interpolate(a, b, fraction))
     assert part == pytest.approx(fraction * whole, abs=1e-6)
-    np.testing.assert_allclose(interpolate(a, b, fraction)[:3, 3], (1 - fraction) * a[:3, 3] + fraction * b[:3, 3])
+    np.testing.assert_allclose(
+        interpolate(a, b, fraction)[:3, 3], (1 - fraction) * a[:3, 3] + fraction * b[:3, 3]
+    )

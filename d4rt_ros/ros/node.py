@@ -1,0 +1,379 @@
+"""The node: threads, messages and parameters around the stream pipeline, nothing else.
+
+Images are received and prepared in the executor's threads; one worker thread owns the model, always computes
+the newest window and answers the services' questions, also in the middle of a window.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import Node, TransitionCallbackReturn
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from d4rt_ros.ros import diagnostics, messages, parameters, qos, queries
+from d4rt_ros.ros.calibration import Calibration
+from d4rt_ros.ros.images import ImageError, rgb_from_compressed, rgb_from_image
+from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.streaming import Streaming
+from d4rt_ros.ros.transforms import TransformError, TransformListener
+from d4rt_ros.ros.worker import Worker
+from d4rt_ros.srv import Query, TrackPoints
+from d4rt_ros.stream import Frame, PipelineConfig, StampError
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+EXECUTOR_THREADS = 16
+WAITING_REQUESTS = (
+    12  # each holds one of the executor's threads until it is answered; the rest are for the images
+)
+QUIET = 5.0  # seconds between two warnings of one kind
+UNNAMED_CAMERA = "camera"  # for images without a frame_id, which TF would refuse
+
+
+def load_model(values: dict):
+    """The model that the parameters name, warmed up. Run it in the thread that will use the model."""
+    import numpy as np
+    import torch
+
+    from d4rt_ros import runtime
+
+    if values["model.threads"]:
+        torch.set_num_threads(values["model.threads"])
+    model = runtime.load(
+        values["model.checkpoint"] or None, values["model.device"], values["model.precision"]
+    )
+    frames = values["window.frames"] or model.num_frames
+    model.encode(np.zeros((frames, 48, 64, 3), np.uint8)).query(0, 0, 0, 0, 0)
+    return model
+
+
+def pipeline_config(values: dict) -> PipelineConfig:
+    return PipelineConfig(
+        frames=values["window.frames"] or None,
+        stride=values["window.stride"],
+        hop=values["window.hop"],
+        depth_size=tuple(values["depth.size"]),
+        tracks_size=(values["tracks.rows"], values["tracks.cols"]),
+        pose_method=values["pose.method"],
+    )
+
+
+class D4rtNode(Node):
+    """The managed node `d4rt`.
+
+    load_model(values of the parameters) -> model, called in the worker's thread; what it raises is the sentence
+    with which `configure` is refused. Other arguments are those of rclpy's Node.
+    """
+
+    def __init__(self, load_model=load_model, **kwargs) -> None:
+        super().__init__("d4rt", **kwargs)
+        self._load_model = load_model
+        self._phase, self._failure = "unconfigured", ""
+        self._worker: Worker | None = None
+        self._streaming: Streaming | None = None
+        self._outputs: Publishers | None = None
+        self._inputs: list = []
+        self._listener: TransformListener | None = None
+        self._calibration = Calibration()
+        self._figures = diagnostics.Statistics()
+        self._warned: dict[str, float] = {}
+        parameters.declare(self, lambda: self._phase != "unconfigured", self._parameters_changed)
+        self._listening_group = MutuallyExclusiveCallbackGroup()
+        self._asking = threading.BoundedSemaphore(WAITING_REQUESTS)
+        self._create_services()
+        self._create_diagnostics()
+        if self.get_parameter("autostart").value:
+            self._autostart = self._steady_timer(0.001, self._start, None)
+
+    # Lifecycle
+
+    def on_configure(self, state) -> TransitionCallbackReturn:
+        values = parameters.values(self)
+        self._worker = Worker("d4rt model")
+        try:
+            model = self._worker.ask(lambda: self._load_model(values)).result()
+            if values["tf.publish"] == "world_to_base":
+                self._listen_to_tf()
+            self._outputs = Publishers(
+                self,
+                values["frames.world"],
+                values["frames.base"],
+                values["tf.publish"],
+                values["path.length"],
+                self._listener,
+            )
+            self._streaming = Streaming(
+                model,
+                self._worker,
+                pipeline_config(values),
+                self._outputs,
+                values["frames.world"],
+                self._figures,
+                self._warn,
+            )
+        except Exception as error:
+            self._failure = f"cannot be configured: {error or type(error).__name__}"
+            self.get_logger().error(self._failure)
+            self._release()
+            return FAILURE
+        self._phase, self._failure = "inactive", ""
+        return super().on_configure(state)
+
+    def on_activate(self, state) -> TransitionCallbackReturn:
+        compressed = self.get_parameter("image_transport").value == "compressed"
+        group = MutuallyExclusiveCallbackGroup()
+        self._figures.last_image = None
+        self._inputs = [
+            self.create_subscription(
+                kind,
+                topic,
+                callback,
+                qos.SENSOR,
+                callback_group=group,
+                qos_overriding_options=qos.overridable(),
+            )
+            for kind, topic, callback in (
+                (CameraInfo, "camera_info", self._calibration.update),
+                (CompressedImage, "image/compressed", self._on_compressed)
+                if compressed
+                else (Image, "image", self._on_image),
+            )
+        ]
+        self._phase = "active"
+        self.get_logger().info(f"active: images from {self._inputs[1].topic_name}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state) -> TransitionCallbackReturn:
+        self._stop_listening()
+        self._phase = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state) -> TransitionCallbackReturn:
+        self.close()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state) -> TransitionCallbackReturn:
+        self.close()
+        self._phase = "finalized"
+        return super().on_shutdown(state)
+
+    def on_error(self, state) -> TransitionCallbackReturn:
+        self.close()
+        return super().on_error(state)
+
+    def close(self) -> None:
+        """Let go of the inputs and the model; the node can be configured again, or destroyed."""
+        self._stop_listening()
+        self._release()
+        self._phase = "unconfigured"
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        if self._phase == "unconfigured" and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _stop_listening(self) -> None:
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs, self._calibration = [], Calibration()
+        if self._streaming is not None:
+            self._streaming.reset("the node was deactivated")
+
+    def _release(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._worker = self._streaming = self._outputs = None
+
+    # Images
+
+    def _on_image(self, msg: Image) -> None:
+        self._receive(msg, rgb_from_image)
+
+    def _on_compressed(self, msg: CompressedImage) -> None:
+        self._receive(msg, rgb_from_compressed)
+
+    def _receive(self, msg, rgb_from) -> None:
+        streaming = self._streaming
+        if streaming is None or self._phase != "active":
+            return
+        self._figures.image(time.monotonic())
+        try:
+            image = rgb_from(msg)
+            camera = self._calibration.camera(image.shape[1], image.shape[0])
+            streaming.add(
+                Frame(image, messages.nanoseconds(msg.header.stamp), camera),
+                msg.header.frame_id or UNNAMED_CAMERA,
+            )
+        except ImageError as error:
+            self._drop("image", str(error))
+        except StampError as error:
+            self._drop("stamp", str(error))
+        except Exception as error:
+            self._drop("failure", f"{type(error).__name__}: {error}")
+
+    def _drop(self, reason: str, sentence: str) -> None:
+        self._figures.problem(f"dropped: {reason}", sentence)
+        self._warn(reason, f"an image is dropped: {sentence}")
+
+    # Services
+
+    def _create_services(self) -> None:
+        group = ReentrantCallbackGroup()
+        for kind, name, answer in (
+            (Query, "~/query", queries.answer_query),
+            (TrackPoints, "~/track_points", queries.answer_track_points),
+        ):
+            self.create_service(
+                kind, name, lambda q, a, answer=answer: self._answer(answer, q, a), callback_group=group
+            )
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    def _answer(self, answer, request, response):
+        self._figures.count("requests")
+        if self._asking.acquire(blocking=False):
+            try:
+                limit = self.get_parameter("query.max_points").value
+                context = queries.Context(
+                    self._newest_encoded, self._run, self._look_up, self._want_pose, limit
+                )
+                answer(request, response, context)
+            finally:
+                self._asking.release()
+        else:
+            response.status = queries.NOT_READY
+            response.message = f"{WAITING_REQUESTS} requests wait already; ask again later"
+        if response.status != queries.OK:
+            self._figures.count("requests refused")
+        return response
+
+    def _newest_encoded(self) -> queries.Encoded | None:
+        streaming = self._streaming
+        return streaming.encoded if streaming is not None else None
+
+    def _run(self, function):
+        worker = self._worker
+        if worker is None:
+            raise RuntimeError("the node was cleaned up meanwhile")
+        return worker.ask(function).result()
+
+    def _want_pose(self) -> None:
+        if self._streaming is not None:
+            self._streaming.pose_wanted = True
+
+    def _look_up(self, target: str, source: str, stamp: int):
+        if self._listener is None:
+            self._listen_to_tf()
+            raise TransformError("TF was not listened to until now; it is now, ask again")
+        return self._listener.lookup(target, source, stamp)
+
+    def _listen_to_tf(self) -> None:
+        # Only when it is needed: a robot's /tf is a lot of messages for Python.
+        if self._listener is None:
+            self._listener = TransformListener(self, self._listening_group)
+
+    def _on_reset(self, request, response):
+        streaming = self._streaming
+        response.success = streaming is not None and self._phase == "active"
+        if response.success:
+            streaming.reset("it was asked for")
+        response.message = (
+            "window, world and tracks begin anew" if response.success else f"the node is {self._phase}"
+        )
+        return response
+
+    # Parameters
+
+    def _parameters_changed(self, values: dict) -> None:
+        """New values of live parameters, before rclpy has stored them."""
+        values = parameters.values(self) | values
+        config = pipeline_config(values)
+        self._streaming.change(
+            {"stride": config.stride, "hop": config.hop},
+            {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
+        )
+        self._outputs.limit_path(values["path.length"])
+
+    # Diagnostics
+
+    def _create_diagnostics(self) -> None:
+        self._reporter = diagnostics.Reporter(self.get_fully_qualified_name().lstrip("/"), time.monotonic())
+        self._reports = self.create_publisher(
+            DiagnosticArray, "/diagnostics", qos.OUTPUT, qos_overriding_options=qos.overridable()
+        )
+        self._diagnose = self._steady_timer(1.0, self._report, MutuallyExclusiveCallbackGroup())
+
+    def _report(self) -> None:
+        now = self.get_clock().now().nanoseconds
+        report = self._reporter.report(
+            messages.header_message(now, ""), self._condition(), self._figures, time.monotonic()
+        )
+        self._reports.publish(report)
+
+    def _condition(self) -> diagnostics.Condition:
+        streaming, inputs = self._streaming, self._inputs
+        result = streaming.result if streaming is not None else None
+        window = streaming.pipeline.window if streaming is not None else None
+        posed = result is not None and result.world_from_camera is not None
+        return diagnostics.Condition(
+            state=self._phase,
+            failure=self._failure,
+            image_topic=inputs[1].topic_name if inputs else "image",
+            info_topic=inputs[0].topic_name if inputs else "camera_info",
+            info_problem=self._calibration.problem,
+            calibrated=result is not None and result.calibrated,
+            window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
+            restart_reason=window.restart_reason if window is not None else "",
+            pose_note=result.pose_note if posed else None,
+            inliers=result.step.inliers if posed and result.step is not None else None,
+            device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
+        )
+
+    def _warn(self, kind: str, sentence: str) -> None:
+        now = time.monotonic()
+        if now - self._warned.get(kind, -QUIET) >= QUIET:
+            self._warned[kind] = now
+            self.get_logger().warning(sentence)
+
+    def _steady_timer(self, seconds: float, callback, group):
+        """A timer that also runs where the simulation's time stands still."""
+        return self.create_timer(
+            seconds, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+
+def main(args=None) -> int:
+    """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
+    rclpy.init(args=args)
+    try:
+        node = D4rtNode()
+    except ParameterException as error:
+        print(f"d4rt_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

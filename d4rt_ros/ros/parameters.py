@@ -1,0 +1,157 @@
+"""The node's parameters: defaults, descriptions, ranges, and which may change while the node runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable
+
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+
+from d4rt_ros.ros.transforms import TF_MODES
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter. `bounds` holds for the number or for each number of an array of `length`;
+    `choices` are the texts that are allowed, as regular expressions.
+
+    live: a change takes effect at once; else it is refused while the node is configured.
+    """
+
+    default: object
+    description: str
+    bounds: tuple[int, int] | None = None
+    choices: tuple[str, ...] = ()
+    length: int = 0
+    live: bool = True
+
+
+SETTINGS = {
+    "autostart": Setting(True, "Configure and activate at start, without a lifecycle manager.", live=False),
+    "image_transport": Setting(
+        "raw",
+        "Which topic the images come from: raw is `image`, compressed is `image/compressed`.",
+        choices=("raw", "compressed"),
+        live=False,
+    ),
+    "model.checkpoint": Setting(
+        "", "The weights' file (.safetensors or .ckpt); empty: those in the package.", live=False
+    ),
+    "model.device": Setting(
+        "auto",
+        "Where the model runs; auto: the first GPU, else the CPU.",
+        choices=("auto", "cpu", "cuda", r"cuda:\d+"),
+        live=False,
+    ),
+    "model.precision": Setting(
+        "auto",
+        "Numbers that the model computes with; auto: what the device does best.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        live=False,
+    ),
+    "model.threads": Setting(
+        0, "CPU threads of the model; 0: torch's own choice.", bounds=(0, 256), live=False
+    ),
+    "window.frames": Setting(
+        0, "Frames of a window; 0: as many as the model was trained for.", bounds=(0, 256), live=False
+    ),
+    "window.stride": Setting(2, "Every how many images one is kept.", bounds=(1, 100)),
+    "window.hop": Setting(1, "After how many kept images a new window is due.", bounds=(1, 256)),
+    "depth.size": Setting(
+        [48, 64], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
+    ),
+    "tracks.rows": Setting(12, "Rows of the grid of tracked points.", bounds=(1, 256)),
+    "tracks.cols": Setting(16, "Columns of the grid of tracked points.", bounds=(1, 256)),
+    "pose.method": Setting(
+        "pnp",
+        "How the camera's motion is found: pnp from predicted pixels and depth, rigid from two point sets.",
+        choices=("pnp", "rigid"),
+    ),
+    "path.length": Setting(1000, "Poses kept in the path.", bounds=(1, 10000)),
+    "frames.world": Setting("world", "The frame that poses and tracks are given in.", live=False),
+    "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
+    "tf.publish": Setting(
+        "world_to_camera",
+        "What is broadcast on /tf. camera_to_world: inverted, for a camera that has no parent and a world that has; "
+        "world_to_base: through the robot's own transform of base to camera.",
+        choices=TF_MODES,
+        live=False,
+    ),
+    "query.max_points": Setting(
+        1_000_000, "Most points that one service request may ask for.", bounds=(1, 5_000_000)
+    ),
+}
+
+
+def declare(node, is_configured: Callable[[], bool], changed: Callable[[dict], None]) -> None:
+    """Declare every parameter, checked at start and whenever it is set.
+
+    `changed` gets the new values of live parameters. Raises rclpy's InvalidParameterValueException with a
+    sentence where a value given at start is wrong.
+    """
+
+    def check(parameters) -> SetParametersResult:
+        ours = [p for p in parameters if p.name in SETTINGS]
+        for p in ours:
+            reason = refusal(p.name, p.value)
+            if (
+                not reason
+                and is_configured()
+                and not SETTINGS[p.name].live
+                and p.value != node.get_parameter(p.name).value
+            ):
+                reason = (
+                    f"{p.name} is read when the node is configured; "
+                    f"deactivate and clean it up, set the parameter, configure it again"
+                )
+            if reason:
+                return SetParametersResult(successful=False, reason=reason)
+        if is_configured() and ours:
+            changed({p.name: p.value for p in ours})
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(check)
+    for name, setting in SETTINGS.items():
+        node.declare_parameter(name, setting.default, _descriptor(setting))
+
+
+def values(node) -> dict:
+    """All parameters by name."""
+    return {name: node.get_parameter(name).value for name in SETTINGS}
+
+
+def unknown(given) -> list[str]:
+    """Which of the names given at start are not parameters of ours or of every node."""
+    common = ("use_sim_time", "qos_overrides.", "start_type_description_service")
+    return [name for name in given if name not in SETTINGS and not name.startswith(common)]
+
+
+def refusal(name: str, value) -> str:
+    """Why a value cannot be taken, or ""."""
+    setting = SETTINGS[name]
+    if setting.choices and not re.fullmatch("|".join(setting.choices), value):
+        return f"{name} is '{value}'; it must be one of {', '.join(setting.choices)}"
+    if setting.length and len(value) != setting.length:
+        return f"{name} is {list(value)}; it must be {setting.length} numbers, such as {setting.default}"
+    if setting.bounds:
+        low, high = setting.bounds
+        numbers = value if setting.length else [value]
+        if not all(low <= number <= high for number in numbers):
+            return f"{name} is {list(value) if setting.length else value}; it must be {low} to {high}"
+    if name.startswith("frames.") and not value:
+        return f"{name} is empty; it must name a frame"
+    return ""
+
+
+def _descriptor(setting: Setting) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=setting.description)
+    if setting.choices:
+        descriptor.additional_constraints = f"one of {', '.join(setting.choices)}"
+    elif setting.bounds:
+        descriptor.additional_constraints = f"{setting.bounds[0]} to {setting.bounds[1]}"
+    if setting.bounds and not setting.length:
+        descriptor.integer_range = [
+            IntegerRange(from_value=setting.bounds[0], to_value=setting.bounds[1], step=1)
+        ]
+    return descriptor

@@ -1,0 +1,191 @@
+"""A node under test and a user's node beside it, over real DDS in one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from d4rt_ros.model.query import Answer, check_queries
+
+WAIT = 15.0
+RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class FlatScene:
+    """A wall at z = 2 m before a camera that stands still, focal length 100 pixels: exact and very fast."""
+
+    def __init__(self, frames):
+        self.frames, self.num_frames = frames, len(frames)
+        self.size = frames[0].shape[:2]
+
+    def query(self, u, v, t_src, t_tgt, t_cam) -> Answer:
+        q = check_queries(u, v, t_src, t_tgt, t_cam, self.num_frames, self.size)
+        z = np.full(len(q), 2.0)
+        x, y = (q.u - (self.size[1] - 1) / 2) * z / 100, (q.v - (self.size[0] - 1) / 2) * z / 100
+        one = np.ones(len(q), np.float32)
+        normals = np.tile(np.float32([0, 0, -1]), (len(q), 1))
+        return Answer(
+            np.stack([x, y, z], -1).astype(np.float32),
+            np.stack([q.u, q.v], -1).astype(np.float32),
+            one,
+            one,
+            normals,
+            0 * normals,
+        )
+
+
+class FlatModel:
+    """Answers FlatScene. `fail` set: encoding raises; `hold` cleared: encoding waits."""
+
+    def __init__(self, num_frames=4):
+        self.num_frames, self.between_chunks, self.fail = num_frames, None, False
+        self.hold, self.encoding = threading.Event(), threading.Event()
+        self.hold.set()
+
+    def prepare(self, image):
+        return image
+
+    def encode(self, frames):
+        self.encoding.set()
+        while not self.hold.wait(0.002):
+            self.between_chunks()
+        if self.fail:
+            raise RuntimeError("the model broke")
+        return FlatScene(frames)
+
+
+class User:
+    """What a user's own node would do: publish images, listen, call services."""
+
+    def __init__(self, context, namespace=""):
+        self.node = rclpy.create_node("user", context=context, namespace=namespace)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.heard: dict[str, list] = {}
+        self._publishers = {}
+
+    def listen(self, kind, topic, qos=RELIABLE):
+        self.heard[topic] = []
+        return self.node.create_subscription(kind, topic, self.heard[topic].append, qos)
+
+    def publish(self, topic, msg, qos=RELIABLE):
+        if topic not in self._publishers:
+            publisher = self._publishers[topic] = self.node.create_publisher(type(msg), topic, qos)
+            assert self.until(lambda: publisher.get_subscription_count() > 0), f"nobody listens to {topic}"
+        self._publishers[topic].publish(msg)
+
+    def forget_publisher(self, topic):
+        self.node.destroy_publisher(self._publishers.pop(topic))
+
+    def until(self, condition, seconds=WAIT):
+        """Spin until `condition()` is true; what it returned."""
+        end = time.monotonic() + seconds
+        while not (value := condition()) and time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+        return value
+
+    def call(self, kind, name, request, seconds=WAIT):
+        client = self.node.create_client(kind, name)
+        assert self.until(client.service_is_ready, seconds), f"no service {name}"
+        future = client.call_async(request)
+        assert self.until(future.done, seconds), f"{name} did not answer"
+        self.node.destroy_client(client)
+        return future.result()
+
+    def newest(self, topic, after=0):
+        """The next message on a topic after the first `after` of them."""
+        assert self.until(lambda: len(self.heard[topic]) > after), f"nothing on {topic}"
+        return self.heard[topic][-1]
+
+    def status(self, part):
+        """The newest diagnostics of one part of the node."""
+        for array in reversed(self.heard.get("/diagnostics", [])):
+            for status in array.status:
+                if status.name.endswith(": " + part):
+                    return status
+        return None
+
+    def told(self, part, words):
+        """Wait until the diagnostics of a part say these words."""
+        assert self.until(lambda: self.status(part) and words in self.status(part).message), self.status(part)
+        return True
+
+    def figure(self, part, key):
+        status = self.status(part)
+        return next((v.value for v in status.values if v.key == key), None) if status else None
+
+
+class Running:
+    """A node spun in a thread by the executor that `main` uses, with a user beside it. A context manager."""
+
+    def __init__(self, make_node, parameters=(), arguments=(), namespace=""):
+        self._args = (
+            make_node,
+            [Parameter(n, value=v) for n, v in dict(parameters).items()],
+            list(arguments),
+        )
+        self._namespace, self._ending = namespace, False
+
+    def __enter__(self):
+        make_node, parameters, arguments = self._args
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        cli = ["--ros-args", *arguments] if arguments else None
+        self.node = make_node(
+            context=self.context, parameter_overrides=parameters, cli_args=cli, namespace=self._namespace
+        )
+        self.user = User(self.context, self._namespace)
+        self._executor = MultiThreadedExecutor(8, context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        return self
+
+    def _spin(self):
+        try:
+            self._executor.spin()
+        except Exception:
+            if not self._ending:  # an executor that is shut down may stumble over its own remains
+                raise
+
+    def __exit__(self, *_):
+        self._ending = True
+        self.node.close()
+        self._executor.shutdown()
+        self.user.executor.shutdown()
+        rclpy.shutdown(context=self.context)
+        self._thread.join(WAIT)
+        self.node.destroy_node()
+        self.user.node.destroy_node()
+
+
+def stamp(seconds):
+    nanoseconds = round(seconds * 1e9)
+    return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+
+def image(seconds, rgb=None, frame_id="cam", height=48, width=64):
+    """An rgb8 message of `rgb` (H, W, 3), or of a grey image."""
+    rgb = np.full((height, width, 3), 128, np.uint8) if rgb is None else rgb
+    msg = Image(height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8", step=3 * rgb.shape[1])
+    msg.header.stamp, msg.header.frame_id = stamp(seconds), frame_id
+    msg.data.frombytes(np.ascontiguousarray(rgb).tobytes())
+    return msg
+
+
+def info(seconds=0.0, focal=100.0, height=48, width=64):
+    """A CameraInfo with its principal point in the middle; focal 0: not calibrated."""
+    msg = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+    msg.header.stamp, msg.header.frame_id = stamp(seconds), "cam"
+    if focal:
+        k = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        msg.k, msg.p = k.ravel(), np.hstack([k, np.zeros((3, 1))]).ravel()
+    return msg
