@@ -13,7 +13,7 @@ from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_point
 from d4rt_ros.stream.window import Frame, Window
 from d4rt_ros.stream.world import LOST_COVARIANCE, World
 from d4rt_ros.tasks.depth import point_map_of, point_map_questions
-from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of_points
+from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import ask, pixel_grid
 from d4rt_ros.tasks.relative_pose import METHODS, PoseError, RelativePose, pose_of, pose_questions
 from d4rt_ros.tasks.tracks import track_questions, tracks_of
@@ -153,7 +153,7 @@ class Pipeline:
         asked, answer = heard["points"]
         height, width = scene.size
         try:
-            camera = camera_of_points(answer.xyz, answer.confidence, asked.u, asked.v, scene.size)
+            camera = camera_of(answer, asked, scene.size)
             self._focal_lengths.append((camera.fx, camera.fy))
         except IntrinsicsError:
             if not self._focal_lengths:

@@ -88,7 +88,6 @@ def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Poi
     rows, columns = points.confidence.shape
     grid_camera = camera.resized(columns, rows)
     xyz = grid_camera.backproject_map(points.xyz[..., 2].astype(np.float32))
-    xyz[~finite_rows(xyz)] = np.nan
     nearest_u = np.rint(points.u[0]).astype(np.intp)
     nearest_v = np.rint(points.v[:, 0]).astype(np.intp)
     return Points(xyz, image[nearest_v[:, None], nearest_u], points.confidence, grid_camera)

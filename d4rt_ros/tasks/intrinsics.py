@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.tasks.depth import point_map_questions
-from d4rt_ros.tasks.questions import ask, finite_rows, frame_index
+from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable
 
 # Nearer to the centre line than this share of the image, x is so small that its error is all there is.
 NEAR_CENTRE = 0.1
@@ -17,9 +17,7 @@ class IntrinsicsError(ValueError):
     """Answers from which no focal length can be had."""
 
 
-def intrinsics(
-    scene, t=None, size: tuple[int, int] = (16, 16), square_pixels: bool = False
-) -> Pinhole:
+def intrinsics(scene, t=None, size: tuple[int, int] = (16, 16), square_pixels: bool = False) -> Pinhole:
     """The camera at `scene.size`, its principal point in the middle of the image.
 
     t: the frame or frames to ask, all by default; the median is over all their points.
@@ -27,30 +25,24 @@ def intrinsics(
     Raises IntrinsicsError where too few points are usable.
     """
     times = range(scene.num_frames) if t is None else [frame_index(scene, i) for i in np.atleast_1d(t)]
-    parts = [point_map_questions(scene, i, size, i) for i in times]
-    answers = ask(scene, *parts)
-    u, v = (np.concatenate([getattr(p, axis) for p in parts]) for axis in "uv")
-    xyz = np.concatenate([a.xyz for a in answers])
-    confidence = np.concatenate([a.confidence for a in answers])
-    return camera_of_points(xyz, confidence, u, v, scene.size, square_pixels)
+    times = np.array(times)[:, None]
+    u, v = pixel_grid(size, scene.size)
+    asked = questions(u.ravel(), v.ravel(), times, times, times)
+    return camera_of(ask(scene, asked)[0], asked, scene.size, square_pixels)
 
 
-def camera_of_points(
-    xyz, confidence, u, v, image_size: tuple[int, int], square_pixels: bool = False
-) -> Pinhole:
-    """The camera that shows the points xyz (N, 3), of its own frame, at pixels u, v (N,).
+def camera_of(answer: Answer, asked: Queries, image_size: tuple[int, int], square_pixels: bool = False) -> Pinhole:
+    """The camera that shows points of its own frame (t_src = t_tgt = t_cam) at the pixels asked for.
 
     Only the more confident half counts.
     """
     height, width = image_size
-    xyz, confidence = np.asarray(xyz, np.float64), np.asarray(confidence, np.float64)
-    usable = finite_rows(xyz) & np.isfinite(confidence) & (xyz[:, 2] > 0)
-    if usable.any():
-        usable &= confidence >= np.median(confidence[usable])
-    ratios = [
-        _ratios(xyz[usable], axis, (pixels - (count - 1) / 2)[usable], count)
-        for axis, (pixels, count) in enumerate(((u, width), (v, height)))
-    ]
+    good = usable(answer, in_front=True)
+    if good.any():
+        good &= answer.confidence >= np.median(answer.confidence[good])
+    xyz = answer.xyz[good].astype(np.float64)
+    offsets = (asked.u[good] - (width - 1) / 2, asked.v[good] - (height - 1) / 2)
+    ratios = [_ratios(xyz, axis, offsets[axis], image_size[1 - axis]) for axis in (0, 1)]
     if min(map(len, ratios)) < MIN_POINTS:
         raise IntrinsicsError(
             f"only {min(map(len, ratios))} points give a focal length; {MIN_POINTS} are needed, finite, in front of "

@@ -8,6 +8,8 @@ import numpy as np
 
 from d4rt_ros.model.query import Answer, Queries
 
+FAR = 1e6
+
 
 def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels u, v, each (h, w) float64, of a grid of `size` (h, w) over an image of `image_size` (H, W).
@@ -47,15 +49,19 @@ def ask(scene, *parts: Queries) -> list[Answer]:
 
 
 def usable_points(answer: Answer, in_front: bool) -> tuple[np.ndarray, np.ndarray]:
-    """xyz (N, 3), NaN where it is not finite (or not in front of the camera), and confidence (N,), 0 there."""
-    good = finite_rows(answer.xyz) & np.isfinite(answer.confidence)
-    if in_front:
-        # A comparison with NaN is false.
-        with np.errstate(invalid="ignore"):
-            good &= answer.xyz[:, 2] > 0
+    """xyz (N, 3), NaN where it is not usable, and confidence (N,), 0 there; see `usable`."""
+    good = usable(answer, in_front)
     if good.all():
         return answer.xyz, answer.confidence
     return np.where(good[:, None], answer.xyz, np.float32(np.nan)), np.where(good, answer.confidence, np.float32(0))
+
+
+def usable(answer: Answer, in_front: bool) -> np.ndarray:
+    """(N,) bool: whether the point and its confidence are finite, and it lies in front of the camera if asked."""
+    # So far away nothing is seen; and what is made of such numbers would overflow.
+    near = np.abs(answer.xyz) < FAR
+    good = near[:, 0] & near[:, 1] & near[:, 2] & np.isfinite(answer.confidence)
+    return good & (answer.xyz[:, 2] > 0) if in_front else good
 
 
 def finite_rows(values: np.ndarray) -> np.ndarray:

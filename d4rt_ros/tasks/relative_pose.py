@@ -14,9 +14,9 @@ from d4rt_ros.geometry.alignment import AlignmentError
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, is_rigid, transform
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of_points
+from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.pose_fit import solve_pnp, solve_rigid
-from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, pixel_grid, questions
+from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
@@ -107,21 +107,21 @@ def pose_of(
 ) -> RelativePose:
     """The pose from the two answers to `pose_questions`, whose first part is `asked`."""
     camera = camera or _estimated(here, asked, size)
-    usable = _usable(here, there, size, method)
-    if usable.sum() < MIN_POINTS:
+    seen = _usable(here, there, size, method)
+    if seen.sum() < MIN_POINTS:
         raise PoseError(
-            f"{usable.sum()} of {len(usable)} points are usable in both frames; a pose needs {MIN_POINTS}. The views "
+            f"{seen.sum()} of {len(seen)} points are usable in both frames; a pose needs {MIN_POINTS}. The views "
             "may not overlap, or the images may show nothing"
         )
-    depth = here.xyz[usable, 2].astype(np.float64)
+    depth = here.xyz[seen, 2].astype(np.float64)
     # The rays are the camera's; only the depth is the model's.
-    points = camera.backproject(np.stack([asked.u, asked.v], axis=1)[usable], depth)
-    weights = np.maximum(here.confidence[usable].astype(np.float64), 1e-3)
+    points = camera.backproject(np.stack([asked.u, asked.v], axis=1)[seen], depth)
+    weights = np.maximum(here.confidence[seen].astype(np.float64), 1e-3)
     try:
         if method == "pnp":
-            fit = solve_pnp(points, there.uv[usable].astype(np.float64), weights, camera)
+            fit = solve_pnp(points, there.uv[seen].astype(np.float64), weights, camera)
         else:
-            fit = solve_rigid(here.xyz[usable], there.xyz[usable], weights)
+            fit = solve_rigid(here.xyz[seen], there.xyz[seen], weights)
         covariance = ALIKE * np.linalg.inv(fit.information) + COVARIANCE_FLOOR
     except (np.linalg.LinAlgError, AlignmentError) as error:
         raise PoseError(f"the points do not determine a pose: {error}") from error
@@ -136,7 +136,7 @@ def pose_of(
     return RelativePose(
         i_from_j=fit.pose,
         inliers=float(fit.inliers.mean()),
-        usable=float(usable.mean()),
+        usable=float(seen.mean()),
         residual=fit.residual,
         parallax=_parallax(points[fit.inliers], fit.pose, camera),
         covariance=covariance,
@@ -146,20 +146,19 @@ def pose_of(
 
 def _estimated(here: Answer, asked: Queries, size: tuple[int, int]) -> Pinhole:
     try:
-        return camera_of_points(here.xyz, here.confidence, asked.u, asked.v, size)
+        return camera_of(here, asked, size)
     except IntrinsicsError as error:
         raise PoseError(f"no camera was given and none can be estimated: {error}") from error
 
 
 def _usable(here: Answer, there: Answer, size: tuple[int, int], method: str) -> np.ndarray:
-    good = finite_rows(here.xyz) & np.isfinite(here.confidence)
-    with np.errstate(invalid="ignore"):
-        good &= here.xyz[:, 2] > 0
-        if method == "rigid":
-            return good & finite_rows(there.xyz)
-        u, v = there.uv.T
-        inside = (u >= -0.5) & (u <= size[1] - 0.5) & (v >= -0.5) & (v <= size[0] - 0.5)
-        return good & inside & (there.visibility > 0.5)
+    good = usable(here, in_front=True)
+    if method == "rigid":
+        return good & usable(there, in_front=False)
+    (u, v), (height, width) = there.uv.T, size
+    # Comparisons with NaN are false.
+    inside = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+    return good & inside & (there.visibility > 0.5)
 
 
 def _parallax(points, i_from_j, camera: Pinhole) -> float:
