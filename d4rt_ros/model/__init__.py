@@ -1,0 +1,1 @@
+"""The network: configuration, encoder, query embedding, decoder, heads and checkpoints."""

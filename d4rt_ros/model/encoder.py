@@ -1,0 +1,149 @@
+"""The video encoder: frames in, the global scene representation (the memory) out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import ModelConfig
+from .layers import (
+    Rotary, attention, feed_forward, merge_heads, rotate, sinusoidal_table, split_heads, token_positions,
+)
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float):
+        super().__init__()
+        self.heads = heads
+        self.norm_attn = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+        self.norm_ff = nn.LayerNorm(width)
+        self.ff = feed_forward(width, mlp_ratio)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+        """x: (..., N, C); turn: cos and sin of the rotary positions of the N tokens, or None."""
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm_attn(x)).chunk(3, -1))
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        x = x + self.out_proj(merge_heads(attention(q, k, v)))
+        return x + self.ff(self.norm_ff(x))
+
+
+class Stem(nn.Module):
+    """Two strided convolutions over a frame and its neighbours in time, a quarter of the resolution out.
+
+    Motion between neighbouring frames is visible here before patches blur it.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(9, channels, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) -> (B, T, 2 * channels, H / 4, W / 4)."""
+        before = torch.cat((video[:, :1], video[:, :-1]), 1)
+        after = torch.cat((video[:, 1:], video[:, -1:]), 1)
+        x = torch.cat((before, video, after), 2)
+        batch, frames = x.shape[:2]
+        x = F.gelu(self.conv1(x.flatten(0, 1)))
+        return F.gelu(self.conv2(x)).unflatten(0, (batch, frames))
+
+
+class PatchEmbedding(nn.Module):
+    """Tokens of non-overlapping space-time patches. The weight has the shape of a Conv3d's."""
+
+    def __init__(self, channels: int, width: int, patch: tuple[int, int, int]):
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv3d(channels, width, patch, stride=patch)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(B, T, C, H, W) -> (B, t, rows, columns, width)."""
+        (pt, ph, pw), (b, frames, c, height, width) = self.patch, video.shape
+        x = video.view(b, frames // pt, pt, c, height // ph, ph, width // pw, pw)
+        x = x.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4)
+        # Kernel equals stride, so the convolution is one matrix product, which is faster on a CPU.
+        return F.linear(x, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.grid = config.token_grid
+        tokens, width = self.grid[0] * self.grid[1] * self.grid[2], config.encoder_width
+        pt, ph, pw = config.patch
+        self.stem = Stem(config.stem) if config.stem else None
+        self.patch_embed = (
+            PatchEmbedding(2 * config.stem, width, (pt, ph // 4, pw // 4)) if config.stem
+            else PatchEmbedding(3, width, config.patch)
+        )
+        self.rotary = None
+        if config.position == "rotary":
+            positions = token_positions(self.grid, config.frames, pt)
+            self.rotary = Rotary(width // config.encoder_heads, self.grid, config.frames)
+            cos, sin = self.rotary.angles(positions)
+            # The aspect token has no place: it is not turned.
+            self.register_buffer("cos", torch.cat((cos, torch.ones_like(cos[:1]))), persistent=False)
+            self.register_buffer("sin", torch.cat((sin, torch.zeros_like(sin[:1]))), persistent=False)
+            table = _separable_table(self.grid, width)
+        else:
+            table = sinusoidal_table(tokens, width)
+        self.register_buffer("table", table, persistent=False)
+        self.aspect_proj = (
+            nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width)) if config.aspect_token else None
+        )
+        self.blocks = nn.ModuleList(
+            EncoderBlock(width, config.encoder_heads, config.encoder_mlp_ratio) for _ in range(config.encoder_layers)
+        )
+        self.final_norm = nn.LayerNorm(width)
+
+    def forward(self, video: Tensor, aspect: Tensor) -> Tensor:
+        """video: (B, T, 3, H, W), normalised; aspect: (B,) width / height. Returns (B, N [+ 1], C)."""
+        if self.stem is not None:
+            video = self.stem(video)
+        x = self.patch_embed(video)
+        if x.shape[1:4] != self.grid:
+            x = F.adaptive_avg_pool2d(x.permute(0, 1, 4, 2, 3).flatten(0, 1), self.grid[1:])
+            x = x.unflatten(0, (-1, self.grid[0])).permute(0, 1, 3, 4, 2)
+        x = x.flatten(1, 3)
+        x = x + self.table.to(x.dtype)
+        extra = None if self.aspect_proj is None else self.aspect_proj(aspect.to(x.dtype)[:, None, None])
+        for i, block in enumerate(self.blocks):
+            if self.config.attention == "interleaved" and i % 2 == 0:
+                x = self._framewise(block, x)
+            elif extra is None:
+                x = block(x, self._turn(0, x.shape[1]))
+            else:
+                both = block(torch.cat((x, extra), 1), self._turn(0, x.shape[1] + 1))
+                x, extra = both[:, :-1], both[:, -1:]
+        return self.final_norm(x if extra is None else torch.cat((x, extra), 1))
+
+    def _framewise(self, block: EncoderBlock, x: Tensor) -> Tensor:
+        """Attention within each temporal row of tokens."""
+        rows = x.unflatten(1, (self.grid[0], -1))
+        # Rotary attention sees differences of positions alone, so the first row's angles serve every row.
+        return block(rows, self._turn(0, rows.shape[2])).flatten(1, 2)
+
+    def _turn(self, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
+        return None if self.rotary is None else (self.cos[start:stop], self.sin[start:stop])
+
+
+def _separable_table(grid: tuple[int, int, int], width: int) -> Tensor:
+    """(N, width): a third of the channels each for sin-cos of the token's time, row and column."""
+    share = 2 * (width // 6)
+    shares = (width - 2 * share, share, share)
+    # Sixteen steps an index: the table's rates are made for long sequences, these axes are short.
+    axes = [sinusoidal_table(16 * n, c)[8::16] for n, c in zip(grid, shares)]
+    t, rows, columns = grid
+    parts = (
+        axes[0][:, None, None].expand(t, rows, columns, -1),
+        axes[1][None, :, None].expand(t, rows, columns, -1),
+        axes[2][None, None, :].expand(t, rows, columns, -1),
+    )
+    return torch.cat(parts, -1).reshape(t * rows * columns, width)

@@ -1,0 +1,42 @@
+"""D4RT as one module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .decoder import Decoder, KeysValues, sample_patches
+from .encoder import Encoder
+from .layers import initialise
+
+
+class D4RT(nn.Module):
+    """Encode a clip once, decode any number of queries against it."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        initialise(self, config.initialisation)
+
+    def encode(self, video: Tensor, aspect: Tensor) -> KeysValues:
+        """video: (B, T, 3, H, W) RGB in [0, 1]; aspect: (B,) the original width / height.
+
+        Returns each decoder layer's keys and values of the scene.
+        """
+        return self.decoder.project(self.encoder(self._normalise(video), aspect))
+
+    def decode(self, keys_values: KeysValues, frames: Tensor, uv: Tensor, times: Tensor) -> dict[str, Tensor]:
+        """Answer queries. frames: (B, T, h, w, 3) for the RGB patches, uint8 or RGB in [0, 1], of any resolution.
+
+        uv: (B, Q, 2) in [0, 1]; times: (B, Q, 3) as t_src, t_tgt, t_cam. Returns raw head outputs (B, Q, ·).
+        """
+        patches = None
+        if self.config.rgb_patch:
+            patches = self._normalise(sample_patches(frames, uv, times[..., 0], self.config.rgb_patch))
+        return self.decoder(keys_values, uv, times, patches)
+
+    def _normalise(self, rgb: Tensor) -> Tensor:
+        c = self.config
+        return rgb if (c.pixel_mean, c.pixel_std) == (0.0, 1.0) else (rgb - c.pixel_mean) / c.pixel_std
