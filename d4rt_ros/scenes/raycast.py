@@ -1,0 +1,116 @@
+"""Rays against unit primitives: each is met in its own coordinates, where it is the unit cube, ball or cylinder.
+
+The maps between frames are affine, so a ray's parameter is the same in all of them; with camera rays (x, y, 1)
+it is the depth along z. Vectors are tuples of three tensors that broadcast. Images have the shape (B, T, H, W) and
+rays against P primitives (B, T, P, H, W); single queries are frames of one pixel.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .scene import Shapes
+
+Vector = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+FAR = 1e6
+
+
+def dot(a: Vector, b: Vector) -> torch.Tensor:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def vector(table: torch.Tensor) -> Vector:
+    """(B, T, P, 3) as three (B, T, P, 1, 1)."""
+    return tuple(table[..., i, None, None] for i in range(3))
+
+
+def rotate(matrix: torch.Tensor, v: Vector) -> Vector:
+    """matrix (B, T, P, 3, 3) times v of (B, T, 1, H, W): (B, T, P, H, W) each."""
+    m = matrix[..., None, None]
+    return tuple(m[..., i, 0, :, :] * v[0] + m[..., i, 1, :, :] * v[1] + m[..., i, 2, :, :] * v[2] for i in range(3))
+
+
+def crossing(kind: str, o: Vector, d: Vector) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ray parameters where o + s d enters and leaves the unit primitive; entry > exit where it misses."""
+    if kind in ("room", "box"):
+        spans = [_slab(o[i], d[i]) for i in range(3)]
+    elif kind == "cylinder":
+        spans = [_round(o[0] * o[0] + o[1] * o[1], o[0] * d[0] + o[1] * d[1], d[0] * d[0] + d[1] * d[1])]
+        spans.append(_slab(o[2], d[2]))
+    else:
+        spans = [_round(dot(o, o), dot(o, d), dot(d, d))]
+    entry, leave = spans[0]
+    for near, far in spans[1:]:
+        entry, leave = torch.maximum(entry, near), torch.minimum(leave, far)
+    return entry, leave
+
+
+def _slab(o: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    inverse = 1.0 / torch.where(d.abs() < 1e-9, 1e-9, d)
+    middle, half = -o * inverse, inverse.abs()
+    return middle - half, middle + half
+
+
+def _round(oo: torch.Tensor, od: torch.Tensor, dd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    inverse = 1.0 / dd.clamp_min(1e-12)
+    middle = -od * inverse
+    square = middle * middle - (oo - 1.0) * inverse
+    half = torch.sqrt(square.clamp_min(0.0))
+    return torch.where(square > 0, middle - half, FAR), torch.where(square > 0, middle + half, -FAR)
+
+
+def first_hit(shapes: Shapes, origin: torch.Tensor, matrix: torch.Tensor, ray: Vector):
+    """Nearest surface in front: (ray parameter (B, T, H, W), primitive (B, T, H, W) int32).
+
+    In unit coordinates a ray starts at `origin` (B, T, P, 3) and goes along `matrix` (B, T, P, 3, 3) times `ray`
+    (three of (B, T, H, W)). The room is hit where the ray leaves it, everything else where the ray enters.
+    """
+    ray = tuple(r.unsqueeze(2) for r in ray)
+    best, index = None, None
+    for kind, part in shapes.groups():
+        entry, leave = crossing(kind, vector(origin[:, :, part]), rotate(matrix[:, :, part], ray))
+        if kind == "room":
+            best = leave.squeeze(2)
+            index = torch.zeros_like(best, dtype=torch.int32)
+            continue
+        entry = torch.where((entry < leave) & (entry > 0), entry, FAR)
+        nearest, which = entry.amin(2), entry.argmin(2).to(torch.int32) + part.start
+        closer = nearest < best
+        index = torch.where(closer, which, index)
+        best = torch.where(closer, nearest, best)
+    return best, index
+
+
+def any_hit(shapes: Shapes, matrix: torch.Tensor, shift: torch.Tensor, point: Vector, direction: torch.Tensor):
+    """Whether anything but the room lies ahead of `point` (three of (B, T, H, W)) along `direction`: bool.
+
+    matrix (B, T, P, 3, 3) and shift (B, T, P, 3) take a world point to unit coordinates; direction (B, T, P, 3)
+    is in unit coordinates already.
+    """
+    point = tuple(p.unsqueeze(2) for p in point)
+    blocked = None
+    for kind, part in shapes.groups():
+        if kind == "room":
+            continue
+        o = tuple(a + b for a, b in zip(rotate(matrix[:, :, part], point), vector(shift[:, :, part])))
+        entry, leave = crossing(kind, o, vector(direction[:, :, part]))
+        hit = ((entry < leave) & (entry > 0)).any(2)
+        blocked = hit if blocked is None else blocked | hit
+    return blocked
+
+
+def unit_normal(q: Vector, primitive: torch.Tensor, shapes: Shapes) -> Vector:
+    """Outward normal direction, in unit coordinates, of the surface of `primitive` at q (not normalised)."""
+    size = tuple(c.abs() for c in q)
+    along_x = (size[0] >= size[1]) & (size[0] >= size[2])
+    along_y = (size[1] > size[0]) & (size[1] >= size[2])
+    along = (along_x, along_y, ~along_x & ~along_y)
+    cap = size[2] * size[2] > q[0] * q[0] + q[1] * q[1]
+    is_box = primitive < shapes.first_ellipsoid
+    is_cylinder = primitive >= shapes.first_cylinder
+    out = []
+    for i, c in enumerate(q):
+        side = torch.where(cap, 0.0, c) if i < 2 else torch.where(cap, torch.sign(c), 0.0)
+        face = torch.where(along[i], torch.sign(c), 0.0)
+        out.append(torch.where(is_box, face, torch.where(is_cylinder, side, c)))
+    return tuple(out)

@@ -1,0 +1,181 @@
+"""A batch of procedural scenes as plain parameters; everything that moves is a function of time in seconds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+# One column each of Scenes.texture; see texture.py for their meaning.
+TEXTURE_COLUMNS = (
+    "frequency_x frequency_y frequency_z offset_x offset_y offset_z "
+    "stripe_x stripe_y stripe_z cross_x cross_y cross_z warp sharpness noise stripes checks grain "
+    "red0 green0 blue0 red1 green1 blue1 specular emission"
+).split()
+ROOM_FACES = 4  # texture slots of the room: floor, ceiling, walls across x, walls across y
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the primitive slots hold: slot 0 is the room (a box seen from inside), then boxes, ellipsoids, cylinders."""
+
+    boxes: int = 10
+    ellipsoids: int = 3
+    cylinders: int = 2
+
+    @property
+    def first_ellipsoid(self) -> int:
+        return 1 + self.boxes
+
+    @property
+    def first_cylinder(self) -> int:
+        return 1 + self.boxes + self.ellipsoids
+
+    def groups(self) -> tuple[tuple[str, slice], ...]:
+        """(kind, slots) of each kind that there is."""
+        ends = (0, 1, self.first_ellipsoid, self.first_cylinder, len(self))
+        kinds = ("room", "box", "ellipsoid", "cylinder")
+        return tuple((k, slice(a, b)) for k, a, b in zip(kinds, ends, ends[1:]) if b > a)
+
+    def __len__(self) -> int:
+        return 1 + self.boxes + self.ellipsoids + self.cylinders
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """B scenes of P primitives, K waves of the camera, J waves of each primitive, S = P + 3 textures.
+
+    World: metres, z up, the floor at z = 0. All float32 unless said otherwise.
+    Every motion is a sum of waves, amplitude * sin(frequency * t + phase), so it is bounded and, where all
+    frequencies are multiples of 2 pi / period, it closes after `period` seconds.
+    """
+
+    focal: torch.Tensor  # (B, 2) focal lengths in image widths and heights: fx / (W - 1), fy / (H - 1)
+    principal: torch.Tensor  # (B, 2) principal point, normalised like uv
+    aspect: torch.Tensor  # (B,) width / height of the image with square pixels
+    camera_position: torch.Tensor  # (B, 3) middle of the camera's path
+    camera_target: torch.Tensor  # (B, 3) middle of the path of the point that it looks at
+    camera_frequency: torch.Tensor  # (B, K) rad/s
+    camera_phase: torch.Tensor  # (B, K)
+    position_swing: torch.Tensor  # (B, K, 3) amplitudes of the position
+    target_swing: torch.Tensor  # (B, K, 3) amplitudes of the target
+    roll_swing: torch.Tensor  # (B, K) amplitudes of the roll, rad
+    half_size: torch.Tensor  # (B, P, 3) half extents, semi-axes, or (radius, radius, half height)
+    center: torch.Tensor  # (B, P, 3) middle of the path of the body that the primitive belongs to
+    offset: torch.Tensor  # (B, P, 3) of the primitive from its body's centre, turning with it
+    rotation: torch.Tensor  # (B, P, 4) quaternion xyzw of the primitive in its body
+    frequency: torch.Tensor  # (B, P, J) rad/s
+    phase: torch.Tensor  # (B, P, J)
+    swing: torch.Tensor  # (B, P, J, 3) amplitudes of the body's translation
+    spin_axis: torch.Tensor  # (B, P, 3) unit axis of the body's rotation
+    spin_rate: torch.Tensor  # (B, P) rad/s
+    spin_swing: torch.Tensor  # (B, P, J) amplitudes of the angle, rad
+    moving: torch.Tensor  # (B, P) bool
+    texture: torch.Tensor  # (B, S, len(TEXTURE_COLUMNS))
+    light_direction: torch.Tensor  # (B, 3) unit, towards the light
+    light: torch.Tensor  # (B, 3) linear RGB of the directional light
+    ambient: torch.Tensor  # (B, 3) linear RGB
+    shadow: torch.Tensor  # (B,) 0 = the light casts no shadow, 1 = a full one
+    shapes: Shapes = Shapes()
+
+    def __len__(self) -> int:
+        return len(self.aspect)
+
+    @property
+    def device(self) -> torch.device:
+        return self.aspect.device
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shapes"}
+
+    def __getitem__(self, index) -> "Scenes":
+        """The scenes of a slice, a list or an index tensor; an int gives a batch of one."""
+        if isinstance(index, int):
+            index = [index]
+        return replace(self, **{name: value[index] for name, value in self.tensors().items()})
+
+    def to(self, device) -> "Scenes":
+        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
+
+
+def concatenate(batches: list[Scenes]) -> Scenes:
+    """One batch of several with the same shapes. Raises ValueError where they differ."""
+    if len({b.shapes for b in batches}) != 1:
+        raise ValueError(f"scenes of different shapes cannot be joined: {[b.shapes for b in batches]}")
+    names = batches[0].tensors()
+    return replace(batches[0], **{n: torch.cat([getattr(b, n) for b in batches]) for n in names})
+
+
+def save_scenes(scenes: Scenes, path) -> None:
+    """Write to a .safetensors file."""
+    tensors = {n: t.detach().cpu().contiguous() for n, t in scenes.tensors().items()}
+    save_file(tensors, str(path), metadata={"d4rt_scenes": "1", "shapes": json.dumps(vars(scenes.shapes))})
+
+
+def load_scenes(path, device="cpu") -> Scenes:
+    """Read what `save_scenes` wrote. Raises ValueError for any other file."""
+    with safe_open(str(path), "pt", device=str(device)) as file:
+        metadata = file.metadata() or {}
+        names = {f.name for f in fields(Scenes)} - {"shapes"}
+        if metadata.get("d4rt_scenes") != "1" or set(file.keys()) != names:
+            raise ValueError(f"{path} is not a file of scenes; write one with d4rt_ros.scenes.save_scenes")
+        return Scenes(**{n: file.get_tensor(n) for n in names}, shapes=Shapes(**json.loads(metadata["shapes"])))
+
+
+def camera_poses(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:
+    """world_from_camera (B, T, 4, 4) of the optical camera at `times` (B, T) seconds."""
+    angle = times[..., None] * scenes.camera_frequency[:, None] + scenes.camera_phase[:, None]  # (B, T, K)
+    wave = torch.sin(angle)
+    position = scenes.camera_position[:, None] + wave @ scenes.position_swing
+    target = scenes.camera_target[:, None] + wave @ scenes.target_swing
+    roll = (wave @ scenes.roll_swing[..., None])[..., 0]
+    forward = torch.nn.functional.normalize(target - position, dim=-1)
+    up = torch.tensor([0.0, 0.0, 1.0], device=times.device).expand_as(forward)
+    right = torch.nn.functional.normalize(torch.cross(forward, up, dim=-1), dim=-1)
+    down = torch.cross(forward, right, dim=-1)
+    cos, sin = torch.cos(roll)[..., None], torch.sin(roll)[..., None]
+    pose = torch.zeros(*times.shape, 4, 4, device=times.device)
+    pose[..., :3, 0] = cos * right + sin * down
+    pose[..., :3, 1] = cos * down - sin * right
+    pose[..., :3, 2] = forward
+    pose[..., :3, 3] = position
+    pose[..., 3, 3] = 1.0
+    return pose
+
+
+def primitive_poses(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """world_from_primitive at `times` (B, T): rotation (B, T, P, 3, 3) and translation (B, T, P, 3)."""
+    angle = times[..., None, None] * scenes.frequency[:, None] + scenes.phase[:, None]  # (B, T, P, J)
+    wave = torch.sin(angle)
+    spin = times[..., None] * scenes.spin_rate[:, None] + (wave * scenes.spin_swing[:, None]).sum(-1)
+    half = (0.5 * torch.remainder(spin, 4 * math.pi))[..., None]
+    body = torch.cat([torch.sin(half) * scenes.spin_axis[:, None], torch.cos(half)], -1)
+    body = quaternion_matrix(body)
+    translation = scenes.center[:, None] + (wave[..., None] * scenes.swing[:, None]).sum(-2)
+    translation = translation + (body @ scenes.offset[:, None, ..., None])[..., 0]
+    return body @ quaternion_matrix(scenes.rotation)[:, None], translation
+
+
+def intrinsics(scenes: Scenes, height: int, width: int) -> torch.Tensor:
+    """(B, 3, 3) camera matrix in the pixels of an image of that size."""
+    scale = torch.tensor([width - 1.0, height - 1.0], device=scenes.device)
+    matrix = torch.zeros(len(scenes), 3, 3, device=scenes.device)
+    matrix[:, [0, 1], [0, 1]] = scenes.focal * scale
+    matrix[:, :2, 2] = scenes.principal * scale
+    matrix[:, 2, 2] = 1.0
+    return matrix
+
+
+def quaternion_matrix(q: torch.Tensor) -> torch.Tensor:
+    """Rotation (..., 3, 3) of unit quaternions (..., 4) in x, y, z, w."""
+    x, y, z, w = q.unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
+        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
+        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
