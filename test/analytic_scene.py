@@ -1,4 +1,5 @@
-"""A room with a moving ball, answered exactly from its equations: what tasks and the pipeline are tested against.
+"""A room with a moving ball, answered exactly from its equations: what tasks and the pipeline are tested
+against.
 
 Independent of d4rt_ros.scenes, and needs no torch.
 """
@@ -24,7 +25,8 @@ def wandering_camera(count: int, speed: float = 1.0) -> np.ndarray:
 class AnalyticScene:
     """The room |x|, |y|, |z| < 5 and a ball that moves in it, in optical axes.
 
-    poses: world_from_camera (T, 4, 4). ball: its centres (T, 3). noise: relative error of depth, and of pixels as a
+    poses: world_from_camera (T, 4, 4). ball: its centres (T, 3). noise: relative error of depth, and of
+        pixels as a
     share of a quarter of the width. spoiled: share of answers that are wrong altogether. asked: calls so far.
     """
 

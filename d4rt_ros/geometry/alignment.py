@@ -8,7 +8,6 @@ import numpy as np
 
 from d4rt_ros.geometry.transforms import pose_matrix
 
-
 # The median length of a vector of three normal errors of deviation 1.
 MEDIAN_LENGTH = 1.538
 
@@ -44,14 +43,18 @@ def umeyama(source, target, weights=None, with_scale: bool = True) -> Similarity
     source, target, weights = _checked(source, target, weights)
     total = weights.sum()
     if np.count_nonzero(weights) < 3:
-        raise AlignmentError(f"{np.count_nonzero(weights)} usable points; a transform needs 3 that are finite and weigh")
+        raise AlignmentError(
+            f"{np.count_nonzero(weights)} usable points; a transform needs 3 that are finite and weigh"
+        )
     share = (weights / total)[:, None]
     source_mean, target_mean = (share * source).sum(0), (share * target).sum(0)
     a, b = source - source_mean, target - target_mean
     variance = float((share * a * a).sum())
     u, singular, vt = np.linalg.svd((share * b).T @ a)
     if not singular[1] > 1e-9 * max(np.sqrt(variance * (share * b * b).sum()), np.finfo(float).tiny):
-        raise AlignmentError("the points lie on one line or in one place, so their rotation is not determined")
+        raise AlignmentError(
+            "the points lie on one line or in one place, so their rotation is not determined"
+        )
     # Without this sign noise can turn the best orthogonal matrix into a mirror.
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
     rotation = (u * sign) @ vt
@@ -64,11 +67,11 @@ def robust_umeyama(
 ) -> tuple[Similarity, np.ndarray]:
     """`umeyama` that up to nearly half of the points may contradict (moving things, gross errors).
 
-    Returns the similarity and which points (N,) bool agree with it. Starts from all points or from the three that
-    the median residual likes best, whichever it likes better; then iteratively reweights (Geman-McClure) to the
-    scatter of the residuals. Residuals count in proportion to sqrt(weight): with weights confidence / depth² it is
-    relative error that is compared, as is right for predicted depth. Deterministic. Raises AlignmentError as
-    `umeyama` does.
+    Returns the similarity and which points (N,) bool agree with it. Starts from all points or from the three
+    that the median residual likes best, whichever it likes better; then iteratively reweights (Geman-McClure)
+    to the scatter of the residuals. Residuals count in proportion to sqrt(weight): with weights confidence /
+    depth² it is relative error that is compared, as is right for predicted depth. Deterministic. Raises
+    AlignmentError as `umeyama` does.
     """
     source, target, weights = _checked(source, target, weights)
     used, root = weights > 0, np.sqrt(weights)
@@ -117,9 +120,17 @@ def _checked(source, target, weights) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """float64 arrays with the useless rows zeroed, in points and in weight."""
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
-        raise AlignmentError(f"point sets of shapes {source.shape} and {target.shape}; give two of one (N, 3)")
+        raise AlignmentError(
+            f"point sets of shapes {source.shape} and {target.shape}; give two of one (N, 3)"
+        )
     weights = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
     if weights.shape != (len(source),) or (weights < 0).any():
-        raise AlignmentError(f"weights of shape {weights.shape}; give ({len(source)},) numbers, none negative")
+        raise AlignmentError(
+            f"weights of shape {weights.shape}; give ({len(source)},) numbers, none negative"
+        )
     usable = np.isfinite(source).all(1) & np.isfinite(target).all(1) & np.isfinite(weights)
-    return np.where(usable[:, None], source, 0.0), np.where(usable[:, None], target, 0.0), np.where(usable, weights, 0.0)
+    return (
+        np.where(usable[:, None], source, 0.0),
+        np.where(usable[:, None], target, 0.0),
+        np.where(usable, weights, 0.0),
+    )

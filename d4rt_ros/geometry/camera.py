@@ -25,11 +25,13 @@ class Pinhole:
     def __post_init__(self) -> None:
         if not (np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() and self.fx > 0 and self.fy > 0):
             raise CameraError(
-                f"fx, fy, cx, cy = {self.fx}, {self.fy}, {self.cx}, {self.cy} is not a camera: they must be finite "
-                "and the focal lengths positive; an uncalibrated camera (all zero) needs calibrating or estimating"
+                f"fx, fy, cx, cy = {self.fx}, {self.fy}, {self.cx}, {self.cy} is not a camera: they "
+                "must be finite, fx and fy positive; an uncalibrated camera (all zero) must be calibrated"
             )
         if self.width < 2 or self.height < 2:
-            raise CameraError(f"an image of {self.width}x{self.height} has no geometry; it needs 2x2 pixels or more")
+            raise CameraError(
+                f"an image of {self.width}x{self.height} has no geometry; it needs 2x2 pixels or more"
+            )
 
     @classmethod
     def from_matrix(cls, matrix, width: int, height: int) -> Pinhole:
@@ -51,14 +53,14 @@ class Pinhole:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def resized(self, width: int, height: int) -> Pinhole:
-        """The camera of the same image resized (align-corners: outer pixel centres stay outer pixel centres)."""
+        """The camera of the same image resized (align-corners: outer pixels stay outer pixels)."""
         if width < 2 or height < 2:
             raise CameraError(f"cannot resize to {width}x{height}; it needs 2x2 pixels or more")
         x, y = (width - 1) / (self.width - 1), (height - 1) / (self.height - 1)
         return Pinhole(self.fx * x, self.fy * y, self.cx * x, self.cy * y, int(width), int(height))
 
     def project(self, points) -> np.ndarray:
-        """Pixels (..., 2) of points (..., 3) in the optical frame; NaN where a point is not in front (z > 0)."""
+        """Pixels (..., 2) of points (..., 3) in the optical frame; NaN where z is not positive."""
         points = _floats(points)
         z = points[..., 2:]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -73,7 +75,7 @@ class Pinhole:
         return np.concatenate([sides * depth, np.broadcast_to(depth, sides.shape[:-1] + (1,))], axis=-1)
 
     def backproject_map(self, depth) -> np.ndarray:
-        """Points (height, width, 3), of the depth's type, of a depth map (height, width) of the whole image."""
+        """Points (height, width, 3) of a depth map (height, width) of the whole image, of its type."""
         depth = _floats(depth)
         if depth.shape != (self.height, self.width):
             raise CameraError(

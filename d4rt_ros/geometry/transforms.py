@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 matrices. A pose `a_from_b` takes points of frame b to frame a: p_a = a_from_b · p_b."""
+"""Rigid transforms as 4x4 matrices. A pose `a_from_b` takes points of frame b to frame a."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def rotation_angle(rotation) -> np.ndarray:
     From sine and cosine together: the arc cosine of the trace alone loses half the digits near 0 and pi.
     """
     r = np.asarray(rotation, np.float64)[..., :3, :3]
-    axis = np.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1)
+    axis = np.stack(
+        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
+    )
     return np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(r, axis1=-2, axis2=-1) - 1.0)
 
 
@@ -62,18 +64,22 @@ def quaternion_from_pose(pose) -> np.ndarray:
     trace = np.trace(r, axis1=-2, axis2=-1)
     k[..., [0, 1, 2], [0, 1, 2]] -= trace[..., None]
     k[..., 3, 3] = trace
-    vector = np.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1)
+    vector = np.stack(
+        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
+    )
     k[..., :3, 3] = k[..., 3, :3] = vector
     quaternion = np.linalg.eigh(k)[1][..., -1]
     return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
 def pose_from_quaternion(quaternion, translation=None) -> np.ndarray:
-    """Pose (..., 4, 4) from quaternions (..., 4), x y z w of any length but zero, and translations (..., 3)."""
+    """Pose (..., 4, 4) from quaternions x y z w (..., 4), of any length but zero, and translations."""
     q = np.asarray(quaternion, np.float64)
     length = np.linalg.norm(q, axis=-1, keepdims=True)
     if not np.all(np.isfinite(length) & (length > 1e-12)):
-        raise ValueError(f"quaternion {q} has no direction; a rotation needs a finite x, y, z, w of non-zero length")
+        raise ValueError(
+            f"quaternion {q} has no direction; a rotation needs a finite x, y, z, w of non-zero length"
+        )
     x, y, z, w = np.moveaxis(q / length, -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

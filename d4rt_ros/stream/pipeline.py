@@ -30,12 +30,17 @@ class Outputs:
     tracks: bool = True
     pose: bool = True
 
+    @property
+    def world(self) -> bool:
+        """Whether the camera's place in the world is needed."""
+        return self.pose or self.tracks
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """frames of a window (None: as many as the model takes), every `stride`-th of the stream, a window every `hop`
-    of these; sizes are rows, columns of grids over the image. pose_min_inliers: the share of points that must agree
-    with a pose for it to be trusted. Raises ValueError for what cannot be."""
+    """frames of a window (None: as many as the model takes), every `stride`-th of the stream, a window every
+    `hop` of these; sizes are rows, columns of grids over the image. pose_min_inliers: the share of points
+    that must agree with a pose for it to be trusted. Raises ValueError for what cannot be."""
 
     frames: int | None = None
     stride: int = 1
@@ -49,7 +54,9 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         for name in ("depth_size", "tracks_size", "pose_grid"):
             if len(getattr(self, name)) != 2 or min(getattr(self, name)) < 2:
-                raise ValueError(f"{name} = {getattr(self, name)}; it must be (rows, columns), each 2 or more")
+                raise ValueError(
+                    f"{name} = {getattr(self, name)}; it must be (rows, columns), each 2 or more"
+                )
         if self.pose_grid[0] * self.pose_grid[1] < 16:
             raise ValueError(f"pose_grid = {self.pose_grid}; a pose needs 16 points or more")
         if self.pose_method not in METHODS:
@@ -63,15 +70,15 @@ class Pipeline:
 
     def __init__(self, model, config: PipelineConfig = PipelineConfig()) -> None:
         frames = model.num_frames if config.frames is None else config.frames
-        if frames > model.num_frames:
-            raise ValueError(f"a window of {frames} frames; this model takes {model.num_frames} at most")
+        if frames != model.num_frames:
+            raise ValueError(f"a window of {frames} frames; this model takes {model.num_frames}")
         self.model, self.config = model, config
         self.window = Window(frames, config.stride, config.hop)
         self._next_id = 0
         self._restart(epoch=0)
 
     def add(self, frame: Frame, outputs: Outputs = Outputs()) -> Result | None:
-        """Take a frame; a result where a window is due. Raises StampError for a frame that must be refused."""
+        """Take a frame; a result where a window is due. Raises StampError for a frame that is refused."""
         return self.process(self.window.clip(), outputs) if self.window.add(frame) else None
 
     def reset(self) -> None:
@@ -79,21 +86,22 @@ class Pipeline:
         self.window.reset()
 
     def process(self, clip: list[Frame], outputs: Outputs = Outputs()) -> Result:
-        """What a window of frames, oldest first, shows. A clip of a new epoch, or older than the last one, begins a
-        new world."""
+        """What a window of frames, oldest first, shows. A clip of a new epoch, or older than the last one,
+        begins a new world."""
+        config = self.config  # another thread may replace it meanwhile
         self._follow_restarts(clip)
         stamps = np.array([frame.stamp for frame in clip], np.int64)
 
         # Encode the window once, ask it everything at once.
         scene = self.model.encode(self._prepared(clip))
-        heard = self._ask(scene, clip, outputs)
+        heard = self._ask(scene, clip, outputs, config)
 
         # Which camera this is, and where it is in the world.
         camera = clip[-1].camera or self._estimated_camera(scene, heard)
-        pose = self._align_to_world(clip, scene, camera, heard) if outputs.pose or outputs.tracks else {}
+        pose = self._align_to_world(clip, scene, camera, heard, config) if outputs.world else {}
 
         # What it sees, and how that moves.
-        points = self._points(clip[-1], camera, heard) if outputs.points else None
+        points = _points(clip[-1], camera, heard, config) if outputs.points else None
         tracks = self._tracks(stamps, heard) if outputs.tracks else None
 
         return Result(
@@ -125,15 +133,16 @@ class Pipeline:
                 frame.prepared = self.model.prepare(frame.image)
         return [frame.prepared for frame in clip]
 
-    def _ask(self, scene, clip: list[Frame], outputs: Outputs) -> dict[str, tuple[Queries, Answer]]:
+    def _ask(
+        self, scene, clip: list[Frame], outputs: Outputs, config: PipelineConfig
+    ) -> dict[str, tuple[Queries, Answer]]:
         """All that the outputs need, in one call: what was asked and what was answered, by name."""
-        config, newest = self.config, len(clip) - 1
-        asked = {}
+        newest, asked = len(clip) - 1, {}
         if outputs.points:
             asked["points"] = point_map_questions(scene, newest, config.depth_size, newest)
         elif clip[-1].camera is None:
             asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
-        if outputs.pose or outputs.tracks:
+        if outputs.world:
             last = self._index_of_last(clip)
             if last is not None:
                 method, grid = config.pose_method, config.pose_grid
@@ -161,17 +170,19 @@ class Pipeline:
                 return Pinhole.centred(max(scene.size), max(scene.size), width, height)
         return Pinhole.centred(*np.median(self._focal_lengths, axis=0), width, height)
 
-    def _align_to_world(self, clip: list[Frame], scene, camera: Pinhole, heard) -> dict:
-        """Go on from the last good pose, where the step from it can be trusted; the result's fields on the pose."""
+    def _align_to_world(
+        self, clip: list[Frame], scene, camera: Pinhole, heard: dict, config: PipelineConfig
+    ) -> dict:
+        """Go on from the last good pose, where the step can be trusted; the result's fields on the pose."""
         world, newest = self._world, clip[-1].stamp
         step, note = None, ""
         if world.stamp is None:
             world.begin(newest)
         elif "here" not in heard:
             world.begin(newest)
-            note = "no frame of the last trusted pose is left in the window: frames were skipped, or its way was lost"
+            note = "the last good pose's frame has left the window: frames were skipped, or the way was lost"
         elif world.stamp != newest:
-            step, note = self._step(scene, camera, heard)
+            step, note = _measured_step(scene, camera, heard, config)
             if not note:
                 world.move(step, newest)
         return dict(
@@ -183,23 +194,27 @@ class Pipeline:
             step=step,
         )
 
-    def _step(self, scene, camera: Pinhole, heard) -> tuple[RelativePose | None, str]:
-        """The newest camera in the last one's frame; and in a sentence why it is not to be trusted, or nothing."""
-        (asked, here), (_, there) = heard["here"], heard["there"]
-        try:
-            step = pose_of(here, there, asked, scene.size, camera, self.config.pose_method)
-        except PoseError as error:
-            return None, str(error)
-        least = self.config.pose_min_inliers
-        if step.inliers < least:
-            return step, f"{step.inliers:.0%} of the points agree with the camera's motion; {least:.0%} must"
-        return step, ""
-
-    def _points(self, frame: Frame, camera: Pinhole, heard) -> Points:
-        asked, answer = heard["points"]
-        return coloured_points(point_map_of(answer, asked, self.config.depth_size), frame.image, camera)
-
     def _tracks(self, stamps: np.ndarray, heard) -> StreamTracks:
         tracks = tracks_of(heard["tracks"][1], len(stamps))
         first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
         return world_tracks(tracks, stamps, self._world.world_from_camera, first_id)
+
+
+def _measured_step(
+    scene, camera: Pinhole, heard: dict, config: PipelineConfig
+) -> tuple[RelativePose | None, str]:
+    """The newest camera in the last one's frame; and why it is not to be trusted, in a sentence, or ''."""
+    (asked, here), (_, there) = heard["here"], heard["there"]
+    try:
+        step = pose_of(here, there, asked, scene.size, camera, config.pose_method)
+    except PoseError as error:
+        return None, str(error)
+    least = config.pose_min_inliers
+    if step.inliers < least:
+        return step, f"{step.inliers:.0%} of the points agree with the camera's motion; {least:.0%} must"
+    return step, ""
+
+
+def _points(frame: Frame, camera: Pinhole, heard: dict, config: PipelineConfig) -> Points:
+    asked, answer = heard["points"]
+    return coloured_points(point_map_of(answer, asked, config.depth_size), frame.image, camera)

@@ -63,7 +63,8 @@ class Result:
     stamp: ns, of the newest frame. stamps: (T,) int64 ns, of all.
     scene: answers further queries, in pixels of the frames.
     camera: of the newest frame's image. calibrated: it came with the frame (else it is estimated).
-    world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where it is not trusted.
+    world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where it is not
+        trusted.
     pose_trusted: whether the pose is this frame's. pose_note: where it is not, why not, in a sentence.
     pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began.
     step: how the pose was measured, from the last good one; None where it was not.
@@ -93,7 +94,9 @@ def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Poi
     return Points(xyz, image[nearest_v[:, None], nearest_u], points.confidence, grid_camera)
 
 
-def world_tracks(tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int) -> StreamTracks:
+def world_tracks(
+    tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int
+) -> StreamTracks:
     """Tracks that are given in one camera frame, in the world."""
     positions = transform(world_from_camera, tracks.xyz).astype(np.float32)
     visible = tracks.visibility > VISIBLE
@@ -109,8 +112,8 @@ def world_tracks(tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.
 
 
 def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Slopes (N, 3) float32 per second of the weighted least-squares lines through positions (N, T, 3) at stamps
-    (T,) ns; NaN where fewer than two of the weights (N, T) are positive."""
+    """Slopes (N, 3) float32 per second of the weighted least-squares lines through positions (N, T, 3) at
+    stamps (T,) ns; NaN where fewer than two of the weights (N, T) are positive."""
     known = finite_rows(positions)
     weights = np.where(known, weights, 0.0)
     positions = np.where(known[..., None], positions, 0.0).astype(np.float64)

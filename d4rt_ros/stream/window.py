@@ -35,8 +35,9 @@ class Frame:
 class Window:
     """Keeps every `stride`-th frame that arrives and the newest `frames` of these.
 
-    A window is due when it is full and `hop` frames were kept since the last one that was due. A stamp that goes
-    back (a bag that loops) and an image of another size restart it; `restart_reason` says why, in a sentence.
+    A window is due when it is full and `hop` frames were kept since the last one that was due. A stamp that
+    goes back (a bag that loops) and an image of another size restart it; `restart_reason` says why, in a
+    sentence.
     """
 
     def __init__(self, frames: int, stride: int = 1, hop: int = 1) -> None:
@@ -49,8 +50,8 @@ class Window:
         self._begin()
 
     def add(self, frame: Frame) -> bool:
-        """Take a frame; True where a window is due. Raises StampError and changes nothing where the stamp is not
-        positive or is the last frame's."""
+        """Take a frame; True where a window is due. Raises StampError and changes nothing where the stamp is
+        not positive or is the last frame's."""
         if frame.stamp <= 0:
             raise StampError(f"a stamp of {frame.stamp} ns; the source must stamp its images with their time")
         if frame.stamp == self._stamp:

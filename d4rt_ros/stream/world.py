@@ -15,8 +15,9 @@ LOST_COVARIANCE = np.diag([1.0] * 3 + [np.radians(30.0) ** 2] * 3)
 class World:
     """Begins at the first camera, turned to x forward, y left, z up (REP 103).
 
-    world_from_camera: (4, 4), the last good pose. covariance: (6, 6), its uncertainty since the beginning, x y z
-    and turns about x y z, about the world's axes. stamp: of the frame that it is the pose of; None at the beginning.
+    world_from_camera: (4, 4), the last good pose.
+    covariance: (6, 6), of x y z and the turns about x y z, about the world's axes, since the beginning.
+    stamp: of the frame that it is the pose of; None at the beginning.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,9 @@ def intrinsics(scene, t=None, size: tuple[int, int] = (16, 16), square_pixels: b
     return camera_of(ask(scene, asked)[0], asked, scene.size, square_pixels)
 
 
-def camera_of(answer: Answer, asked: Queries, image_size: tuple[int, int], square_pixels: bool = False) -> Pinhole:
+def camera_of(
+    answer: Answer, asked: Queries, image_size: tuple[int, int], square_pixels: bool = False
+) -> Pinhole:
     """The camera that shows points of its own frame (t_src = t_tgt = t_cam) at the pixels asked for.
 
     Only the more confident half counts.
@@ -45,8 +47,8 @@ def camera_of(answer: Answer, asked: Queries, image_size: tuple[int, int], squar
     ratios = [_ratios(xyz, axis, offsets[axis], image_size[1 - axis]) for axis in (0, 1)]
     if min(map(len, ratios)) < MIN_POINTS:
         raise IntrinsicsError(
-            f"only {min(map(len, ratios))} points give a focal length; {MIN_POINTS} are needed, finite, in front of "
-            "the camera and away from the image's middle; give a camera_info where the model cannot say"
+            f"only {min(map(len, ratios))} points give a focal length, {MIN_POINTS} are needed: finite, in "
+            "front of the camera and away from the image's middle; give a camera_info where the model cannot say"
         )
     fx, fy = (np.median(np.concatenate(ratios)),) * 2 if square_pixels else map(np.median, ratios)
     return Pinhole.centred(fx, fy, width, height)

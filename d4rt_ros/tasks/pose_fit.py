@@ -1,4 +1,5 @@
-"""A camera's pose from points and the pixels that see them (PnP), or from points twice; robust to wrong ones."""
+"""A camera's pose from points and the pixels that see them (PnP), or from points twice; robust to wrong
+ones."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
 
 # Of the image's larger side: how far a pixel may be off and still agree with the pose.
 THRESHOLD = 0.04
-# RANSAC asks for agreement within these shares of that. A wide one ends with the first fair answer, a narrow one
-# finds nothing among noise; which answer is best is judged by the median error.
+# RANSAC asks for agreement within these shares of that. A wide one ends with the first fair answer, a narrow
+# one finds nothing among noise; which answer is best is judged by the median error.
 RANSAC_SHARES = (0.25, 0.05)
 RANSAC_ITERATIONS = 50
 REFINEMENTS = 12
@@ -23,9 +24,10 @@ REFINEMENTS = 12
 class PoseFit:
     """The camera's pose (4, 4) in the frame of the points.
 
-    inliers: (N,) bool, the points that agree. residual: their RMS, in pixels (PnP) or as a share of the depth.
-    information: (6, 6) inverse covariance of x y z and the turns about x y z, about the axes of that frame, for
-        errors that are independent.
+    inliers: (N,) bool, the points that agree. residual: their RMS, in pixels (PnP) or as a share of the
+        depth.
+    information: (6, 6) inverse covariance of x y z and the turns about x y z, about the axes of that frame,
+        for errors that are independent.
     """
 
     pose: np.ndarray
@@ -37,12 +39,14 @@ class PoseFit:
 def solve_pnp(points: np.ndarray, pixels: np.ndarray, weights: np.ndarray, camera: Pinhole) -> PoseFit:
     """Fit the pose to points (N, 3), their pixels (N, 2) and weights (N,) > 0, all finite.
 
-    Starts from RANSAC or from standing still (which beats three noisy points between near frames), whichever has
-    the least median error; then Gauss-Newton, reweighted to the scatter of the errors (Geman-McClure).
+    Starts from RANSAC or from standing still (which beats three noisy points between near frames), whichever
+    has the least median error; then Gauss-Newton, reweighted to the scatter of the errors (Geman-McClure).
     Deterministic. Raises numpy's LinAlgError where the equations have no solution.
     """
     limit = THRESHOLD * max(camera.width, camera.height)
-    starts = [np.eye(4)] + [p for share in RANSAC_SHARES for p in _ransac(points, pixels, camera, share * limit)]
+    starts = [np.eye(4)] + [
+        p for share in RANSAC_SHARES for p in _ransac(points, pixels, camera, share * limit)
+    ]
     pose = min(starts, key=lambda start: np.median(_errors(start, points, pixels, camera)[2]))
     for _ in range(REFINEMENTS):
         local, off, errors = _errors(pose, points, pixels, camera)
@@ -68,7 +72,8 @@ def solve_pnp(points: np.ndarray, pixels: np.ndarray, weights: np.ndarray, camer
 
 
 def solve_rigid(points: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> PoseFit:
-    """Fit the pose of a camera to points (N, 3) and the same points as that camera has them (N, 3), all finite.
+    """Fit the pose of a camera to points (N, 3) and the same points as that camera has them (N, 3), all
+    finite.
 
     Raises AlignmentError where these do not determine it.
     """
@@ -79,7 +84,9 @@ def solve_rigid(points: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> Po
     errors = np.linalg.norm(fit.apply(source) - target, axis=1) / depth
     residual = float(np.sqrt(np.mean(errors[inliers] ** 2)))
     turned = source[inliers] @ fit.rotation.T
-    jacobian = np.concatenate([np.broadcast_to(np.eye(3), (len(turned), 3, 3)), -cross_matrix(turned)], axis=2)
+    jacobian = np.concatenate(
+        [np.broadcast_to(np.eye(3), (len(turned), 3, 3)), -cross_matrix(turned)], axis=2
+    )
     share = weights[inliers] / weights[inliers].mean() / (max(residual, 1e-4) * depth[inliers]) ** 2 * 3.0
     return PoseFit(fit.matrix, inliers, residual, np.einsum("nki,n,nkj->ij", jacobian, share, jacobian))
 
@@ -96,9 +103,15 @@ def _ransac(points, pixels, camera: Pinhole, threshold: float) -> list[np.ndarra
 
     try:
         found, turn, shift, _ = cv2.solvePnPRansac(
-            points, pixels, camera.matrix, None,
-            iterationsCount=RANSAC_ITERATIONS, reprojectionError=threshold, confidence=0.999, flags=cv2.SOLVEPNP_AP3P,
-        )  # fmt: skip
+            points,
+            pixels,
+            camera.matrix,
+            None,
+            iterationsCount=RANSAC_ITERATIONS,
+            reprojectionError=threshold,
+            confidence=0.999,
+            flags=cv2.SOLVEPNP_AP3P,
+        )
     except cv2.error:
         return []
     if not (found and np.isfinite(turn).all() and np.isfinite(shift).all()):
@@ -118,7 +131,8 @@ def _errors(pose, points, pixels, camera: Pinhole) -> tuple[np.ndarray, np.ndarr
 
 
 def _scatter(errors: np.ndarray, limit: float) -> float:
-    """The errors' scale in pixels: as the median has it, never so wide that a gross error counts, or nothing."""
+    """The errors' scale in pixels: as the median has it, never so wide that a gross error counts, or
+    nothing."""
     return float(np.clip(np.median(errors) / 1.1774, 1e-4 * limit, limit / 3.0))
 
 

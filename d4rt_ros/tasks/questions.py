@@ -1,4 +1,5 @@
-"""Putting queries together, so that several tasks share one call: a call costs about as much as 100 queries."""
+"""Putting queries together, so that several tasks share one call: a call costs about as much as 100
+queries."""
 
 from __future__ import annotations
 
@@ -53,11 +54,14 @@ def usable_points(answer: Answer, in_front: bool) -> tuple[np.ndarray, np.ndarra
     good = usable(answer, in_front)
     if good.all():
         return answer.xyz, answer.confidence
-    return np.where(good[:, None], answer.xyz, np.float32(np.nan)), np.where(good, answer.confidence, np.float32(0))
+    return np.where(good[:, None], answer.xyz, np.float32(np.nan)), np.where(
+        good, answer.confidence, np.float32(0)
+    )
 
 
 def usable(answer: Answer, in_front: bool) -> np.ndarray:
-    """(N,) bool: whether the point and its confidence are finite, and it lies in front of the camera if asked."""
+    """(N,) bool: whether the point and its confidence are finite, and it lies in front of the camera if
+    asked."""
     # So far away nothing is seen; and what is made of such numbers would overflow.
     near = np.abs(answer.xyz) < FAR
     good = near[:, 0] & near[:, 1] & near[:, 2] & np.isfinite(answer.confidence)

@@ -1,7 +1,8 @@
 """How the camera moved between two frames of a window, robust to what moves in the scene.
 
 "pnp": points of frame i, and the pixels of frame j at which the model sees them.
-"rigid": the same points at the same time (t_tgt = i, so that nothing has moved), in the camera frames of i and j.
+"rigid": the same points at the same time (t_tgt = i, so that nothing has moved), in the camera frames of i
+and j.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, us
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
-# Of a grid: what two frames must both see, and what of this must agree, for one to be placed by the other alone.
+# Of a grid: what two frames must both see, and what of this must agree, for one to be placed by the other
+# alone.
 ENOUGH_SEEN, ENOUGH_AGREE = 0.25, 0.5
 # A pose is never surer than 2 mm and 0.1 degrees.
 COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
@@ -57,11 +59,17 @@ class RelativePose:
 
 
 def relative_pose(
-    scene, i: int, j: int, camera: Pinhole | None = None, method: str = "pnp", grid: tuple[int, int] = (16, 16)
+    scene,
+    i: int,
+    j: int,
+    camera: Pinhole | None = None,
+    method: str = "pnp",
+    grid: tuple[int, int] = (16, 16),
 ) -> RelativePose:
     """The pose of camera j in the frame of camera i, from a grid (rows, columns) of points of frame i.
 
-    camera: at `scene.size`; estimated from the same answers where None. Raises PoseError where too few points are
+    camera: at `scene.size`; estimated from the same answers where None. Raises PoseError where too few points
+        are
     usable or they do not determine a pose.
     """
     i, j = frame_index(scene, i), frame_index(scene, j)
@@ -74,7 +82,8 @@ def camera_poses(
 ) -> np.ndarray:
     """first_from_camera (T, 4, 4) of every frame, each straight from the first one and all in one call.
 
-    A frame that sees too little of the first one is joined to the frame before it; PoseError where that fails too.
+    A frame that sees too little of the first one is joined to the frame before it; PoseError where that fails
+    too.
     """
     parts = [pose_questions(scene, 0, j, method, grid) for j in range(1, scene.num_frames)]
     if not parts:
@@ -95,7 +104,8 @@ def camera_poses(
 
 
 def pose_questions(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> tuple[Queries, Queries]:
-    """What `relative_pose` asks: points of frame i at their own time and place, and what else the method needs."""
+    """What `relative_pose` asks: points of frame i at their own time and place, and what else the method
+    needs."""
     if method not in METHODS:
         raise ValueError(f"no pose method '{method}'; there are {', '.join(METHODS)}")
     u, v = pixel_grid(grid, scene.size)
@@ -110,8 +120,8 @@ def pose_of(
     seen = _usable(here, there, size, method)
     if seen.sum() < MIN_POINTS:
         raise PoseError(
-            f"{seen.sum()} of {len(seen)} points are usable in both frames; a pose needs {MIN_POINTS}. The views "
-            "may not overlap, or the images may show nothing"
+            f"{seen.sum()} of {len(seen)} points are usable in both frames; a pose needs {MIN_POINTS}. "
+            "The views may not overlap, or the images may show nothing"
         )
     depth = here.xyz[seen, 2].astype(np.float64)
     # The rays are the camera's; only the depth is the model's.
@@ -130,8 +140,8 @@ def pose_of(
     shift, turn = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
     if shift > np.median(depth) or turn > UNDETERMINED_TURN:
         raise PoseError(
-            f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of {np.median(depth):.2g}, "
-            f"and by {np.degrees(turn):.0f} degrees"
+            f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of "
+            f"{np.median(depth):.2g}, and by {np.degrees(turn):.0f} degrees"
         )
     return RelativePose(
         i_from_j=fit.pose,

@@ -50,4 +50,6 @@ def tracks_of(answer: Answer, num_frames: int) -> PointTracks:
     uv = np.where(np.isfinite(answer.uv), answer.uv, np.float32(np.nan))
     visibility = np.where(good, answer.visibility, np.float32(0))
     shape = (-1, num_frames)
-    return PointTracks(xyz.reshape(*shape, 3), uv.reshape(*shape, 2), visibility.reshape(shape), confidence.reshape(shape))
+    return PointTracks(
+        xyz.reshape(*shape, 3), uv.reshape(*shape, 2), visibility.reshape(shape), confidence.reshape(shape)
+    )

@@ -39,7 +39,10 @@ def test_what_is_not_in_front_has_no_pixel():
 def test_resized_keeps_the_outer_pixels(camera, width, height):
     small = camera.resized(width, height)
     assert (small.width, small.height) == (width, height)
-    for corner, small_corner in (((0, 0), (0, 0)), ((camera.width - 1, camera.height - 1), (width - 1, height - 1))):
+    for corner, small_corner in (
+        ((0, 0), (0, 0)),
+        ((camera.width - 1, camera.height - 1), (width - 1, height - 1)),
+    ):
         ray, small_ray = camera.backproject(corner, 1.0), small.backproject(small_corner, 1.0)
         np.testing.assert_allclose(ray, small_ray, atol=1e-6 * (1 + np.abs(ray).max()))
 

@@ -77,7 +77,9 @@ def test_quaternions_round_trip(quaternion):
 
 
 def test_quaternion_order_is_x_y_z_w():
-    np.testing.assert_allclose(quaternion_from_pose(turn_about_z(np.pi / 2)), [0, 0, np.sqrt(0.5), np.sqrt(0.5)])
+    np.testing.assert_allclose(
+        quaternion_from_pose(turn_about_z(np.pi / 2)), [0, 0, np.sqrt(0.5), np.sqrt(0.5)]
+    )
     np.testing.assert_allclose(pose_from_quaternion([0, 0, 2, 2])[:2, :2], [[0, -1], [1, 0]], atol=1e-12)
 
 

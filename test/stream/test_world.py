@@ -26,7 +26,9 @@ def test_steps_are_chained():
     world.begin(0)
     for k in range(19):
         world.move(step(invert(poses[k]) @ poses[k + 1]), k + 1)
-    np.testing.assert_allclose(world.world_from_camera, BODY_FROM_OPTICAL @ invert(poses[0]) @ poses[-1], atol=1e-9)
+    np.testing.assert_allclose(
+        world.world_from_camera, BODY_FROM_OPTICAL @ invert(poses[0]) @ poses[-1], atol=1e-9
+    )
     assert world.stamp == 19
 
 
@@ -42,7 +44,10 @@ def test_a_long_chain_stays_rigid():
 def test_the_covariance_is_what_sampled_errors_give():
     """Against the scatter of chains of two steps whose errors are drawn from the steps' covariances."""
     rng = np.random.default_rng(0)
-    steps = [pose_from_quaternion([0.1, 0.2, 0, 1], [1, 0, 2.0]), pose_from_quaternion([0, -0.3, 0.1, 1], [0, 1, 1.0])]
+    steps = [
+        pose_from_quaternion([0.1, 0.2, 0, 1], [1, 0, 2.0]),
+        pose_from_quaternion([0, -0.3, 0.1, 1], [0, 1, 1.0]),
+    ]
     covariance = np.diag([1e-4, 4e-4, 1e-4, 1e-4, 2e-4, 4e-4])
     world = World()
     world.begin(0)

@@ -38,7 +38,9 @@ def test_the_less_confident_half_does_not_count():
         answer.xyz[: len(answer) * 2 // 5, 0] *= 2
         answer.confidence[: len(answer) * 2 // 5] = 0.1
 
-    assert intrinsics(Altered(AnalyticScene(wandering_camera(2)), spoil)).fx == pytest.approx(CAMERA.fx, rel=1e-4)
+    assert intrinsics(Altered(AnalyticScene(wandering_camera(2)), spoil)).fx == pytest.approx(
+        CAMERA.fx, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0])

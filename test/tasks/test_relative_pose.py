@@ -53,7 +53,8 @@ def test_the_covariance_holds_the_errors(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_more_noise_is_less_sure(method):
     quiet, loud = (
-        relative_pose(AnalyticScene(wandering_camera(3), noise=noise), 0, 2, CAMERA, method) for noise in (0.005, 0.03)
+        relative_pose(AnalyticScene(wandering_camera(3), noise=noise), 0, 2, CAMERA, method)
+        for noise in (0.005, 0.03)
     )
     assert (np.diag(loud.covariance) > 2 * np.diag(quiet.covariance)).all()
     assert loud.residual > 2 * quiet.residual
@@ -83,7 +84,9 @@ def test_parallax_grows_with_the_way():
 @pytest.mark.parametrize("method", METHODS)
 def test_it_is_deterministic(method):
     first, again = (
-        relative_pose(AnalyticScene(wandering_camera(3), noise=0.02, spoiled=0.2), 0, 2, CAMERA, method).i_from_j
+        relative_pose(
+            AnalyticScene(wandering_camera(3), noise=0.02, spoiled=0.2), 0, 2, CAMERA, method
+        ).i_from_j
         for _ in range(2)
     )
     np.testing.assert_array_equal(first, again)

@@ -47,7 +47,9 @@ def test_a_point_map_in_another_camera(scene):
 
 
 def test_points_behind_another_camera_are_points(scene):
-    behind = point_map(Altered(scene, lambda answer: np.negative(answer.xyz, out=answer.xyz)), 1, (5, 7), t_cam=0)
+    behind = point_map(
+        Altered(scene, lambda answer: np.negative(answer.xyz, out=answer.xyz)), 1, (5, 7), t_cam=0
+    )
     assert np.isfinite(behind.xyz).all()
 
 
@@ -67,7 +69,9 @@ def test_a_cloud_has_no_holes(scene):
 
     cloud = point_cloud(Altered(scene, spoil), frames=[2], size=(5, 6))
     assert len(cloud.xyz) == len(cloud.rgb) == 20 and np.isfinite(cloud.xyz).all()
-    np.testing.assert_array_equal(cloud.rgb, point_cloud(scene, frames=[2], size=(5, 6)).rgb[np.arange(30) % 3 != 0])
+    np.testing.assert_array_equal(
+        cloud.rgb, point_cloud(scene, frames=[2], size=(5, 6)).rgb[np.arange(30) % 3 != 0]
+    )
 
 
 def test_tracks_are_exact_and_move_with_the_ball(scene):
