@@ -1,0 +1,1 @@
+"""Metrics, each beside a trivial baseline, and benchmarks."""

@@ -1,0 +1,1 @@
+"""Losses, query sampling, augmentation and the training loop."""

@@ -1,0 +1,122 @@
+"""The training loop, in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..model.checkpoint import save_checkpoint
+from ..model.config import PRESETS
+from ..model.network import D4RT
+from ..runtime.memory import keep_freed_memory
+from .augment import augment
+from .config import TrainConfig
+from .losses import composite_loss
+from .sampling import Clips, clips, sample_queries, truth_of
+
+
+class TrainingError(RuntimeError):
+    """A training run that cannot go on."""
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to the final rate."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
+
+
+def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = False, save_every: int = 500,
+          compile: bool = False) -> Path:  # fmt: skip
+    """Train from scratch or go on from `out`/state.pt; returns the path of the weights.
+
+    Writes out/weights.safetensors (fp16), out/state.pt (to resume) and out/log.jsonl.
+    Raises TrainingError where there is nothing to resume, or where the gradient is no longer finite.
+    """
+    if device == "cpu":
+        keep_freed_memory()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    network = D4RT(PRESETS[config.preset]).to(device)
+    optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, fused=True)
+    step = _resume(out / "state.pt", network, optimiser, device) if resume else 0
+    # Another stream after every resumption: no clip is seen twice.
+    draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    size = network.config
+    source = clips(config.batch, size.frames, size.height, size.width, draws, device, compile)
+    began, spent, running, first = time.perf_counter(), {"data": 0.0}, {}, step
+    while step < config.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
+        start = time.perf_counter()
+        if (step - first) % config.reuse == 0:
+            batch = next(source)
+        video, frames = _video(batch, config, draws)
+        uv, times = sample_queries(batch, config.queries, draws)
+        truth = truth_of(batch, uv, times)
+        spent["data"] += time.perf_counter() - start
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
+        terms = composite_loss(answer, truth, config.loss)
+        terms["total"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        if not math.isfinite(norm):
+            raise TrainingError(f"step {step}: the gradient is not finite (loss {float(terms['total'])}); "
+                                f"the last good weights are in {out}")  # fmt: skip
+        optimiser.step()
+        step += 1
+        for name, value in terms.items():
+            running[name] = running.get(name, 0.0) + float(value.detach())
+        if step % 100 == 0 or step == config.steps:
+            seconds = time.perf_counter() - began
+            done = step - first
+            record = {"step": step, "seconds": round(seconds, 1), "clips_per_s": round(done * config.batch / seconds, 1),
+                      "data_share": round(spent["data"] / seconds, 3), "lr": optimiser.param_groups[0]["lr"],
+                      **{name: round(value / 100, 4) for name, value in running.items()}}  # fmt: skip
+            running = {}
+            with open(out / "log.jsonl", "a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+        if step % save_every == 0 or step == config.steps:
+            _save(out, network, optimiser, step, config)
+    return out / "weights.safetensors"
+
+
+def _video(batch: Clips, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The augmented clip for the encoder (B, T, 3, H, W), and for the RGB patches (B, T, H, W, 3)."""
+    video = batch.rendering.rgb.movedim(-1, 2).float() / 255
+    video = augment(video, config.augmentation, generator)
+    return video, video.movedim(2, -1).contiguous()
+
+
+def _groups(network: D4RT, decay: float) -> list[dict]:
+    """Biases, norms and tables are not decayed."""
+    matrices = [p for name, p in network.named_parameters() if p.dim() > 1 and ".t_" not in name]
+    others = [p for name, p in network.named_parameters() if not (p.dim() > 1 and ".t_" not in name)]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _save(out: Path, network: D4RT, optimiser: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
+    notes = {"step": str(step), "training": json.dumps(asdict(config))}
+    save_checkpoint(out / "weights.safetensors", network, torch.float16, notes)
+    partial = out / "state.part"
+    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
+    partial.replace(out / "state.pt")
+
+
+def _resume(path: Path, network: D4RT, optimiser: torch.optim.Optimizer, device: str) -> int:
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file; there is nothing to resume, train without --resume first")
+    state = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"]
