@@ -1,7 +1,8 @@
-"""What the camera nodes share: images with their calibration, published at the source's pace until it ends."""
+"""What the camera nodes share: images and their calibration, published at the source's pace to its end."""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 
@@ -12,21 +13,16 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.io.calibration import Calibration
 from d4rt_ros.ros.messages import flat, header_message
-
-# Reliable, since a best-effort publisher is invisible to a reliable subscriber; small: old images are no use.
-QOS = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+from d4rt_ros.ros.qos import OUTPUT, overridable
 
 
 def publisher(node: Node, message_type, topic: str):
     """A reliable publisher whose QoS the user may override by parameters."""
-    options = QoSOverridingOptions.with_default_policies()
-    return node.create_publisher(message_type, topic, QOS, qos_overriding_options=options)
+    return node.create_publisher(message_type, topic, OUTPUT, qos_overriding_options=overridable())
 
 
 def parameter(node: Node, name: str, default, description: str):
@@ -78,13 +74,13 @@ class CameraPublisher:
         if self._image.get_subscription_count():
             self._image.publish(rgb_image(header, image))
 
-    def wait_for_subscriber(self, stop: threading.Event) -> bool:
-        """Until somebody subscribes to `image`; False where `stop` came first."""
-        while not self._image.get_subscription_count():
+    def wait_for_subscribers(self, count: int, stop: threading.Event) -> bool:
+        """Until `count` subscribe to `image`; False where `stop` came first."""
+        while self._image.get_subscription_count() < count:
             if stop.wait(0.02):
                 return False
-        # The subscriber learns of us a moment after we learn of it, and would miss the first images.
-        return not stop.wait(0.3)
+        # A subscriber learns of us a moment after we learn of it, and would miss the first images.
+        return not stop.wait(0.3 if count else 0)
 
     def flush(self) -> None:
         """Until the subscribers have what was published, for a second at most."""
@@ -158,6 +154,8 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # `ros2 launch` sends a second SIGINT beside the terminal's: it must not interrupt the ending.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop.set()
         thread.join(timeout=5)
         executor.shutdown()

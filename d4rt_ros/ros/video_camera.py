@@ -29,7 +29,7 @@ class VideoCamera(Node):
         frame_id = parameter(self, "frame_id", "camera_optical_frame", "the camera's optical frame")
         self._loop = parameter(self, "loop", False, "start again at the end of a file or folder")
         self._wait = parameter(
-            self, "wait_for_subscriber", True, "do not start before somebody subscribes to image"
+            self, "wait_for_subscribers", 1, "how many must subscribe to image before a file or folder starts"
         )
 
         self._frames = open_frames(source, rate or None, pattern or None, depth, scale)
@@ -40,7 +40,7 @@ class VideoCamera(Node):
 
     def play(self, stop: threading.Event) -> None:
         """Publish until the source ends. Raises SourceError where it cannot be read on."""
-        if self._wait and not self._frames.live and not self._camera.wait_for_subscriber(stop):
+        if not self._frames.live and not self._camera.wait_for_subscribers(self._wait, stop):
             return
         pace = Pace(self._now, round(1e9 / self._frames.rate), stop)
         published, last = 0, 0

@@ -88,8 +88,18 @@ def test_it_waits_for_somebody_to_listen(folder):
         assert len(camera.messages["image"]) == 9
 
 
+def test_it_waits_for_as_many_as_it_is_told(folder):
+    with CameraProcess(MODULE, source=folder, wait_for_subscribers=2) as camera:
+        camera.subscribe(Image, "image")
+        camera.receive(2.0)
+        assert camera.process.poll() is None and not camera.messages["image"]
+        camera.subscribe(Image, "image")
+        assert camera.finish()[0] == 0
+        assert len(camera.messages["image"]) == 18
+
+
 def test_it_need_not_wait(folder):
-    with CameraProcess(MODULE, source=folder, wait_for_subscriber="false") as camera:
+    with CameraProcess(MODULE, source=folder, wait_for_subscribers=0) as camera:
         assert camera.finish()[0] == 0
 
 

@@ -1,0 +1,193 @@
+"""`d4rt demo`: a camera and the node as processes of their own, listened to and measured as a user would."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import time
+from pathlib import Path
+
+from d4rt_ros.cli.children import Children
+
+START_LIMIT = 90.0  # seconds until the first result
+QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
+AFTER_END = 3.0  # seconds of queries after a video has ended
+
+
+class DemoError(RuntimeError):
+    """The demo cannot be shown; says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--video", help="a video file, a folder of images, or webcam:0 instead of the scene")
+    parser.add_argument(
+        "--camera-info", default="", help="of the video: 'fx fy cx cy', or a calibration file"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="how long to stream (default %(default)g)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo_output"), help="folder (default %(default)s)"
+    )
+    parser.add_argument("--checkpoint", default="", help="weights; the embedded ones by default")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 1, and a sentence, where something does not start or no result comes."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    domain = random.SystemRandom().randint(1, 101)
+    environment = own_domain(domain)
+    # For this process too, before it joins.
+    os.environ.update(environment)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        with Children(args.output, environment) as children:
+            recording = show(args, children, domain, console)
+    except (DemoError, OSError) as error:
+        console.print("[bold red]The demo failed:[/]", end=" ")
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 1
+    from d4rt_ros.cli import demo_picture, demo_report
+
+    report = demo_report.report(recording)
+    demo_report.show(report, console)
+    demo_report.write(report, args.output / "report.json")
+    picture = args.output / "overview.png"
+    if demo_picture.draw(recording, picture):
+        console.print(f"Picture: [bold]{picture}[/]   Numbers: {args.output / 'report.json'}")
+    else:
+        console.print("No picture: no image came with depth, cloud and tracks together.")
+    return 0
+
+
+def own_domain(domain: int) -> dict[str, str]:
+    """Environment variables that keep the demo apart from every other ROS 2 system, on this host."""
+    if os.environ.get("ROS_DISTRO") == "humble":
+        return {"ROS_DOMAIN_ID": str(domain), "ROS_LOCALHOST_ONLY": "1"}
+    return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def show(args: argparse.Namespace, children: Children, domain: int, console):
+    """Start everything, stream, and give the Recording. Raises DemoError."""
+    try:
+        from d4rt_ros.ros.listener import Listener
+    except ImportError as error:
+        raise DemoError(f"ROS 2 is not there ({error}); source one, or pip install 'd4rt_ros[ros]'") from None
+    children.start("camera", *camera(args))
+    children.start("node", "d4rt_ros.ros.node", node_arguments(args))
+    listener = Listener(domain, truth="" if args.video else "/scene_camera")
+    try:
+        with progress(console) as bar:
+            start(children, listener, bar)
+            stream(children, listener, bar, args.seconds)
+    finally:
+        listener.close()
+    return listener.recording
+
+
+def camera(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """The camera's module and its arguments; it starts when the node and we are there."""
+    parameters = {"wait_for_subscribers": 2}
+    module = "d4rt_ros.ros.scene_camera"
+    if args.video:
+        module = "d4rt_ros.ros.video_camera"
+        parameters |= {"source": quoted(args.video)}
+        if args.camera_info:
+            parameters["camera_info"] = quoted(args.camera_info)
+    return module, ros_arguments(parameters)
+
+
+def node_arguments(args: argparse.Namespace) -> list[str]:
+    parameters = {"model.device": quoted(args.device)}
+    if args.checkpoint:
+        parameters["model.checkpoint"] = quoted(str(Path(args.checkpoint).resolve()))
+    return ros_arguments(parameters)
+
+
+def ros_arguments(parameters: dict) -> list[str]:
+    return ["--ros-args"] + [
+        word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")
+    ]
+
+
+def quoted(text: str) -> str:
+    """A string for the parameter parser, which would take 1.mp4 or *.jpg for something else."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def progress(console):
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+def start(children: Children, listener, bar) -> None:
+    """Until the first depth image has come."""
+    task = bar.add_task("starting the camera and the node", total=START_LIMIT, note="")
+    depths, began, listening = listener.recording.arrivals["/d4rt/depth/image"], time.monotonic(), False
+    while not depths:
+        waited = time.monotonic() - began
+        check(children, listener)
+        if not listening and listener.image_subscribers():
+            listener.listen_to_images()
+            listening = True
+        if waited > START_LIMIT:
+            raise DemoError(
+                f"no depth image within {START_LIMIT:g} s. The node's last words ({children.log('node')}):\n"
+                f"{children.last_words('node')}\nThe camera's ({children.log('camera')}):\n"
+                f"{children.last_words('camera')}"
+            )
+        if children.status("camera") == 0 and waited > AFTER_END and not depths:
+            raise DemoError("the video ended before the first window was full; it is too short")
+        bar.update(task, completed=waited, note=latest(children, listening))
+        time.sleep(0.1)
+    bar.console.print(f"first result after {time.monotonic() - began:.1f} s")
+    bar.remove_task(task)
+
+
+def stream(children: Children, listener, bar, seconds: float) -> None:
+    """Listen and ask for some time; less where the video ends before."""
+    task = bar.add_task("streaming", total=seconds, note="")
+    arrivals, queries = listener.recording.arrivals, listener.recording.queries
+    began = time.monotonic()
+    due = {count: began for count, _ in QUERIES}
+    end = began + seconds
+    while (now := time.monotonic()) < end:
+        check(children, listener)
+        if children.status("camera") == 0:
+            end = min(end, now + AFTER_END)
+        for count, every in QUERIES:
+            if now >= due[count]:
+                due[count] = now + every
+                listener.ask(count)
+        answer = f", query {1e3 * queries[1][-1]:.0f} ms" if queries[1] else ""
+        note = f"{len(arrivals['/image'])} images, {len(arrivals['/d4rt/depth/image'])} results{answer}"
+        bar.update(task, completed=now - began, note=note)
+        time.sleep(0.05)
+    bar.remove_task(task)
+
+
+def check(children: Children, listener) -> None:
+    """Raises DemoError where a process has ended that should not, or the node cannot be configured."""
+    for name in ("camera", "node"):
+        if children.status(name) is not None and (name, children.status(name)) != ("camera", 0):
+            words = f"({children.log(name)}):\n{children.last_words(name)}"
+            raise DemoError(f"the {name} ended; its last words {words}")
+    for problem in listener.recording.problems:
+        if "cannot be configured" in problem:
+            raise DemoError(f"the node {problem} (log: {children.log('node')})")
+
+
+def latest(children: Children, listening: bool) -> str:
+    words = children.last_words("node" if listening else "camera", 1)
+    return words.split("]: ")[-1][:60]

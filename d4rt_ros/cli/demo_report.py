@@ -1,0 +1,183 @@
+"""The demo's figures: rates and latencies of topics and queries; accuracy beside that of baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+PAIR_SECONDS = 0.5  # between the two images of a pair whose relative rotation is compared
+# Shown in this order; what else was listened to (the truth) is not the node's.
+TOPICS = (
+    "/image /d4rt/depth/image /d4rt/depth/camera_info /d4rt/points /d4rt/odometry /d4rt/tracks /tf".split()
+)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """name: a topic, or a query. median, p95: milliseconds. rate: per second."""
+
+    name: str
+    count: int
+    rate: float
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Error:
+    """A figure beside what costs nothing; count: what it is the mean over."""
+
+    name: str
+    ours: float
+    baseline: float
+    unit: str
+    baseline_name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Report:
+    topics: list[Latency]
+    queries: list[Latency]
+    errors: list[Error]
+    warnings: list[str]
+
+
+def report(recording) -> Report:
+    """All figures of a d4rt_ros.ros.listener.Recording."""
+    errors = [depth_error(recording.depths), *pose_errors(recording.poses, recording.true_poses)]
+    return Report(
+        topics=[topic_latency(name, recording.arrivals.get(name, [])) for name in TOPICS],
+        queries=[query_latency(count, seconds) for count, seconds in sorted(recording.queries.items())],
+        errors=[e for e in errors if e is not None],
+        warnings=sorted(set(recording.problems)),
+    )
+
+
+def topic_latency(name: str, arrivals: list[tuple[int, int]]) -> Latency:
+    """arrivals: (stamp, receipt) in nanoseconds."""
+    if not arrivals:
+        return Latency(name, 0, 0.0, float("nan"), float("nan"))
+    stamp, receipt = np.array(arrivals, np.int64).T
+    span = (receipt[-1] - receipt[0]) / 1e9
+    rate = (len(arrivals) - 1) / span if span > 0 else 0.0
+    return Latency(name, len(arrivals), rate, *_percentiles((receipt - stamp) / 1e6))
+
+
+def query_latency(count: int, seconds: list[float]) -> Latency:
+    name = f"/d4rt/query, {count:,} point{'s' if count > 1 else ''}"
+    return Latency(name, len(seconds), float("nan"), *_percentiles(1e3 * np.array(seconds)))
+
+
+def depth_error(depths: list[tuple[np.ndarray, np.ndarray]]) -> Error | None:
+    """AbsRel after scaling each image's median to the truth's; a constant scales to the true median."""
+    ours, baseline = [], []
+    for predicted, true in depths:
+        valid = np.isfinite(predicted) & (predicted > 0) & np.isfinite(true) & (true > 0)
+        if valid.sum() < 10:
+            continue
+        p, t = predicted[valid].astype(np.float64), true[valid].astype(np.float64)
+        ours.append(np.mean(np.abs(p * median_scale(p, t) - t) / t))
+        baseline.append(np.mean(np.abs(np.median(t) - t) / t))
+    if not ours:
+        return None
+    return Error("depth AbsRel", float(np.mean(ours)), float(np.mean(baseline)), "", "constant", len(ours))
+
+
+def median_scale(predicted: np.ndarray, true: np.ndarray) -> float:
+    """What brings the median of a prediction to the truth's."""
+    return float(np.median(true) / np.median(predicted))
+
+
+def pose_errors(poses: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> list[Error]:
+    """Relative rotation over half a second, and the trajectory's error after alignment with scale (evo)."""
+    stamps = sorted(poses.keys() & truth.keys())
+    if len(stamps) < 5:
+        return []
+    ours, true = (np.array([p[s] for s in stamps]) for p in (poses, truth))
+    later = np.searchsorted(stamps, np.array(stamps) + round(PAIR_SECONDS * 1e9))
+    pairs = [(i, j) for i, j in enumerate(later) if j < len(stamps)]
+    errors = []
+    if pairs:
+        i, j = np.array(pairs).T
+        turned, felt = relative_rotations(true, i, j), relative_rotations(ours, i, j)
+        error = np.degrees(angles(np.swapaxes(turned, 1, 2) @ felt))
+        identity = np.degrees(angles(turned))
+        name = f"rotation over {PAIR_SECONDS:g} s"
+        errors.append(Error(name, error.mean(), identity.mean(), "degrees", "no rotation", len(pairs)))
+    rmse = trajectory_error(ours, true, np.array(stamps) / 1e9)
+    if rmse is not None:
+        still = np.sqrt(np.mean(np.sum((true[:, :3, 3] - true[:, :3, 3].mean(0)) ** 2, -1)))
+        errors.append(
+            Error("trajectory (aligned, RMSE)", rmse, float(still), "m", "standing still", len(stamps))
+        )
+    return errors
+
+
+def relative_rotations(poses: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """(N, 3, 3): from camera j to camera i, of poses world_from_camera (T, 4, 4)."""
+    return np.swapaxes(poses[i, :3, :3], 1, 2) @ poses[j, :3, :3]
+
+
+def angles(rotations: np.ndarray) -> np.ndarray:
+    """(N,) radians."""
+    return np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
+
+
+def trajectory_error(poses: np.ndarray, truth: np.ndarray, seconds: np.ndarray) -> float | None:
+    """Absolute trajectory error, metres, after a similarity alignment; None where the poses do not move."""
+    from evo.core import metrics
+    from evo.core.geometry import GeometryException
+    from evo.core.trajectory import PosePath3D, PoseTrajectory3D, TrajectoryException
+
+    ours = PoseTrajectory3D(poses_se3=list(poses), timestamps=seconds)
+    try:
+        ours.align(PosePath3D(poses_se3=list(truth)), correct_scale=True)
+    except (GeometryException, TrajectoryException):
+        return None
+    error = metrics.APE(metrics.PoseRelation.translation_part)
+    error.process_data((PosePath3D(poses_se3=list(truth)), ours))
+    return float(error.get_statistic(metrics.StatisticsType.rmse))
+
+
+def show(report: Report, console) -> None:
+    """Print the tables."""
+    from rich.table import Table
+
+    table = Table(title="What a subscriber gets (latency: from the image's stamp to receipt)")
+    for column in ("topic or service", "messages", "rate, Hz", "median, ms", "95 %, ms"):
+        table.add_column(column, justify="left" if column.startswith("topic") else "right")
+    for row in report.topics:
+        table.add_row(row.name, str(row.count), *map(_number, (row.rate, row.median, row.p95)))
+    table.add_section()
+    for row in report.queries:
+        table.add_row(row.name, str(row.count), "", *map(_number, (row.median, row.p95)))
+    console.print(table)
+    if report.errors:
+        table = Table(title="Against the truth (scale aligned)")
+        for column in ("figure", "d4rt", "baseline", "which is", "mean over"):
+            table.add_column(
+                column, justify="right" if column in ("d4rt", "baseline", "mean over") else "left"
+            )
+        for e in report.errors:
+            ours, baseline = (f"{value:.3g} {e.unit}".strip() for value in (e.ours, e.baseline))
+            table.add_row(e.name, ours, baseline, e.baseline_name, str(e.count))
+        console.print(table)
+    for warning in report.warnings:
+        console.print(f"[yellow]The node's diagnostics said:[/] {warning}", soft_wrap=True)
+
+
+def write(report: Report, path: Path) -> None:
+    path.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
+
+
+def _percentiles(milliseconds: np.ndarray) -> tuple[float, float]:
+    return float(np.median(milliseconds)), float(np.percentile(milliseconds, 95))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if np.isfinite(value) else "-"
