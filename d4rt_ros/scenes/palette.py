@@ -7,8 +7,11 @@ import torch
 from .scene import ROOM_FACES, TEXTURE_COLUMNS, Shapes
 
 
-def sample_textures(draw, shapes: Shapes, outdoors: torch.Tensor) -> torch.Tensor:
-    """(B, S, C) textures for scenes whose mean depth is 1; the first four are the room's faces."""
+def sample_textures(draw, shapes: Shapes, outdoors: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+    """(B, S, C) textures for scenes whose mean depth is 1; the first four are the room's faces.
+
+    outdoors, tables: (B,) bool, the ceiling is a sky; boxes 2 to 5 are the legs of one table.
+    """
     count = len(shapes) + ROOM_FACES - 1
     n = draw.batch
     base, second = _colours(draw, count, outdoors)
@@ -46,7 +49,9 @@ def sample_textures(draw, shapes: Shapes, outdoors: torch.Tensor) -> torch.Tenso
     values["emission"] = (draw.chance(0.05, count)).float() * 0.7
     table = torch.stack([values[name] for name in TEXTURE_COLUMNS], -1)
     _make_sky(draw, table, outdoors)
-    _calm_room(draw, table, outdoors)
+    _calm_room(draw, table)
+    legs = slice(ROOM_FACES + 1, ROOM_FACES + 5)
+    table[:, legs] = torch.where(tables[:, None, None], table[:, legs.start, None], table[:, legs])
     return table
 
 
@@ -56,12 +61,14 @@ def _colours(draw, count: int, outdoors) -> tuple[torch.Tensor, torch.Tensor]:
     vivid = draw.chance(0.25, count)
     vivid[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     saturation = torch.where(vivid, draw.uniform(0.45, 0.9, count), draw.uniform(0.0, 0.4, count))
+    saturation[:, :ROOM_FACES] *= 0.7
     value = draw.uniform(0.15, 0.95, count)
     value[:, 1:ROOM_FACES] = torch.where(draw.chance(0.75, 3), draw.uniform(0.6, 0.97, 3), value[:, 1:ROOM_FACES])
     value[:, 3] = torch.where(draw.chance(0.7), value[:, 2], value[:, 3])
     hue[:, 3], saturation[:, 3] = hue[:, 2], torch.where(draw.chance(0.7), saturation[:, 2], saturation[:, 3])
     base = _from_hsv(hue, saturation, value)
     shift = draw.chance(0.3, count)
+    shift[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     second = _from_hsv(
         torch.where(shift, draw.uniform(0, 1, count), hue + 0.03 * draw.normal(count)),
         (saturation * draw.uniform(0.5, 1.5, count)).clamp(0, 1),
@@ -85,7 +92,7 @@ def _make_sky(draw, table: torch.Tensor, outdoors: torch.Tensor) -> None:
     table[:, 1] = torch.where(outdoors[:, None], ceiling, table[:, 1])
 
 
-def _calm_room(draw, table: torch.Tensor, outdoors: torch.Tensor) -> None:
+def _calm_room(draw, table: torch.Tensor) -> None:
     """Ceilings and most walls are nearly plain."""
     calm = draw.chance(0.65, ROOM_FACES)
     calm[:, 0] &= draw.chance(0.4)

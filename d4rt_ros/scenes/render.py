@@ -12,7 +12,13 @@ from .scene import ROOM_FACES, TEXTURE_COLUMNS, Scenes, Shapes, camera_poses, in
 from .texture import albedo
 
 
-TILE_PIXELS = 1 << 16
+TILE_PIXELS = 1 << 17
+# Where in a pixel its rays go, by their number: the centre, a diagonal, a rotated square.
+SAMPLES = {
+    1: ((0.0, 0.0),),
+    2: ((-0.25, -0.25), (0.25, 0.25)),
+    4: ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def render(
 ) -> Rendering:  # fmt: skip
     """Frames of every scene at `times` (B, T) seconds.
 
-    samples: rays per pixel and axis that are averaged for the colour (2 = four rays a pixel).
+    samples: rays per pixel that are averaged for the colour: 1, 2 or 4.
     compile: fuse with torch.compile (needs a C++ compiler, or a GPU); about ten times faster after a first
     call of a minute or so for each shape.
     """
@@ -50,18 +56,24 @@ def render(
     pose = camera_poses(scenes, times)
     frames = frame_tables(scenes, pose, times)
     rays = pixel_rays(scenes, height, width, 1)
-    fine = pixel_rays(scenes, height, width, samples)
-    lights = torch.stack([scenes.light_direction, scenes.light, scenes.ambient, scenes.shadow[:, None].expand(-1, 3)], 1)
+    fine = rays if samples == 1 else pixel_rays(scenes, height, width, samples)
+    shadow = scenes.shadow[:, None].expand(-1, 3)
+    lights = torch.stack([scenes.light_direction, scenes.light, scenes.ambient, shadow], 1)
     pixel = 1.0 / (scenes.focal[:, 0] * (width - 1))  # metres that a pixel covers at one metre
     trace, shade = _functions(scenes.shapes, samples, compile)
     depth, primitive, rgb = [], [], []
-    for b, rows in _tiles(scenes, times.shape[1], height, width):
+    for b, rows in _tiles(scenes, times.shape[1], height, width, samples):
         part = {name: table[b] for name, table in frames.items()}
-        d, p = trace(rays[0][b], rays[1][b][:, :, rows], part["camera_map"], part["camera_origin"])
-        fine_rows = slice(rows.start * samples, rows.stop * samples)
-        c = shade(fine[0][b], fine[1][b][:, :, fine_rows], pixel[b], part, scenes.texture[b], lights[b])
-        for list_, tile in zip((depth, primitive, rgb), (d, p, c)):
-            list_.append(tile)
+        maps = part["camera_map"], part["camera_origin"]
+        x, y = (r[b, :, rows] for r in rays)
+        hits = trace(x, y, *maps)
+        depth.append(hits[0])
+        primitive.append(hits[1])
+        if samples > 1:
+            fine_rows = slice(rows.start * samples, rows.stop * samples)
+            x, y = (r[b, :, fine_rows] for r in fine)
+            hits = trace(x, y, *maps)
+        rgb.append(shade(*hits, x, y, pixel[b], part, scenes.texture[b], lights[b]))
     depth, primitive, rgb = (_assemble(t, len(scenes)) for t in (depth, primitive, rgb))
     batch = torch.arange(len(scenes), device=scenes.device)[:, None, None, None]
     return Rendering(
@@ -70,11 +82,11 @@ def render(
     )  # fmt: skip
 
 
-def _tiles(scenes: Scenes, frames: int, height: int, width: int):
+def _tiles(scenes: Scenes, frames: int, height: int, width: int, samples: int):
     """(scenes, rows) slices in order. On a CPU one scene at a time and few rows, so that all stays in the cache."""
     if scenes.device.type != "cpu":
         return [(slice(0, len(scenes)), slice(0, height))]
-    bands = -(-frames * height * width // TILE_PIXELS)
+    bands = -(-frames * height * width * samples // TILE_PIXELS)
     rows = -(-height // bands)
     starts = range(0, height, rows)
     return [(slice(b, b + 1), slice(r, min(r + rows, height))) for b in range(len(scenes)) for r in starts]
@@ -86,13 +98,13 @@ def _assemble(tiles: list[torch.Tensor], batch: int) -> torch.Tensor:
     return torch.cat(scenes) if len(scenes) > 1 else scenes[0]
 
 
-def pixel_rays(scenes: Scenes, height: int, width: int, samples: int) -> Vector:
-    """x (B, 1, 1, W s) and y (B, 1, H s, 1) of the camera rays (x, y, 1) through s x s points of each pixel."""
-    def axis(count: int, i: int) -> torch.Tensor:
-        pixel = (torch.arange(count * samples, device=scenes.device) + 0.5) / samples - 0.5
-        return (pixel[None] / (count - 1) - scenes.principal[:, i : i + 1]) / scenes.focal[:, i : i + 1]
-
-    return axis(width, 0)[:, None, None, :], axis(height, 1)[:, None, :, None]
+def pixel_rays(scenes: Scenes, height: int, width: int, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """x, y (B, 1, H s, W) of the camera rays (x, y, 1): the s samples of a pixel lie in consecutive rows."""
+    dx, dy = torch.tensor(SAMPLES[samples], device=scenes.device).T
+    x = torch.arange(width, device=scenes.device) + dx.repeat(height)[:, None]
+    y = (torch.arange(height, device=scenes.device)[:, None] + dy).reshape(-1, 1).expand(-1, width)
+    points = zip((x, y), (width, height), scenes.principal.unbind(1), scenes.focal.unbind(1))
+    return tuple(((p / (n - 1) - c[:, None, None]) / f[:, None, None])[:, None] for p, n, c, f in points)
 
 
 def frame_tables(scenes: Scenes, pose: torch.Tensor, times: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -121,12 +133,11 @@ def _trace(shapes, x, y, camera_map, camera_origin):
     return first_hit(shapes, camera_origin, camera_map, (x, y, torch.ones_like(x)))
 
 
-def _shade(shapes, samples, x, y, pixel, frames, texture, lights):
-    """Colours (B, T, H, W, 3) uint8 of the camera rays, samples x samples of them averaged.
+def _shade(shapes, samples, depth, primitive, x, y, pixel, frames, texture, lights):
+    """Colours (B, T, H, W, 3) uint8 of what the camera rays meet, averaged over each pixel's samples.
 
     lights (B, 4, 3): direction, light, ambient, shadow.
     """
-    depth, primitive = _trace(shapes, x, y, frames["camera_map"], frames["camera_origin"])
     world, to_camera, local, normal, unit = surface_at(depth, primitive, x, y, frames, shapes)
     slot = _texture_slot(primitive, unit)
     row = slot.long() + torch.arange(len(texture), device=x.device)[:, None, None, None] * texture.shape[1]
@@ -159,7 +170,7 @@ def _shade(shapes, samples, x, y, pixel, frames, texture, lights):
 
 def _to_bytes(c: torch.Tensor, samples: int) -> torch.Tensor:
     b, t, h, w = c.shape
-    c = c.reshape(b, t, h // samples, samples, w // samples, samples).mean((3, 5))
+    c = c.reshape(b, t, h // samples, samples, w).mean(3)
     return (c * 255.0 + 0.5).to(torch.uint8)
 
 

@@ -25,9 +25,9 @@ class SceneConfig:
     still_cameras: float = 0.10  # share of cameras that stand still
     outdoors: float = 0.2  # share of open grounds
     desks: float = 0.3  # share of close views down on a table
-    camera_speed: tuple[float, float] = (0.04, 0.35)  # (D) per second, log-uniform
-    camera_turn: tuple[float, float] = (3.0, 25.0)  # degrees per second beyond what orbiting causes, log-uniform
-    body_speed: tuple[float, float] = (0.08, 0.9)  # (D) per second at the fastest, log-uniform
+    camera_speed: tuple[float, float] = (0.06, 0.5)  # (D) per second, log-uniform
+    camera_turn: tuple[float, float] = (5.0, 40.0)  # degrees per second beyond what orbiting causes, log-uniform
+    body_speed: tuple[float, float] = (0.1, 1.2)  # (D) per second at the fastest, log-uniform
     period: float | None = None  # seconds after which everything repeats; None = never
     shapes: Shapes = Shapes()
 
@@ -60,15 +60,17 @@ def sample_scenes(
     """`batch` scenes of a seed (or of a CPU generator, which moves on).
 
     Drawing many at once is far cheaper per scene: draw a few hundred and index them. More candidates are drawn
-    than asked for, and those whose camera is too near to something, or sees only a flat wall, are dropped.
+    than asked for, and those whose camera is too near to something, or sees little but a flat wall, or nothing of
+    what moves, are dropped.
     """
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    candidates = _candidates(Draw(batch + batch // 2 + 8, generator), config)
+    candidates = _candidates(Draw(2 * batch + 8, generator), config)
     scale, fault = _probe(candidates)
-    best = torch.argsort(fault, stable=True)[:batch]
+    best = torch.argsort(fault, stable=True)[:batch].sort().values
     draw = Draw(batch, generator)
     wanted = draw.log_uniform(*config.mean_depth)
-    return _scaled(candidates[best], wanted / scale[best]).to(device)
+    scenes = _scaled(candidates[best], wanted / scale[best])
+    return _stopped(scenes, draw.chance(config.still_scenes)).to(device)
 
 
 def sample_times(
@@ -82,20 +84,22 @@ def sample_times(
 def _candidates(draw: Draw, config: SceneConfig) -> Scenes:
     """Scenes whose mean depth is about 1."""
     outdoors, desk = draw.chance(config.outdoors), draw.chance(config.desks)
+    table = draw.chance(0.5) | desk
     room = torch.stack([draw.uniform(0.8, 2.1), draw.uniform(0.8, 2.1), draw.uniform(0.45, 0.8)], -1)
     room = torch.where(outdoors[:, None], torch.stack([draw.uniform(2, 6), draw.uniform(2, 6), draw.uniform(1.5, 4)], -1), room)
     camera, view = _camera(draw, config, room, outdoors, desk)
-    bodies = _bodies(draw, config, room, camera["camera_position"], view, desk)
+    bodies = _bodies(draw, config, room, camera["camera_position"], view, desk, table)
     light_direction = torch.nn.functional.normalize(
         torch.cat([draw.uniform(-1, 1, 2), draw.uniform(0.35, 1.5, 1)], -1), dim=-1
     )
     tint = 1.0 + 0.12 * draw.normal(3)
-    sun = draw.uniform(0.1, 0.9, 1)
+    sun = draw.uniform(0.1, 1.1, 1)
+    exposure = draw.log_uniform(0.9, 1.7, 1)
     return Scenes(
         **camera, **bodies,
-        texture=sample_textures(draw, config.shapes, outdoors),
+        texture=sample_textures(draw, config.shapes, outdoors, table),
         light_direction=light_direction,
-        light=sun * tint, ambient=(draw.uniform(0.75, 1.15, 1) - 0.7 * sun).clamp_min(0.2) * (2.0 - tint),
+        light=exposure * sun * tint, ambient=exposure * (draw.uniform(0.8, 1.2, 1) - 0.6 * sun).clamp_min(0.25) * (2.0 - tint),
         shadow=draw.uniform(0.0, 1.0) * draw.chance(0.7),
         shapes=config.shapes,
     )  # fmt: skip
@@ -167,7 +171,7 @@ def _camera(draw: Draw, config: SceneConfig, room, outdoors, desk):
     return fields, (heading, half_angle, reach)
 
 
-def _bodies(draw: Draw, config: SceneConfig, room, camera_position, view, desk):
+def _bodies(draw: Draw, config: SceneConfig, room, camera_position, view, desk, table):
     """Sizes, places and motions of the primitives."""
     n, shapes = draw.batch, config.shapes
     count = len(shapes)
@@ -191,7 +195,7 @@ def _bodies(draw: Draw, config: SceneConfig, room, camera_position, view, desk):
 
     wall = slice(6, 8)  # against the walls: furniture, or thin things that hang (doors, windows, pictures)
     _along_walls(draw, room, center, half, yaw, wall, heading)
-    table = draw.chance(0.5) | desk  # boxes 1..5: a top and four legs
+    # Boxes 1..5 of some scenes: a top and four legs.
     top = _table(draw, room, center, half, yaw, active, table, camera_position, heading, reach, desk)
 
     # Some things stand on the table; the rest keeps clear of walls.
@@ -275,10 +279,10 @@ def _table(draw: Draw, room, center, half, yaw, active, table, camera_position, 
 
 
 def _motion(draw: Draw, config: SceneConfig, active, center, half, loose):
-    """One to three of the loose things move, unless the scene stands still; sometimes one carries another."""
+    """One to three of the loose things move; sometimes one carries another."""
     n, count = active.shape
     rank = torch.argsort(torch.rand(n, len(loose), generator=draw.generator), -1)
-    movers = torch.randint(1, 4, (n, 1), generator=draw.generator) * ~draw.chance(config.still_scenes, 1)
+    movers = torch.randint(1, 4, (n, 1), generator=draw.generator)
     moving = torch.zeros(n, count, dtype=torch.bool)
     moving[:, loose] = rank < movers
     active = active | moving
@@ -327,16 +331,26 @@ def _probe(scenes: Scenes) -> tuple[torch.Tensor, torch.Tensor]:
     tables = frame_tables(scenes, pose, times)
     x, y = pixel_rays(scenes, 7, 9, 1)
     room = tables["camera_origin"][:, :, 0].abs().amax((1, 2))
-    depth, _ = first_hit(
+    depth, primitive = first_hit(
         scenes.shapes, tables["camera_origin"], tables["camera_map"], (x, y, torch.ones_like(x))
     )
     depth = depth.flatten(2)
     mean = depth.mean((1, 2))
     near = depth.amin((1, 2)) / mean
-    outside = room > 0.97
-    flat = depth.log().std(-1).amin(1) < 0.1
-    fault = (near < 0.15).float() * (1.0 - near) + outside.float() * 2 + flat.float() * 0.5
+    flat = depth.log().std(-1).amin(1) < 0.12
+    batch = torch.arange(len(scenes))[:, None, None, None]
+    motion = scenes.moving[batch, primitive.long()].float().mean((1, 2, 3))
+    fault = 4.0 * (room > 0.97) + (near < 0.15) * (2.0 - near) + 0.5 * flat + (motion < 0.02) * (0.5 - 10.0 * motion)
     return mean, fault
+
+
+def _stopped(scenes: Scenes, still: torch.Tensor) -> Scenes:
+    """The same scenes, but in those of `still` (B,) nothing moves except the camera."""
+    changed = {}
+    for name in ("swing", "spin_rate", "spin_swing", "moving"):
+        value = getattr(scenes, name)
+        changed[name] = value * ~still.reshape(-1, *[1] * (value.dim() - 1))
+    return replace(scenes, **changed)
 
 
 def _scaled(scenes: Scenes, scale: torch.Tensor) -> Scenes:
