@@ -19,6 +19,8 @@ class D4RT(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         initialise(self, config.initialisation)
+        if config.uv_offset:
+            nn.init.zeros_(self.decoder.heads["uv"].weight)  # before it has learned anything: no motion
 
     def encode(self, video: Tensor, aspect: Tensor) -> KeysValues:
         """video: (B, T, 3, H, W) RGB in [0, 1]; aspect: (B,) the original width / height.

@@ -163,9 +163,9 @@ class Scene:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (height, width, 3) uint8, averaged over areas where it shrinks."""
+    """(H, W, 3) uint8 -> (height, width, 3) uint8: areas are averaged along an axis that shrinks."""
     import cv2
 
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return torch.from_numpy(small)
+    shrunk = min(image.shape[1], width), min(image.shape[0], height)
+    small = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -54,6 +54,7 @@ class TrainConfig:
     reuse: int = 2  # steps that take other queries of the same clips before new ones are rendered
     learning_rate: float = 6e-4  # paper: 1e-4 for a model two hundred times larger
     final_learning_rate: float = 6e-6
+    head_rate: float = 0.1  # of the heads, relative: at the full rate each step shakes every answer by several pixels
     warmup: int = 400  # paper: 2,500 of 500,000
     weight_decay: float = 0.03
     clip_norm: float = 10.0

@@ -46,7 +46,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = D4RT(PRESETS[config.preset]).to(device)
-    optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, fused=True)
+    optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate, fused=True)
     step = _resume(out / "state.pt", network, optimiser, device) if resume else 0
     # Another stream after every resumption: no clip is seen twice.
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -55,7 +55,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     began, spent, running, first = time.perf_counter(), {"data": 0.0}, {}, step
     while step < config.steps:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
+            group["lr"] = learning_rate(step, config) * group["rate"]
         start = time.perf_counter()
         if (step - first) % config.reuse == 0:
             batch = next(source)
@@ -80,7 +80,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
             seconds = time.perf_counter() - began
             done = step - first
             record = {"step": step, "seconds": round(seconds, 1), "clips_per_s": round(done * config.batch / seconds, 1),
-                      "data_share": round(spent["data"] / seconds, 3), "lr": optimiser.param_groups[0]["lr"],
+                      "data_share": round(spent["data"] / seconds, 3), "lr": learning_rate(step - 1, config),
                       **{name: round(value / 100, 4) for name, value in running.items()}}  # fmt: skip
             running = {}
             with open(out / "log.jsonl", "a") as log:
@@ -98,11 +98,14 @@ def _video(batch: Clips, config: TrainConfig, generator: torch.Generator) -> tup
     return video, video.movedim(2, -1).contiguous()
 
 
-def _groups(network: D4RT, decay: float) -> list[dict]:
-    """Biases, norms and tables are not decayed."""
-    matrices = [p for name, p in network.named_parameters() if p.dim() > 1 and ".t_" not in name]
-    others = [p for name, p in network.named_parameters() if not (p.dim() > 1 and ".t_" not in name)]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _groups(network: D4RT, config: TrainConfig) -> list[dict]:
+    """Biases, norms and time tables are not decayed; the heads learn at a rate of their own."""
+    groups: dict[tuple[float, float], list] = {}
+    for name, parameter in network.named_parameters():
+        decay = config.weight_decay if parameter.dim() > 1 and ".t_" not in name else 0.0
+        rate = config.head_rate if ".heads." in name else 1.0
+        groups.setdefault((decay, rate), []).append(parameter)
+    return [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in groups.items()]
 
 
 def _save(out: Path, network: D4RT, optimiser: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:

@@ -1,0 +1,146 @@
+"""The model in numpy: pixels of the user's images in, answers out."""
+
+import numpy as np
+import pytest
+import torch
+
+from d4rt_ros.model.config import PRESETS
+from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.query import QueryError
+from d4rt_ros.runtime import Model, load
+from d4rt_ros.runtime.torch_model import FrameError, resize
+
+SIZE = (90, 120)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Model(D4RT(PRESETS["tiny"]))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return np.random.default_rng(0).integers(0, 256, (8, *SIZE, 3), np.uint8)
+
+
+def same(a, b):
+    for name in ("xyz", "uv", "visibility", "confidence", "normals", "displacements"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=2e-4, err_msg=name)
+
+
+def test_answers_have_the_documented_shapes_and_ranges(model, clip):
+    answer = model.encode(clip).query([3, 50, 119], [4, 80, 89], 0, -1, [1, 2, 3])
+    assert answer.xyz.shape == answer.normals.shape == answer.displacements.shape == (3, 3)
+    assert answer.uv.shape == (3, 2)
+    np.testing.assert_allclose(np.linalg.norm(answer.normals, axis=1), 1, atol=1e-5)
+    for p in (answer.visibility, answer.confidence):
+        assert p.shape == (3,) and ((p >= 0) & (p <= 1)).all()
+
+
+def test_prepared_frames_are_the_frames(model, clip):
+    question = (np.arange(5.0), np.arange(5.0), -1, 0, 3)
+    same(model.encode(clip).query(*question), model.encode([model.prepare(f) for f in clip]).query(*question))
+
+
+def test_chunks_do_not_change_answers_and_let_others_in(model, clip):
+    scene = model.encode(clip)
+    u, v = np.linspace(0, 119, 300), np.linspace(0, 89, 300)
+    whole, chunk, pauses = scene.query(u, v, 0, 1, 2), model.chunk, []
+    model.chunk, model.between_chunks = 128, lambda: pauses.append(1)
+    try:
+        same(whole, scene.query(u, v, 0, 1, 2))
+    finally:
+        model.chunk, model.between_chunks = chunk, None
+    assert len(pauses) == 2
+
+
+def test_no_queries_no_answers(model, clip):
+    assert len(model.encode(clip).query([], [], 0, 0, 0)) == 0
+
+
+def test_pixels_survive_the_change_of_size():
+    """A point keeps its place: the brightest column of an image is found where the map says."""
+    model = Model(D4RT(PRESETS["tiny"]))
+    for width in (64, 120, 640):
+        image = np.zeros((48, width, 3), np.uint8)
+        column = int(0.7 * width)
+        image[:, column] = 255
+        small = model.prepare(image).small[..., 0].double().mean(0)
+        found = (small * torch.arange(64)).sum() / small.sum()
+        scale, shift = model.pixel_map(48, width)
+        assert float(found) == pytest.approx((column * scale[0] + shift[0]) * 63, abs=0.5)
+
+
+def test_pixel_map_is_the_identity_at_the_network_s_own_size(model):
+    scale, shift = model.pixel_map(64, 64)
+    np.testing.assert_allclose(scale, 1 / 63)
+    np.testing.assert_allclose(shift, 0, atol=1e-12)
+
+
+def test_resize_averages_areas():
+    image = np.zeros((128, 256, 3), np.uint8)
+    image[:, ::2] = 200
+    assert (resize(image, 64, 64) == 100).all()
+
+
+def test_answers_are_in_the_user_s_pixels(model):
+    """uv of an untrained offset head at zero is the query itself, whatever the image's size."""
+    network = D4RT(PRESETS["tiny"])
+    frames = np.zeros((8, 100, 333, 3), np.uint8)
+    answer = Model(network).encode(frames).query([0, 100.5, 332], [0, 50.25, 99], 0, 3, 3)
+    np.testing.assert_allclose(answer.uv, [[0, 0], [100.5, 50.25], [332, 99]], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "frames, words",
+    [
+        (np.zeros((7, 9, 12, 3), np.uint8), "7 frames given; this model takes clips of 8"),
+        (np.zeros((8, 9, 12, 3), np.float32), "uint8"),
+        (np.zeros((8, 9, 12), np.uint8), "expected"),
+        (np.zeros((8, 0, 12, 3), np.uint8), "expected"),
+    ],
+)
+def test_bad_clips_are_refused(model, frames, words):
+    with pytest.raises(FrameError, match=words):
+        model.encode(frames)
+
+
+def test_frames_of_two_sizes_are_refused(model):
+    frames = [model.prepare(np.zeros((9 + t // 4, 12, 3), np.uint8)) for t in range(8)]
+    with pytest.raises(FrameError, match="different sizes"):
+        model.encode(frames)
+
+
+def test_bad_queries_are_refused(model, clip):
+    with pytest.raises(QueryError):
+        model.encode(clip).query(np.nan, 0, 0, 0, 0)
+
+
+def test_bad_devices_and_precisions_are_refused():
+    with pytest.raises(ValueError, match="unknown device"):
+        load(device="toaster")
+    with pytest.raises(ValueError, match="unknown precision"):
+        load(device="cpu", precision="fp7")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no CUDA device"):
+            load(device="cuda")
+
+
+def test_half_precision_answers_like_full(model, clip):
+    half = Model(D4RT(PRESETS["tiny"]), dtype=torch.bfloat16)
+    half.network.load_state_dict(model.network.state_dict())
+    question = (np.linspace(0, 119, 50), np.linspace(0, 89, 50), 0, 4, 4)
+    full, rough = model.encode(clip).query(*question), half.encode(clip).query(*question)
+    scale = np.abs(full.xyz).mean()
+    assert np.abs(full.xyz - rough.xyz).mean() < 0.05 * scale
+    assert np.abs(full.uv - rough.uv).mean() < 0.02 * SIZE[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_answers_like_the_cpu(model, clip):
+    there = Model(D4RT(PRESETS["tiny"]), "cuda")
+    there.network.load_state_dict(model.network.state_dict())
+    question = (np.linspace(0, 119, 50), np.linspace(0, 89, 50), 0, 4, 4)
+    a, b = model.encode(clip).query(*question), there.encode(clip).query(*question)
+    np.testing.assert_allclose(a.xyz, b.xyz, atol=1e-2)
