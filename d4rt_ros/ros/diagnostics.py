@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -162,7 +161,7 @@ def _geometry(c: Condition, counts: Counter, latencies: list[float], rates) -> t
         "pose inliers": np.nan if c.inliers is None else c.inliers,
         "metric": "False",
         "device": c.device,
-        **_memory(),
+        **_memory(c.device),
     }
     return problems, figures
 
@@ -179,7 +178,7 @@ def _percentile(seconds: list[float], percent: float) -> float:
     return float(np.percentile(seconds, percent)) * 1e3 if seconds else np.nan
 
 
-def _memory() -> dict[str, float]:
+def _memory(device: str) -> dict[str, float]:
     """Resident memory of the process and what torch holds on the GPU, MiB."""
     figures = {}
     try:
@@ -187,7 +186,8 @@ def _memory() -> dict[str, float]:
             figures["memory (MiB)"] = int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     except OSError:
         pass  # not Linux
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        figures["GPU memory (MiB)"] = torch.cuda.memory_allocated() / 2**20
+    if device.startswith("cuda"):
+        import torch  # here, since a model on the GPU has imported it already and others need not
+
+        figures["GPU memory (MiB)"] = torch.cuda.memory_allocated(device) / 2**20
     return figures

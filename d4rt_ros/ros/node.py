@@ -70,8 +70,8 @@ def pipeline_config(values: dict) -> PipelineConfig:
 class D4rtNode(Node):
     """The managed node `d4rt`.
 
-    load_model(values of the parameters) -> model, called in the worker's thread; what it raises is the sentence
-    with which `configure` is refused. Other arguments are those of rclpy's Node.
+    load_model(values of the parameters) -> model, called in the worker's thread; what it raises is the
+    sentence with which `configure` is refused. Other arguments are those of rclpy's Node.
     """
 
     def __init__(self, load_model=load_model, **kwargs) -> None:
@@ -207,7 +207,6 @@ class D4rtNode(Node):
         streaming = self._streaming
         if streaming is None or self._phase != "active":
             return
-        self._figures.image(time.monotonic())
         try:
             image = rgb_from(msg)
             camera = self._calibration.camera(image.shape[1], image.shape[0])
@@ -221,6 +220,7 @@ class D4rtNode(Node):
             self._drop("stamp", str(error))
         except Exception as error:
             self._drop("failure", f"{type(error).__name__}: {error}")
+        self._figures.image(time.monotonic())
 
     def _drop(self, reason: str, sentence: str) -> None:
         self._figures.problem(f"dropped: {reason}", sentence)
@@ -352,6 +352,16 @@ class D4rtNode(Node):
         )
 
 
+def _spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
+    """Spin until something goes wrong that no callback caught, and tell it; a robot needs us to go on."""
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        raise
+    except Exception as error:
+        node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
+
+
 def main(args=None) -> int:
     """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
     rclpy.init(args=args)
@@ -364,7 +374,8 @@ def main(args=None) -> int:
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
     try:
-        executor.spin()
+        while True:
+            _spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

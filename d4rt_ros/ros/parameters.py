@@ -73,7 +73,7 @@ SETTINGS = {
     "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
     "tf.publish": Setting(
         "world_to_camera",
-        "What is broadcast on /tf. camera_to_world: inverted, for a camera that has no parent and a world that has; "
+        "What is broadcast on /tf. camera_to_world: inverted, where the camera has a parent frame already; "
         "world_to_base: through the robot's own transform of base to camera.",
         choices=TF_MODES,
         live=False,

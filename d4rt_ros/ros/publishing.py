@@ -36,7 +36,7 @@ def result_messages(
 ) -> dict:
     """The messages of a result by topic: of those `topics` that the result has something for.
 
-    camera_from_child: (4, 4), where the odometry is not of the camera. before: the last result, for the velocity.
+    camera_from_child: (4, 4), where the odometry is not of the camera. before: the last result, for velocity.
     """
     camera_header = messages.header_message(result.stamp, frames.camera)
     world_header = messages.header_message(result.stamp, frames.world)

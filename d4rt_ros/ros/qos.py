@@ -1,7 +1,7 @@
 """Quality of service of everything that the node subscribes and publishes.
 
 Out: reliable with a small depth, since a best-effort publisher is invisible to a reliable subscriber. In:
-best effort, since a frame that is late is worth nothing. Users override both by parameters, `qos_overrides.…`.
+best effort, since a late frame is worth nothing. Users override both by parameters, `qos_overrides.…`.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy

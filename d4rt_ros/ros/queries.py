@@ -174,7 +174,7 @@ def _ready(context: Context) -> Encoded:
 
 
 def _window_times(name: str, indices: np.ndarray, stamps, window: np.ndarray) -> np.ndarray:
-    """Indices into the request's stamps, or where these are empty into the window, as frames of the window."""
+    """Indices into the request's stamps, or where it has none into the window, as frames of the window."""
     frames = _frames_of_stamps(stamps, window) if len(stamps) else np.arange(len(window))
     bad = (indices < -len(frames)) | (indices >= len(frames))
     if bad.any():

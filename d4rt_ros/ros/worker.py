@@ -12,15 +12,15 @@ class Worker:
     """Runs questions, in order, and jobs, of which only the newest waits.
 
     A job is a window to compute; one that has not begun is replaced by the next. Questions are short and go
-    first: before a job, and within it wherever it calls `pause`. All run in one thread, because a model that is
-    compiled does not work from two.
+    first: before a job, and within it wherever it calls `pause`. All run in one thread, because a compiled
+    model does not work from two.
     """
 
     def __init__(self, name: str) -> None:
         self._condition = threading.Condition()
         self._questions: deque[tuple[Callable, Future]] = deque()
         self._job: Callable[[], None] | None = None
-        self._stopping = False
+        self._working = self._stopping = False
         self._answering = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -52,7 +52,7 @@ class Worker:
             self._job = None
 
     def pause(self) -> None:
-        """Called from within a job: answer the questions that wait now, and no more, so that the job goes on."""
+        """Called from within a job: answer the questions that wait now, no more, so that the job goes on."""
         if self._answering:  # a question is a decode too and pauses as well
             return
         self._answering = True
@@ -61,6 +61,12 @@ class Worker:
                 self._answer_one()
         finally:
             self._answering = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being done and nothing waits."""
+        with self._condition:
+            return not (self._questions or self._job or self._working)
 
     def stop(self) -> None:
         """Finish what runs, drop what waits, end the thread."""
@@ -81,8 +87,10 @@ class Worker:
             self.pause()
             with self._condition:
                 job, self._job = self._job, None
+                self._working = job is not None
             if job is not None:
                 job()
+            self._working = False
 
     def _answer_one(self) -> None:
         question, future = self._questions.popleft()

@@ -7,13 +7,17 @@ import time
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.model.query import Answer, check_queries
+from d4rt_ros.ros.node import D4rtNode
 
 WAIT = 15.0
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -124,37 +128,34 @@ class User:
 
 
 class Running:
-    """A node spun in a thread by the executor that `main` uses, with a user beside it. A context manager."""
+    """The node, spun in a thread by the executor that `main` uses, with a user beside it. A context manager.
 
-    def __init__(self, make_node, parameters=(), arguments=(), namespace=""):
-        self._args = (
-            make_node,
-            [Parameter(n, value=v) for n, v in dict(parameters).items()],
-            list(arguments),
-        )
-        self._namespace, self._ending = namespace, False
+    model: what it loads, or load_model: how. parameters: over the defaults, with stride 1.
+    """
+
+    def __init__(self, parameters=(), model=None, load_model=None, arguments=(), namespace=""):
+        self.model = FlatModel() if model is None else model
+        self._load = load_model or (lambda values: self.model)
+        self._parameters = {"window.stride": 1} | dict(parameters)
+        self._arguments, self._namespace, self._ending = list(arguments), namespace, False
 
     def __enter__(self):
-        make_node, parameters, arguments = self._args
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        cli = ["--ros-args", *arguments] if arguments else None
-        self.node = make_node(
-            context=self.context, parameter_overrides=parameters, cli_args=cli, namespace=self._namespace
+        self.node = D4rtNode(
+            self._load,
+            context=self.context,
+            namespace=self._namespace,
+            cli_args=["--ros-args", *self._arguments] if self._arguments else None,
+            parameter_overrides=[Parameter(n, value=v) for n, v in self._parameters.items()],
         )
         self.user = User(self.context, self._namespace)
         self._executor = MultiThreadedExecutor(8, context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+        self.listen(DiagnosticArray, "/diagnostics")
         return self
-
-    def _spin(self):
-        try:
-            self._executor.spin()
-        except Exception:
-            if not self._ending:  # an executor that is shut down may stumble over its own remains
-                raise
 
     def __exit__(self, *_):
         self._ending = True
@@ -165,6 +166,60 @@ class Running:
         self._thread.join(WAIT)
         self.node.destroy_node()
         self.user.node.destroy_node()
+
+    @property
+    def images(self):
+        """Images that the node has had."""
+        return self.node._figures.counts["images"]
+
+    def active(self):
+        assert self.user.until(lambda: self.node._phase == "active"), self.node._failure
+        return self
+
+    def stream(self, begin=0, count=6, computed=True, **kwargs):
+        """Send `count` images of the stream that begins at 100 s and has ten a second."""
+        for i in range(begin, begin + count):
+            self.send("image", image(100 + i / 10, **kwargs), computed)
+
+    def state(self):
+        return self.user.call(GetState, "/d4rt/get_state", GetState.Request()).current_state.label
+
+    def change(self, transition):
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.user.call(ChangeState, "/d4rt/change_state", request).success
+
+    def set(self, name, value):
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.user.call(SetParameters, "/d4rt/set_parameters", request).results[0]
+
+    def listen(self, kind, topic):
+        """Keep what the node publishes on a topic from now on; what listens."""
+        subscription = self.user.listen(kind, topic)
+        publishers = [p for p in self.node.publishers if p.topic_name == topic]
+        assert publishers and self.user.until(lambda: publishers[0].get_subscription_count() > 0), topic
+        return subscription
+
+    def send(self, topic, msg, computed=True):
+        """Publish an image; return when the node has had it, and computed what was due if `computed`."""
+        before = self.images
+        self.user.publish(topic, msg)
+        assert self.user.until(lambda: self.images > before), "the node did not get the image"
+        if computed:
+            assert self.user.until(lambda: self.node._worker.idle), "the node is still computing"
+
+    def send_info(self, msg):
+        """Publish a camera_info; return when the node has it."""
+        calibration = self.node._calibration
+        self.user.publish("camera_info", msg)
+        assert self.user.until(lambda: calibration._info is not None)
+
+    def _spin(self):
+        try:
+            self._executor.spin()
+        except Exception:
+            if not self._ending:  # an executor that is shut down may stumble over its own remains
+                raise
 
 
 def stamp(seconds):
