@@ -89,6 +89,16 @@ def pose_from_quaternion(quaternion, translation=None) -> np.ndarray:
     return pose_matrix(np.stack([np.stack(row, -1) for row in rows], -2), translation)
 
 
+def cross_matrix(vectors) -> np.ndarray:
+    """Matrices (..., 3, 3) that take the cross product of vectors (..., 3) with what they multiply."""
+    vectors = np.asarray(vectors, np.float64)
+    matrices = np.zeros(vectors.shape + (3,))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        matrices[..., k, j] = vectors[..., i]
+        matrices[..., j, k] = -vectors[..., i]
+    return matrices
+
+
 def nearest_rotation(matrix) -> np.ndarray:
     """The rotation (..., 3, 3) nearest to a matrix (..., 3, 3): undoes the drift of long products."""
     u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))

@@ -11,11 +11,11 @@ from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_points, world_tracks
 from d4rt_ros.stream.window import Frame, Window
-from d4rt_ros.stream.world import LOST_COVARIANCE, World
+from d4rt_ros.stream.world import World
 from d4rt_ros.tasks.depth import point_map_of, point_map_questions
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import ask, pixel_grid
-from d4rt_ros.tasks.relative_pose import METHODS, PoseError, RelativePose, pose_of, pose_questions
+from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS, PoseError, RelativePose, pose_of, pose_questions
 from d4rt_ros.tasks.tracks import track_questions, tracks_of
 
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
@@ -48,7 +48,7 @@ class PipelineConfig:
     depth_size: tuple[int, int] = (48, 64)
     tracks_size: tuple[int, int] = (12, 16)
     pose_method: str = "pnp"
-    pose_grid: tuple[int, int] = (16, 16)
+    pose_grid: tuple[int, int] = (12, 12)
     pose_min_inliers: float = 0.5
 
     def __post_init__(self) -> None:
@@ -57,8 +57,8 @@ class PipelineConfig:
                 raise ValueError(
                     f"{name} = {getattr(self, name)}; it must be (rows, columns), each 2 or more"
                 )
-        if self.pose_grid[0] * self.pose_grid[1] < 16:
-            raise ValueError(f"pose_grid = {self.pose_grid}; a pose needs 16 points or more")
+        if self.pose_grid[0] * self.pose_grid[1] < MIN_POINTS:
+            raise ValueError(f"pose_grid = {self.pose_grid}; a pose needs {MIN_POINTS} points or more")
         if self.pose_method not in METHODS:
             raise ValueError(f"pose_method = '{self.pose_method}'; it must be one of {', '.join(METHODS)}")
         if not 0.0 <= self.pose_min_inliers <= 1.0:
@@ -143,20 +143,21 @@ class Pipeline:
         elif clip[-1].camera is None:
             asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
         if outputs.world:
-            last = self._index_of_last(clip)
-            if last is not None:
+            keyframe = self._keyframe_index(clip)
+            if keyframe is not None:
                 method, grid = config.pose_method, config.pose_grid
-                asked["here"], asked["there"] = pose_questions(scene, last, newest, method, grid)
+                asked["here"], asked["there"] = pose_questions(scene, keyframe, newest, method, grid)
         if outputs.tracks:
             u, v = pixel_grid(config.tracks_size, scene.size)
             asked["tracks"] = track_questions(scene, u, v, newest, newest)
         answers = ask(scene, *asked.values()) if asked else []
         return {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
 
-    def _index_of_last(self, clip: list[Frame]) -> int | None:
-        """Where in the clip the frame is that the world was last aligned to; None where it has gone."""
+    def _keyframe_index(self, clip: list[Frame]) -> int | None:
+        """Where in the clip the frame is that poses are measured from; None where it has gone."""
         stamps = [frame.stamp for frame in clip]
-        return stamps.index(self._world.stamp) if self._world.stamp in stamps else None
+        stamp = self._world.keyframe_stamp
+        return stamps.index(stamp) if stamp in stamps else None
 
     def _estimated_camera(self, scene, heard) -> Pinhole:
         asked, answer = heard["points"]
@@ -173,31 +174,36 @@ class Pipeline:
     def _align_to_world(
         self, clip: list[Frame], scene, camera: Pinhole, heard: dict, config: PipelineConfig
     ) -> dict:
-        """Go on from the last good pose, where the step can be trusted; the result's fields on the pose."""
-        world, newest = self._world, clip[-1].stamp
+        """Measure the newest camera from the keyframe; the result's fields on the pose."""
+        world, newest, keyframe = self._world, clip[-1].stamp, self._keyframe_index(clip)
         step, note = None, ""
-        if world.stamp is None:
-            world.begin(newest)
-        elif "here" not in heard:
-            world.begin(newest)
-            note = "the last good pose's frame has left the window: frames were skipped, or the way was lost"
-        elif world.stamp != newest:
+        if world.keyframe_stamp is None:
+            world.set_keyframe(newest)
+        elif keyframe is None:
+            world.lose()
+            world.set_keyframe(newest)
+            note = "the poses' keyframe has left the window: frames were skipped, or the way was lost"
+        elif world.keyframe_stamp != newest:
             step, note = _measured_step(scene, camera, heard, config)
             if not note:
-                world.move(step, newest)
+                world.move(step)
+                # In time, so that the next windows still hold it.
+                if keyframe < len(clip) // 2:
+                    world.set_keyframe(newest)
+        # What could not be measured now may be bridged later; a way that was lost stays lost.
+        pose = world.camera.lost() if note and keyframe is not None else world.camera
         return dict(
-            world_from_camera=world.world_from_camera.copy(),
+            world_from_camera=pose.world_from_camera.copy(),
+            pose_covariance=pose.covariance.copy(),
             pose_trusted=not note,
             pose_note=note,
-            # A lost world has this uncertainty within it already.
-            pose_covariance=world.covariance + (LOST_COVARIANCE if note and world.stamp != newest else 0.0),
             step=step,
         )
 
     def _tracks(self, stamps: np.ndarray, heard) -> StreamTracks:
         tracks = tracks_of(heard["tracks"][1], len(stamps))
         first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
-        return world_tracks(tracks, stamps, self._world.world_from_camera, first_id)
+        return world_tracks(tracks, stamps, self._world.camera.world_from_camera, first_id)
 
 
 def _measured_step(

@@ -67,7 +67,7 @@ class Result:
         trusted.
     pose_trusted: whether the pose is this frame's. pose_note: where it is not, why not, in a sentence.
     pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began.
-    step: how the pose was measured, from the last good one; None where it was not.
+    step: how the pose was measured, from the keyframe; None where it was not.
     """
 
     stamp: int

@@ -48,7 +48,7 @@ def camera_of(
     if min(map(len, ratios)) < MIN_POINTS:
         raise IntrinsicsError(
             f"only {min(map(len, ratios))} points give a focal length, {MIN_POINTS} are needed: finite, in "
-            "front of the camera and away from the image's middle; give a camera_info where the model cannot say"
+            "front of the camera, away from the image's middle; give a camera_info where the model fails"
         )
     fx, fy = (np.median(np.concatenate(ratios)),) * 2 if square_pixels else map(np.median, ratios)
     return Pinhole.centred(fx, fy, width, height)

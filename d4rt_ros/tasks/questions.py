@@ -1,5 +1,4 @@
-"""Putting queries together, so that several tasks share one call: a call costs about as much as 100
-queries."""
+"""Putting queries together: several tasks share one call, which costs as much as 100 queries."""
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from d4rt_ros.model.query import Answer, Queries
 
+# In the model's unit. So far away nothing is seen, and what is made of such numbers would overflow.
 FAR = 1e6
 
 
@@ -54,15 +54,12 @@ def usable_points(answer: Answer, in_front: bool) -> tuple[np.ndarray, np.ndarra
     good = usable(answer, in_front)
     if good.all():
         return answer.xyz, answer.confidence
-    return np.where(good[:, None], answer.xyz, np.float32(np.nan)), np.where(
-        good, answer.confidence, np.float32(0)
-    )
+    xyz = np.where(good[:, None], answer.xyz, np.float32(np.nan))
+    return xyz, np.where(good, answer.confidence, np.float32(0))
 
 
 def usable(answer: Answer, in_front: bool) -> np.ndarray:
-    """(N,) bool: whether the point and its confidence are finite, and it lies in front of the camera if
-    asked."""
-    # So far away nothing is seen; and what is made of such numbers would overflow.
+    """(N,) bool: whether point and confidence are finite and, if asked, the point in front of the camera."""
     near = np.abs(answer.xyz) < FAR
     good = near[:, 0] & near[:, 1] & near[:, 2] & np.isfinite(answer.confidence)
     return good & (answer.xyz[:, 2] > 0) if in_front else good

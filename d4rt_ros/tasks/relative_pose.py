@@ -1,8 +1,7 @@
 """How the camera moved between two frames of a window, robust to what moves in the scene.
 
-"pnp": points of frame i, and the pixels of frame j at which the model sees them.
-"rigid": the same points at the same time (t_tgt = i, so that nothing has moved), in the camera frames of i
-and j.
+"pnp": points of either frame, and the pixels of the other at which the model sees them.
+"rigid": the same points at the same time (t_tgt = t_src, so that nothing has moved), in both camera frames.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, us
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
-# Of a grid: what two frames must both see, and what of this must agree, for one to be placed by the other
-# alone.
+# Of a grid: what two frames must share, and what of this must agree, for one to be placed by the other alone.
 ENOUGH_SEEN, ENOUGH_AGREE = 0.25, 0.5
 # A pose is never surer than 2 mm and 0.1 degrees.
 COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
 # A pose that is less sure than this (rad), or than the depth of the points, is none.
 UNDETERMINED_TURN = 0.5
 # Neighbouring answers of a network err alike: so many points weigh as one.
-ALIKE = 8.0
+ALIKE = 16.0
 
 
 class PoseError(ValueError):
@@ -64,13 +62,12 @@ def relative_pose(
     j: int,
     camera: Pinhole | None = None,
     method: str = "pnp",
-    grid: tuple[int, int] = (16, 16),
+    grid: tuple[int, int] = (12, 12),
 ) -> RelativePose:
-    """The pose of camera j in the frame of camera i, from a grid (rows, columns) of points of frame i.
+    """The pose of camera j in the frame of camera i, from a grid (rows, columns) of points of either frame.
 
-    camera: at `scene.size`; estimated from the same answers where None. Raises PoseError where too few points
-        are
-    usable or they do not determine a pose.
+    camera: at `scene.size`; estimated from the same answers where None.
+    Raises PoseError where too few points are usable or they do not determine a pose.
     """
     i, j = frame_index(scene, i), frame_index(scene, j)
     asked = pose_questions(scene, i, j, method, grid)
@@ -78,22 +75,19 @@ def relative_pose(
 
 
 def camera_poses(
-    scene, camera: Pinhole | None = None, method: str = "pnp", grid: tuple[int, int] = (16, 16)
+    scene, camera: Pinhole | None = None, method: str = "pnp", grid: tuple[int, int] = (12, 12)
 ) -> np.ndarray:
     """first_from_camera (T, 4, 4) of every frame, each straight from the first one and all in one call.
 
-    A frame that sees too little of the first one is joined to the frame before it; PoseError where that fails
-    too.
+    A frame that shares too little with the first one is joined to the frame before it; PoseError where that
+    fails too.
     """
     parts = [pose_questions(scene, 0, j, method, grid) for j in range(1, scene.num_frames)]
-    if not parts:
-        return np.eye(4)[None]
-    points = parts[0][0]
-    here, *there = ask(scene, points, *(part[1] for part in parts))
+    answers = iter(ask(scene, *(part for pair in parts for part in pair)) if parts else ())
     poses = [np.eye(4)]
-    for j, answer in enumerate(there, start=1):
+    for j, (asked, _) in enumerate(parts, start=1):
         try:
-            direct = pose_of(here, answer, points, scene.size, camera, method)
+            direct = pose_of(next(answers), next(answers), asked, scene.size, camera, method)
         except PoseError:
             direct = None
         if direct is not None and direct.usable >= ENOUGH_SEEN and direct.inliers >= ENOUGH_AGREE:
@@ -104,18 +98,20 @@ def camera_poses(
 
 
 def pose_questions(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> tuple[Queries, Queries]:
-    """What `relative_pose` asks: points of frame i at their own time and place, and what else the method
-    needs."""
+    """What `relative_pose` asks: where the points of a grid are in their own time and camera, first those of
+    frame i, then those of frame j; and what the method needs of them in the other frame."""
     if method not in METHODS:
         raise ValueError(f"no pose method '{method}'; there are {', '.join(METHODS)}")
-    u, v = pixel_grid(grid, scene.size)
-    return questions(u, v, i, i, i), questions(u, v, i, j if method == "pnp" else i, j)
+    u, v = (x.ravel() for x in pixel_grid(grid, scene.size))
+    own, other = np.array([[i], [j]]), np.array([[j], [i]])
+    there = questions(u, v, own, other if method == "pnp" else own, other)
+    return questions(u, v, own, own, own), there
 
 
 def pose_of(
     here: Answer, there: Answer, asked: Queries, size: tuple[int, int], camera: Pinhole | None, method: str
 ) -> RelativePose:
-    """The pose from the two answers to `pose_questions`, whose first part is `asked`."""
+    """The pose from the two answers to `pose_questions`, the first of which is `asked`. Raises PoseError."""
     camera = camera or _estimated(here, asked, size)
     seen = _usable(here, there, size, method)
     if seen.sum() < MIN_POINTS:
@@ -126,32 +122,38 @@ def pose_of(
     depth = here.xyz[seen, 2].astype(np.float64)
     # The rays are the camera's; only the depth is the model's.
     points = camera.backproject(np.stack([asked.u, asked.v], axis=1)[seen], depth)
+    back = (np.arange(len(seen)) >= len(seen) // 2)[seen]
     weights = np.maximum(here.confidence[seen].astype(np.float64), 1e-3)
     try:
         if method == "pnp":
-            fit = solve_pnp(points, there.uv[seen].astype(np.float64), weights, camera)
+            fit = solve_pnp(points, there.uv[seen].astype(np.float64), back, weights, camera)
         else:
-            fit = solve_rigid(here.xyz[seen], there.xyz[seen], weights)
+            fit = solve_rigid(here.xyz[seen], there.xyz[seen], back, weights)
         covariance = ALIKE * np.linalg.inv(fit.information) + COVARIANCE_FLOOR
     except (np.linalg.LinAlgError, AlignmentError) as error:
         raise PoseError(f"the points do not determine a pose: {error}") from error
-    if not (is_rigid(fit.pose) and np.isfinite(covariance).all()):
-        raise PoseError("the pose came out non-finite; the model's answers do not fit a moving camera")
-    shift, turn = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
-    if shift > np.median(depth) or turn > UNDETERMINED_TURN:
-        raise PoseError(
-            f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of "
-            f"{np.median(depth):.2g}, and by {np.degrees(turn):.0f} degrees"
-        )
+    _check(fit.i_from_j, covariance, float(np.median(depth)))
     return RelativePose(
-        i_from_j=fit.pose,
+        i_from_j=fit.i_from_j,
         inliers=float(fit.inliers.mean()),
         usable=float(seen.mean()),
         residual=fit.residual,
-        parallax=_parallax(points[fit.inliers], fit.pose, camera),
+        parallax=_parallax(points[fit.inliers & ~back], fit.i_from_j, camera),
         covariance=covariance,
         method=method,
     )
+
+
+def _check(i_from_j, covariance, depth: float) -> None:
+    """Raise PoseError for a pose that is none."""
+    if not (is_rigid(i_from_j) and np.isfinite(covariance).all()):
+        raise PoseError("the pose came out non-finite; the model's answers do not fit a moving camera")
+    shift, turn = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
+    if shift > depth or turn > UNDETERMINED_TURN:
+        raise PoseError(
+            f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of {depth:.2g}, "
+            f"and by {np.degrees(turn):.0f} degrees"
+        )
 
 
 def _estimated(here: Answer, asked: Queries, size: tuple[int, int]) -> Pinhole:
