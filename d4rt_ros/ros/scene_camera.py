@@ -39,7 +39,7 @@ class Loop:
 class SceneCamera(Node):
     """Renders one loop at the start, then publishes it again and again, which costs next to nothing.
 
-    Beside image and camera_info: ~/truth/depth (32FC1, metres along z, as large as was rendered: its outer
+    Beside image and camera_info: ~/truth/depth (32FC1, metres along z, as large as rendered: its outer
     pixel centres are the image's), ~/truth/pose (the camera in the scene) and ~/truth/tracks (a grid of points
     of the newest image, over TRACK_FRAMES images).
     """

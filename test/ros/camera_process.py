@@ -13,16 +13,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 
 
-class CameraProcess:
-    """Start a camera node's module with ROS parameters; as a context manager, its end is always ended."""
+class RosProcess:
+    """A program on a domain of its own, with a subscriber to it; a context manager that always ends it."""
 
-    def __init__(self, module, remap=(), **parameters):
+    def __init__(self, *command):
         self.domain = random.SystemRandom().randint(1, 101)
-        self._module, self._arguments = module, ["--ros-args"]
-        for name, value in parameters.items():
-            self._arguments += ["-p", f"{name.replace('__', '.')}:={value}"]
-        for rule in remap:
-            self._arguments += ["-r", rule]
+        self._command = [str(word) for word in command]
         self.messages = {}
 
     def __enter__(self):
@@ -39,7 +35,7 @@ class CameraProcess:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", self._module, *self._arguments],
+            self._command,
             env=environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -86,6 +82,15 @@ class CameraProcess:
     def output(self):
         self._log.seek(0)
         return self._log.read().decode()
+
+
+class CameraProcess(RosProcess):
+    """The module of a camera node with ROS parameters."""
+
+    def __init__(self, module, remap=(), **parameters):
+        words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+        words += [word for rule in remap for word in ("-r", rule)]
+        super().__init__(sys.executable, "-m", module, "--ros-args", *words)
 
 
 def nanoseconds(message):
