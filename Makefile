@@ -30,8 +30,9 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_V
 
 setup: $(STAMPS)/installed
 
+# The installed package, although the demo's processes start in the source tree (where its output and VIDEO are).
 demo: setup
-	$(BIN)/d4rt demo $(if $(VIDEO),--video '$(VIDEO)')
+	PYTHONSAFEPATH=1 $(BIN)/d4rt demo $(if $(VIDEO),--video '$(VIDEO)')
 
 # From test/, so that nothing is imported from the source tree.
 test: setup
