@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             scenes, times = held_out()
             count = args.clips or len(scenes)
-            figures = evaluate_scenes(model, scenes[:count], times[:count])
+            figures = evaluate_scenes(lambda images, _: model.encode(images), scenes[:count], times[:count])
             title = f"{count} held-out procedural scenes"
     except (CheckpointError, RgbdError, ValueError) as error:
         print(f"d4rt evaluate: {error}", file=sys.stderr)

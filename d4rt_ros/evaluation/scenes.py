@@ -31,16 +31,16 @@ class Figure:
     count: int
 
 
-def evaluate_scenes(model, scenes: Scenes, times: torch.Tensor, size=(96, 128), seed: int = 0) -> list[Figure]:
-    """Evaluate a model (or anything with its interface) on clips of scenes.
+def evaluate_scenes(encode, scenes: Scenes, times: torch.Tensor, seed: int = 0) -> list[Figure]:
+    """Evaluate on clips of scenes.
 
-    scenes: N of them; times: (N, T) seconds; size: (height, width) of the images given to the model, whose
-    pixels are not square where the scene's aspect differs.
+    encode: from images (T, H, W, 3) uint8 of the n-th clip, and n, to something with a Scene's interface.
+    scenes: N of them; times: (N, T) seconds.
     """
     records: dict[str, list] = {}
     random = np.random.default_rng(seed)
     for n in track(range(len(scenes)), description="evaluating"):
-        for name, value in _clip(model, scenes[n : n + 1], times[n : n + 1], size, random).items():
+        for name, value in _clip(lambda images, n=n: encode(images, n), scenes[n : n + 1], times[n : n + 1], random).items():
             records.setdefault(name, []).extend(value)
     return _figures(records)
 
@@ -60,32 +60,41 @@ def held_out() -> tuple[Scenes, torch.Tensor]:
     return load_scenes(HELD_OUT), load_file(HELD_OUT.with_name("held_out_times.safetensors"))["times"]
 
 
-def _clip(model, scenes: Scenes, times: torch.Tensor, size: tuple[int, int], random) -> dict[str, list]:
+def image_size(scenes: Scenes, pixels: int = 96 * 128) -> tuple[int, int]:
+    """(height, width) with square pixels, about `pixels` of them, of the first scene's camera."""
+    aspect = float(scenes.aspect[0])
+    height = round((pixels / aspect) ** 0.5)
+    return height, round(height * aspect)
+
+
+def _clip(encode, scenes: Scenes, times: torch.Tensor, random) -> dict[str, list]:
     """Every record of one clip: lists of tuples (model, baseline)."""
-    height, width = size
+    height, width = image_size(scenes)
     rendering = render(scenes, times, height, width)
     images = rendering.rgb[0].numpy()
-    scene = model.encode(images)
+    scene = encode(images)
     truth = OracleScene(scenes, times[0], height, width)
     depth, poses = rendering.depth[0].numpy(), rendering.world_from_camera[0].double().numpy()
     camera = Pinhole.from_matrix(rendering.intrinsics[0].double().numpy(), width, height)
-    records: dict[str, list] = {"depth": [], "delta": []}
-    for t in range(scene.num_frames):
-        (error, delta), (constant, constant_delta) = (
-            depth_errors(depth_map(scene, t), depth[t]), constant_depth_errors(depth[t])
-        )
-        records["depth"].append((error, constant))
-        records["delta"].append((delta, constant_delta))
-    records["depth"], records["delta"] = ([tuple(np.mean(records[k], 0))] for k in ("depth", "delta"))
-    records.update(_points(scene, truth, rendering.moving[0].numpy(), depth.mean(), random))
+    guess = np.stack([depth_map(scene, t) for t in range(scene.num_frames)])
+    (error, delta), (constant, constant_delta) = (
+        np.mean([depth_errors(p, t) for p, t in zip(guess, depth)], 0),
+        np.mean([constant_depth_errors(t) for t in depth], 0),
+    )
+    records: dict[str, list] = {"depth": [(error, constant)], "delta": [(delta, constant_delta)]}
+    scale = np.nanmedian(depth) / np.nanmedian(guess)
+    records.update(_points(scene, truth, rendering.moving[0].numpy(), scale, depth.mean(), random))
     records.update(_pairs(scene, camera, poses))
-    guess = intrinsics(scene)
-    records["focal"] = [(abs(guess.fx / camera.fx - 1), abs((width - 1) / camera.fx - 1))]
+    focal = intrinsics(scene).fx
+    records["focal"] = [(abs(focal / camera.fx - 1), abs((width - 1) / camera.fx - 1))]
     return records
 
 
-def _points(scene, truth, moving: np.ndarray, unit: float, random) -> dict[str, list]:
-    """2D errors of visible points (pixels of a 64 pixel wide image) and 3D motion of moving ones."""
+def _points(scene, truth, moving: np.ndarray, scale: float, unit: float, random) -> dict[str, list]:
+    """2D errors of visible points (pixels of a 64x64 image) and 3D motion of moving ones, in units of mean depth.
+
+    scale: metres in the model's unit. unit: the mean depth in metres.
+    """
     height, width = truth.size
     records = {}
     for name, mask in (("static", ~moving), ("moving", moving)):
@@ -99,14 +108,14 @@ def _points(scene, truth, moving: np.ndarray, unit: float, random) -> dict[str, 
         seen = (right.visibility > 0.5) & (t_src != t_tgt)
         if seen.sum() < 20:
             continue
-        scale = np.array((64 / width, 64 / height))
-        error = np.linalg.norm((guess.uv - right.uv) * scale, axis=1)[seen].mean()
-        still = np.linalg.norm((np.stack((u, v), 1) - right.uv) * scale, axis=1)[seen].mean()
+        pixels = np.array((64 / width, 64 / height))
+        error = np.linalg.norm((guess.uv - right.uv) * pixels, axis=1)[seen].mean()
+        still = np.linalg.norm((np.stack((u, v), 1) - right.uv) * pixels, axis=1)[seen].mean()
         records[f"uv {name}"] = [(error, still)]
         if name == "moving":
             good = seen & (np.linalg.norm(right.displacements, axis=1) > 0.02 * unit)
             if good.sum() >= 20:
-                a, b = guess.displacements[good], right.displacements[good] / unit
+                a, b = guess.displacements[good] * scale / unit, right.displacements[good] / unit
                 cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + 1e-9)
                 records["displacement"] = [(np.linalg.norm(a - b, axis=1).mean(), np.linalg.norm(b, axis=1).mean())]
                 records["cosine"] = [(np.median(cosine), 0.0)]

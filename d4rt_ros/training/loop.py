@@ -70,7 +70,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
         terms["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         if not math.isfinite(norm):
-            raise TrainingError(f"step {step}: the gradient is not finite (loss {float(terms['total'])}); "
+            raise TrainingError(f"step {step}: the gradient is not finite (loss {float(terms['total'].detach())}); "
                                 f"the last good weights are in {out}")  # fmt: skip
         optimiser.step()
         step += 1
