@@ -2,7 +2,7 @@
 
 from .degrade import degrade
 from .oracle import Noise, OracleModel, OracleScene
-from .render import Rendering, render
+from .rendering import Rendering, render
 from .sampling import SceneConfig, sample_scenes, sample_times
 from .scene import Scenes, Shapes, camera_poses, concatenate, intrinsics, load_scenes, primitive_poses, save_scenes
 from .truth import Truth, boundary_mask, ground_truth, sample_pixels

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..model.query import Answer, check_queries
-from .render import render
+from .rendering import render
 from .scene import Scenes
 from .truth import ground_truth
 

@@ -74,9 +74,9 @@ def first_hit(shapes: Shapes, origin: torch.Tensor, matrix: torch.Tensor, ray: V
             index = torch.zeros_like(best, dtype=torch.int32)
             continue
         entry = torch.where((entry < leave) & (entry > 0), entry, FAR)
-        nearest, which = entry.amin(2), entry.argmin(2).to(torch.int32) + part.start
+        nearest, which = entry.min(2)
         closer = nearest < best
-        index = torch.where(closer, which, index)
+        index = torch.where(closer, which.to(torch.int32) + part.start, index)
         best = torch.where(closer, nearest, best)
     return best, index
 

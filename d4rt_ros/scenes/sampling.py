@@ -10,7 +10,7 @@ import torch
 from .raycast import first_hit
 from .scene import Scenes, Shapes, camera_poses
 from .palette import sample_textures
-from .render import frame_tables, pixel_rays
+from .rendering import frame_tables, pixel_rays
 
 CAMERA_WAVES, BODY_WAVES = 4, 2
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from .raycast import first_hit, unit_normal
-from .render import frame_tables
+from .rendering import frame_tables
 from .scene import Scenes, camera_poses
 
 HIDDEN_BY = 2e-3  # a point counts as hidden when something is nearer by more than this share of its depth
@@ -70,9 +70,9 @@ def ground_truth(scenes: Scenes, times, uv, t_src, t_tgt, t_cam) -> Truth:
     rotation, translation, _ = at(t_tgt)
     at_target = _apply(rotation, local) + translation
     normal = _apply(rotation, outward)
-    # A still point is the very same point: no rounding in its displacement.
     moving = scenes.moving[batch, p]
-    at_target = torch.where(moving[..., None], at_target, at_source)
+    # A point that stays is the very same point: no rounding in its displacement.
+    at_target = torch.where((moving & (t_src != t_tgt))[..., None], at_target, at_source)
 
     into_camera = camera[..., :3, :3].transpose(-1, -2)
     view = _apply(target[..., :3, :3].transpose(-1, -2), at_target - target[..., :3, 3])
