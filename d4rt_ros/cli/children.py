@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+PATIENCE = 8.0  # seconds that one may take to end by itself
+
 
 class Children:
     """Python modules in processes of their own, ended at the end of a `with` block, however it ends."""
@@ -26,7 +28,7 @@ class Children:
             process.send_signal(signal.SIGINT)
         for process in running:
             try:
-                process.wait(timeout=5)
+                process.wait(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -83,6 +83,7 @@ def show(args: argparse.Namespace, children: Children, domain: int, console):
     try:
         with progress(console) as bar:
             start(children, listener, bar)
+            listener.begin()
             stream(children, listener, bar, args.seconds)
     finally:
         listener.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 ROWS = 3
+PANEL = 3.6  # inches wide
 TILT = np.radians(50.0)  # of the view on the cloud, down from the camera's own
 
 
@@ -24,7 +25,7 @@ def draw(recording, path: Path) -> bool:
     titles = ["image and tracks", "depth", "true depth", "cloud from above"]
     titles = titles if truth else [t for t in titles if t != "true depth"]
     shape = moments[0].image.shape
-    width, height = 3.6, 3.6 * shape[0] / shape[1]
+    width, height = PANEL, PANEL * shape[0] / shape[1]
     size = width * len(titles), height * len(moments) + 0.35
     figure, grid = plt.subplots(len(moments), len(titles), figsize=size, squeeze=False, facecolor="white")
     for axes, moment in zip(grid, moments, strict=True):
@@ -60,6 +61,8 @@ def scale(moment) -> float:
 def depth_range(moment) -> tuple[float, float]:
     """Metres of the colour scale's ends, the same for prediction and truth."""
     depth = moment.depth if moment.true_depth is None else moment.true_depth
+    if not np.isfinite(depth).any():
+        return 1.0, 2.0
     low, high = np.nanpercentile(depth, (1, 97))
     return float(low), float(max(high, low + 1e-3))
 
@@ -117,16 +120,15 @@ def draw_cloud(axes, xyz, rgb, camera: np.ndarray, grid: tuple[int, int], shape:
     corners = frustum(camera, grid, 0.35 * pivot[2])
     edges = (corners - pivot) @ turn.T
     points = np.vstack([view, edges])[:, :2]
-    low, high = np.percentile(points, (0.5, 99.5), axis=0)
+    low, high = np.percentile(points, (1, 99), axis=0)
     low, high = np.minimum(low, edges[:, :2].min(0)), np.maximum(high, edges[:, :2].max(0))
     middle = (low + high) / 2
     aspect = shape[1] / shape[0]
-    half = 0.53 * max(high[1] - low[1], (high[0] - low[0]) / aspect)
-    size = (3.6 * 72 / aspect / (2 * half)) * pivot[2] / camera[0, 0]  # points of a grid cell on paper
+    half = 0.51 * max(high[1] - low[1], (high[0] - low[0]) / aspect)
+    per_metre = PANEL * 72 / aspect / (2 * half)  # typographic points on paper
+    sides = np.clip(1.25 * per_metre * xyz[:, 2] / camera[0, 0], 1, 9)  # of what a cell of the grid covers
     axes.set_facecolor("0.13")
-    axes.scatter(
-        *view[order, :2].T, s=np.clip(1.3 * size, 1, 8) ** 2, c=rgb[order] / 255, marker="s", linewidths=0
-    )
+    axes.scatter(*view[order, :2].T, s=sides[order] ** 2, c=rgb[order] / 255, marker="s", linewidths=0)
     for a, b in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
         axes.plot(*edges[[a, b], :2].T, color="white", linewidth=0.9, alpha=0.9)
     axes.set(xlim=middle[0] + np.array([-1, 1]) * half * aspect, ylim=middle[1] + np.array([1, -1]) * half)

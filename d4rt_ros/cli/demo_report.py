@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 PAIR_SECONDS = 0.5  # between the two images of a pair whose relative rotation is compared
+LASTING = 3  # diagnostics, which come once a second, that must say the same before the report does
 # Shown in this order; what else was listened to (the truth) is not the node's.
 TOPICS = (
     "/image /d4rt/depth/image /d4rt/depth/camera_info /d4rt/points /d4rt/odometry /d4rt/tracks /tf".split()
@@ -54,7 +56,9 @@ def report(recording) -> Report:
         topics=[topic_latency(name, recording.arrivals.get(name, [])) for name in TOPICS],
         queries=[query_latency(count, seconds) for count, seconds in sorted(recording.queries.items())],
         errors=[e for e in errors if e is not None],
-        warnings=sorted(set(recording.problems)),
+        warnings=[
+            f"{text} (for {n} s)" for text, n in Counter(recording.problems).most_common() if n >= LASTING
+        ],
     )
 
 

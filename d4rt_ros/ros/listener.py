@@ -104,6 +104,12 @@ class Listener:
         """Also subscribe to the camera's images; apart, since a video starts when its images are wanted."""
         self._subscribe(Image, "/image", self._on_image)
 
+    def begin(self) -> None:
+        """Forget arrivals and problems so far: those of starting."""
+        for arrivals in self.recording.arrivals.values():
+            arrivals.clear()
+        self.recording.problems.clear()
+
     def image_subscribers(self) -> int:
         """How many subscribe to the camera's images, over all processes."""
         return self._node.count_subscribers("/image")

@@ -1,0 +1,120 @@
+"""`d4rt demo` with its real processes."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
+
+from d4rt_ros.cli import demo  # noqa: E402
+from d4rt_ros.model.checkpoint import save_checkpoint  # noqa: E402
+from d4rt_ros.model.config import ModelConfig  # noqa: E402
+from d4rt_ros.model.network import D4RT  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A model as small as can be, with the weights that it is born with."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    small = dict(
+        frames=4, height=32, width=32, encoder_width=48, encoder_layers=2, decoder_width=48, decoder_layers=1
+    )
+    save_checkpoint(path, D4RT(ModelConfig(**small)))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five seconds of a picture that moves sideways."""
+    (tmp_path / "images").mkdir()
+    wide = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 80, 3), np.uint8), (480, 72))
+    for index in range(150):
+        assert cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), wide[:, 2 * index : 2 * index + 112])
+    return tmp_path / "images"
+
+
+def run(tmp_path, *arguments, limit=170):
+    command = [
+        sys.executable,
+        "-m",
+        "d4rt_ros.cli.main",
+        "demo",
+        "--output",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    ]
+    command += [str(a) for a in arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=limit, env={**os.environ, "COLUMNS": "200"}
+    )
+
+
+def processes_of(output: Path) -> list[str]:
+    """Command lines of running processes whose output goes into a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(output) in os.readlink(process / "fd" / "1"):
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            pass
+    return found
+
+
+def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
+    done = run(tmp_path, "--video", folder, "--checkpoint", checkpoint, "--camera-info", "80 80 55.5 35.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "/d4rt/points" in done.stdout
+        and "10,000 points" in done.stdout
+        and "Against the truth" not in done.stdout
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    counts = {row["name"]: row["count"] for row in report["topics"]}
+    assert min(counts.values()) > 3 and not report["errors"]
+    assert report["queries"][0]["count"] > 3
+    assert "150 images" in (tmp_path / "out" / "camera.log").read_text()
+    assert not processes_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--checkpoint", "/nowhere.safetensors"],
+            "cannot be configured: /nowhere.safetensors: no such file",
+        ),
+        (["--video", "/nowhere.mp4"], "'/nowhere.mp4' does not exist; give a video file"),
+    ],
+)
+def test_what_does_not_start_is_said_and_nothing_is_left_running(tmp_path, checkpoint, arguments, message):
+    done = run(tmp_path, "--checkpoint", checkpoint, *arguments)
+    assert done.returncode == 1
+    assert "The demo failed:" in done.stdout and message in done.stdout and "Traceback" not in done.stderr
+    assert not processes_of(tmp_path / "out")
+
+
+def test_a_name_for_the_parameter_parser():
+    import yaml
+
+    for text in ("1.mp4", "*.jpg", "it's", "a: b", "/tmp/clip 2.mp4"):
+        assert yaml.safe_load(demo.quoted(text)) == text
+
+
+def test_the_video_and_its_calibration_reach_the_camera():
+    args = argparse.Namespace(video="clip.mp4", camera_info="1 2 3 4", device="cpu", checkpoint="")
+    module, arguments = demo.camera(args)
+    assert module == "d4rt_ros.ros.video_camera"
+    assert "source:='clip.mp4'" in arguments and "camera_info:='1 2 3 4'" in arguments
+    module, arguments = demo.camera(argparse.Namespace(video=None))
+    assert module == "d4rt_ros.ros.scene_camera" and not any("source" in a for a in arguments)
