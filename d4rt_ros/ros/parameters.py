@@ -36,7 +36,7 @@ SETTINGS = {
         live=False,
     ),
     "model.checkpoint": Setting(
-        "", "The weights' file (.safetensors or .ckpt); empty: those in the package.", live=False
+        "", "The weights' file (.safetensors); empty: those in the package.", live=False
     ),
     "model.device": Setting(
         "auto",
