@@ -14,7 +14,7 @@ class StampError(ValueError):
     """A frame whose stamp says no time that could follow the last one."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Frame:
     """One image of the stream.
 

@@ -113,8 +113,9 @@ def _ransac(points, pixels, back, camera: Pinhole, limit: float) -> list[np.ndar
             )
         except cv2.error:
             continue
-        if good and np.isfinite(turn).all() and np.isfinite(shift).all():
-            seen_from = pose_matrix(cv2.Rodrigues(turn)[0], shift.ravel())
+        seen_from = pose_matrix(cv2.Rodrigues(turn)[0], shift.ravel()) if good else np.full((4, 4), np.nan)
+        # Few noisy points of a plane fit a camera behind it as well; but both cameras see it from one side.
+        if np.isfinite(seen_from).all() and seen_from[2, 2] > 0:
             found.append(seen_from if kind else invert(seen_from))
     return found
 
