@@ -117,14 +117,27 @@ class User:
                     return status
         return None
 
-    def told(self, part, words):
+    def told(self, part, words, seconds=WAIT):
         """Wait until the diagnostics of a part say these words."""
-        assert self.until(lambda: self.status(part) and words in self.status(part).message), self.status(part)
+        says = self.until(lambda: self.status(part) and words in self.status(part).message, seconds)
+        assert says, self.status(part)
         return True
 
     def figure(self, part, key):
         status = self.status(part)
         return next((v.value for v in status.values if v.key == key), None) if status else None
+
+
+def transition(user, number):
+    """Ask the node for a lifecycle transition; whether it was made."""
+    request = ChangeState.Request()
+    request.transition.id = number
+    return user.call(ChangeState, "/d4rt/change_state", request, 60).success
+
+
+def set_parameter(user, name, value):
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return user.call(SetParameters, "/d4rt/set_parameters", request, 60).results[0]
 
 
 class Running:
@@ -183,15 +196,6 @@ class Running:
 
     def state(self):
         return self.user.call(GetState, "/d4rt/get_state", GetState.Request()).current_state.label
-
-    def change(self, transition):
-        request = ChangeState.Request()
-        request.transition.id = transition
-        return self.user.call(ChangeState, "/d4rt/change_state", request).success
-
-    def set(self, name, value):
-        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return self.user.call(SetParameters, "/d4rt/set_parameters", request).results[0]
 
     def listen(self, kind, topic):
         """Keep what the node publishes on a topic from now on; what listens."""

@@ -10,7 +10,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
 from rclpy.exceptions import ParameterException  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from ros_testing import FlatModel, Running, image, info  # noqa: E402
+from ros_testing import FlatModel, Running, image, info, set_parameter, transition  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -170,26 +170,26 @@ def test_it_can_be_deactivated_cleaned_up_and_configured_again(running):
     assert running.state() == "active"
     running.stream(count=4)
     user.newest(DEPTH)
-    assert running.change(Transition.TRANSITION_DEACTIVATE) and running.state() == "inactive"
+    assert transition(running.user, Transition.TRANSITION_DEACTIVATE) and running.state() == "inactive"
     assert user.call(Query, "/d4rt/query", Query.Request()).status == Query.Response.NOT_READY
     assert not user.call(Trigger, "/d4rt/reset", Trigger.Request()).success
-    assert running.change(Transition.TRANSITION_CLEANUP) and running.state() == "unconfigured"
+    assert transition(running.user, Transition.TRANSITION_CLEANUP) and running.state() == "unconfigured"
     assert not [p for p in running.node.publishers if p.topic_name == DEPTH]
     user.forget_publisher("image")
-    assert running.change(CONFIGURE) and running.change(ACTIVATE)
+    assert transition(running.user, CONFIGURE) and transition(running.user, ACTIVATE)
     running.listen(Image, DEPTH)
     running.stream(begin=20, count=4)
     assert user.newest(DEPTH).header.stamp == image(102.3).header.stamp
-    assert running.change(Transition.TRANSITION_ACTIVE_SHUTDOWN) and running.state() == "finalized"
+    assert transition(running.user, Transition.TRANSITION_ACTIVE_SHUTDOWN) and running.state() == "finalized"
 
 
 def test_it_bears_being_switched_while_images_come(running):
     for i in range(5):
         running.stream(begin=10 * i, count=2, computed=False)
         running.user.publish("image", image(100 + i + 0.5))
-        assert running.change(Transition.TRANSITION_DEACTIVATE)
+        assert transition(running.user, Transition.TRANSITION_DEACTIVATE)
         running.user.forget_publisher("image")
-        assert running.change(ACTIVATE)
+        assert transition(running.user, ACTIVATE)
     running.listen(Image, DEPTH)
     running.stream(begin=90, count=4)
     running.user.newest(DEPTH)
@@ -198,7 +198,7 @@ def test_it_bears_being_switched_while_images_come(running):
 def test_without_autostart_it_waits():
     with Running({"autostart": False}) as running:
         assert running.state() == "unconfigured"
-        assert running.change(CONFIGURE) and running.state() == "inactive"
+        assert transition(running.user, CONFIGURE) and running.state() == "inactive"
         assert running.user.told("geometry", "the node is inactive")
 
 
@@ -212,9 +212,9 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_node_stays_for_another_tr
         assert running.user.told("geometry", "gone.safetensors: no such file")
         assert running.user.status("geometry").level == DiagnosticStatus.ERROR
         assert running.state() == "unconfigured"
-        assert not running.change(CONFIGURE)
-        assert running.set("model.checkpoint", "there.safetensors").successful
-        assert running.change(CONFIGURE) and running.change(ACTIVATE)
+        assert not transition(running.user, CONFIGURE)
+        assert set_parameter(running.user, "model.checkpoint", "there.safetensors").successful
+        assert transition(running.user, CONFIGURE) and transition(running.user, ACTIVATE)
         running.listen(Image, DEPTH)
         running.stream(count=4)
         running.user.newest(DEPTH)
@@ -234,7 +234,7 @@ def test_live_parameters_take_effect(running):
     running.listen(Tracks, "/d4rt/tracks")
     running.stream(count=4)
     for name, value in (("depth.size", [12, 20]), ("tracks.rows", 3), ("tracks.cols", 5), ("window.hop", 2)):
-        assert running.set(name, value).successful
+        assert set_parameter(running.user, name, value).successful
     running.stream(begin=4, count=4)
     assert user.until(lambda: len(user.heard[DEPTH]) == 3)
     assert [(m.height, m.width) for m in user.heard[DEPTH]] == [(48, 64), (12, 20), (12, 20)]
@@ -255,7 +255,7 @@ def test_live_parameters_take_effect(running):
     ],
 )
 def test_wrong_parameters_are_refused_with_a_sentence(running, name, value, says):
-    result = running.set(name, value)
+    result = set_parameter(running.user, name, value)
     assert not result.successful and says in result.reason
 
 

@@ -24,7 +24,7 @@ POSE_TOLERANCE = 2e-3  # metres, and of the rotation matrix's entries
 
 
 class Truth:
-    """The rendering of a stream of FRAMES images, and where its poses are when the world begins as the node's does."""
+    """A stream of FRAMES images, and its poses in a world that begins as the node's does."""
 
     def __init__(self):
         import torch
@@ -64,7 +64,9 @@ def running(truth):
         for time, rgb in zip(TIMES, truth.images):
             running.send("image", image(100 + time, rgb))
         results = FRAMES - WINDOW + 1
-        assert running.user.until(lambda: all(len(running.user.heard[t]) == results for t in _outputs(running)))
+        assert running.user.until(
+            lambda: all(len(running.user.heard[t]) == results for t in _outputs(running))
+        )
         yield running
 
 
@@ -81,7 +83,9 @@ def _by_frame(running, topic):
 
 def test_depth_is_the_true_depth(running, truth):
     for i, msg in _by_frame(running, "/d4rt/depth/image"):
-        np.testing.assert_allclose(np.frombuffer(msg.data, np.float32).reshape(HEIGHT, WIDTH), truth.depth[i], rtol=1e-3)
+        np.testing.assert_allclose(
+            np.frombuffer(msg.data, np.float32).reshape(HEIGHT, WIDTH), truth.depth[i], rtol=1e-3
+        )
 
 
 def test_the_cloud_is_the_depth_along_the_cameras_rays_in_the_images_colours(running, truth):
