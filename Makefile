@@ -4,7 +4,7 @@
 # make test             the tests, against the installed package
 # make clean            removes .venv and build
 #
-# Needed: Python 3.10 to 3.12 with venv and headers, a C and a C++ compiler, make. On Debian and Ubuntu:
+# Needed: Python 3.10 to 3.13 with venv and headers, a C and a C++ compiler, make. On Debian and Ubuntu:
 #   apt install python3-venv python3-dev g++ make
 
 PYTHON ?= python3
@@ -57,9 +57,9 @@ $(STAMPS)/requirements: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/venv:
 	@command -v '$(PYTHON)' > /dev/null || { echo >&2 \
-	  'd4rt_ros: $(PYTHON) is not there; it needs Python 3.10 to 3.12: apt install python3 python3-venv python3-dev'; exit 1; }
-	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo >&2 \
-	  "d4rt_ros: $(PYTHON) is $$($(PYTHON) --version), it needs Python 3.10 to 3.12: name one by make PYTHON=python3.12 …"; exit 1; }
+	  'd4rt_ros: $(PYTHON) is not there; it needs Python 3.10 to 3.13: apt install python3 python3-venv python3-dev'; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { echo >&2 \
+	  "d4rt_ros: $(PYTHON) is $$($(PYTHON) --version), it needs Python 3.10 to 3.13: name one by make PYTHON=python3.12 …"; exit 1; }
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2> /dev/null || { echo >&2 \
 	  'd4rt_ros: $(PYTHON) cannot make virtual environments: apt install python3-venv'; exit 1; }
 	@'$(PYTHON)' -c 'import os, sys, sysconfig as s; sys.exit(not os.path.isfile(s.get_path("include") + "/Python.h"))' || { echo >&2 \
