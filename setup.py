@@ -152,6 +152,6 @@ setup(
             "ros-diagnostic-msgs~=5.5.1",
         ],
         "gpu": ["onnxruntime-gpu"],
-        "test": ["pytest>=7", "hypothesis>=6", "psutil"],
+        "test": ["pytest>=7", "hypothesis>=6"],
     },
 )
