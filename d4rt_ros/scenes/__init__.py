@@ -4,11 +4,20 @@ from .degrade import degrade
 from .oracle import Noise, OracleModel, OracleScene
 from .rendering import Rendering, render
 from .sampling import SceneConfig, sample_scenes, sample_times
-from .scene import Scenes, Shapes, camera_poses, concatenate, intrinsics, load_scenes, primitive_poses, save_scenes
+from .scene import (
+    Scenes,
+    Shapes,
+    camera_poses,
+    concatenate,
+    intrinsics,
+    load_scenes,
+    primitive_poses,
+    save_scenes,
+)
 from .truth import Truth, boundary_mask, ground_truth, sample_pixels
 
 __all__ = [
-    "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth", "boundary_mask", "camera_poses", "concatenate",
-    "degrade", "ground_truth", "intrinsics", "load_scenes", "primitive_poses", "render", "sample_pixels",
-    "sample_scenes", "sample_times", "save_scenes",
+    "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth",
+    "boundary_mask", "camera_poses", "concatenate", "degrade", "ground_truth", "intrinsics", "load_scenes",
+    "primitive_poses", "render", "sample_pixels", "sample_scenes", "sample_times", "save_scenes",
 ]  # fmt: skip

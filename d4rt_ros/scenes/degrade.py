@@ -6,14 +6,16 @@ import torch
 
 
 def degrade(rgb: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """(B, T, H, W, 3) uint8 -> the same, each clip with its own camera; what is random over time is only noise."""
+    """(B, T, H, W, 3) uint8 -> the same, each clip with its own camera; only the noise changes over time."""
     b, device = len(rgb), rgb.device
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(b, *shape, generator=generator).to(device)
 
     image = rgb.float() / 255.0
-    image = torch.where((uniform(0, 1) < 0.4)[:, None, None, None, None], _blurred(image, uniform(0.0, 1.0)), image)
+    image = torch.where(
+        (uniform(0, 1) < 0.4)[:, None, None, None, None], _blurred(image, uniform(0.0, 1.0)), image
+    )
     gain = torch.exp(uniform(-0.45, 0.45, 1) + uniform(-0.12, 0.12, 3))[:, None, None, None]
     gamma = torch.exp(uniform(-0.3, 0.3))[:, None, None, None, None]
     image = (image * gain).clamp(0.0, 1.0).pow(gamma)

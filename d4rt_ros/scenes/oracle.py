@@ -1,4 +1,4 @@
-"""A scene and a model that know the truth: tasks, pipeline and node are tested with them, without any weights."""
+"""A scene and a model that know the truth, to test tasks, pipeline and node without any weights."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ class OracleModel:
         time = self._times.get(np.ascontiguousarray(image).tobytes())
         if time is None:
             raise ValueError(
-                f"this {'x'.join(map(str, image.shape))} image is none of the {len(self._times)} that the oracle "
-                "knows; give it frames of its own scene, byte for byte (no resizing, no lossy encoding)"
+                f"this {'x'.join(map(str, image.shape))} image is none of the {len(self._times)} that the "
+                "oracle knows; give it frames of its own scene, byte for byte (neither resized nor lossy)"
             )
         return PreparedImage(image, time)
 
     def encode(self, frames) -> OracleScene:
-        """frames: (T, H, W, 3) uint8, or T of what `prepare` returned. Raises ValueError for another number."""
+        """frames: (T, H, W, 3) uint8, or T that `prepare` returned. Raises ValueError for another number."""
         if len(frames) != self.num_frames:
             raise ValueError(f"{len(frames)} frames given; this oracle takes clips of {self.num_frames}")
         prepared = [f if isinstance(f, PreparedImage) else self.prepare(f) for f in frames]

@@ -1,8 +1,8 @@
-"""Rays against unit primitives: each is met in its own coordinates, where it is the unit cube, ball or cylinder.
+"""Rays against primitives, each in its own coordinates, where it is the unit cube, ball or cylinder.
 
-The maps between frames are affine, so a ray's parameter is the same in all of them; with camera rays (x, y, 1)
-it is the depth along z. Vectors are tuples of three tensors that broadcast. Images have the shape (B, T, H, W) and
-rays against P primitives (B, T, P, H, W); single queries are frames of one pixel.
+The maps between frames are affine, so a ray's parameter is the same in all of them; with camera rays
+(x, y, 1) it is the depth along z. Vectors are tuples of three tensors that broadcast. Images have the shape
+(B, T, H, W) and rays against P primitives (B, T, P, H, W); single queries are frames of one pixel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def vector(table: torch.Tensor) -> Vector:
 def rotate(matrix: torch.Tensor, v: Vector) -> Vector:
     """matrix (B, T, P, 3, 3) times v of (B, T, 1, H, W): (B, T, P, H, W) each."""
     m = matrix[..., None, None]
-    return tuple(m[..., i, 0, :, :] * v[0] + m[..., i, 1, :, :] * v[1] + m[..., i, 2, :, :] * v[2] for i in range(3))
+    return tuple(
+        m[..., i, 0, :, :] * v[0] + m[..., i, 1, :, :] * v[1] + m[..., i, 2, :, :] * v[2] for i in range(3)
+    )
 
 
 def crossing(kind: str, o: Vector, d: Vector) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,8 +64,8 @@ def _round(oo: torch.Tensor, od: torch.Tensor, dd: torch.Tensor) -> tuple[torch.
 def first_hit(shapes: Shapes, origin: torch.Tensor, matrix: torch.Tensor, ray: Vector):
     """Nearest surface in front: (ray parameter (B, T, H, W), primitive (B, T, H, W) int32).
 
-    In unit coordinates a ray starts at `origin` (B, T, P, 3) and goes along `matrix` (B, T, P, 3, 3) times `ray`
-    (three of (B, T, H, W)). The room is hit where the ray leaves it, everything else where the ray enters.
+    In unit coordinates a ray starts at `origin` (B, T, P, 3) and goes along `matrix` (B, T, P, 3, 3) times
+    `ray` (three of (B, T, H, W)). The room is hit where the ray leaves it, everything else where it enters.
     """
     ray = tuple(r.unsqueeze(2) for r in ray)
     best, index = None, None
@@ -81,11 +83,13 @@ def first_hit(shapes: Shapes, origin: torch.Tensor, matrix: torch.Tensor, ray: V
     return best, index
 
 
-def any_hit(shapes: Shapes, matrix: torch.Tensor, shift: torch.Tensor, point: Vector, direction: torch.Tensor):
+def any_hit(
+    shapes: Shapes, matrix: torch.Tensor, shift: torch.Tensor, point: Vector, direction: torch.Tensor
+):
     """Whether anything but the room lies ahead of `point` (three of (B, T, H, W)) along `direction`: bool.
 
-    matrix (B, T, P, 3, 3) and shift (B, T, P, 3) take a world point to unit coordinates; direction (B, T, P, 3)
-    is in unit coordinates already.
+    matrix (B, T, P, 3, 3) and shift (B, T, P, 3) take a world point to unit coordinates; direction
+    (B, T, P, 3) is in unit coordinates already.
     """
     point = tuple(p.unsqueeze(2) for p in point)
     blocked = None

@@ -11,7 +11,6 @@ from .raycast import Vector, any_hit, dot, first_hit, unit_normal
 from .scene import ROOM_FACES, TEXTURE_COLUMNS, Scenes, Shapes, camera_poses, intrinsics, primitive_poses
 from .texture import albedo
 
-
 TILE_PIXELS = 1 << 17
 # Where in a pixel its rays go, by their number: the centre, a diagonal, a rotated square.
 SAMPLES = {
@@ -83,7 +82,7 @@ def render(
 
 
 def _tiles(scenes: Scenes, frames: int, height: int, width: int, samples: int):
-    """(scenes, rows) slices in order. On a CPU one scene at a time and few rows, so that all stays in the cache."""
+    """(scenes, rows) slices in order. On a CPU one scene at a time and few rows: all stays in the cache."""
     if scenes.device.type != "cpu":
         return [(slice(0, len(scenes)), slice(0, height))]
     bands = -(-frames * height * width * samples // TILE_PIXELS)
@@ -175,11 +174,16 @@ def _to_bytes(c: torch.Tensor, samples: int) -> torch.Tensor:
 
 
 def surface_at(depth, primitive, x, y, frames, shapes):
-    """What the rays (x, y, 1) meet at `depth`: (world point, unit vector to the camera, point in the primitive's
-    metres, unit world normal facing the camera, point in unit coordinates), each a Vector of (B, T, H, W)."""
+    """What the rays (x, y, 1) meet at `depth`, each a Vector of (B, T, H, W).
+
+    World point, unit vector to the camera, point in the primitive's metres, unit world normal facing the
+    camera, point in unit coordinates.
+    """
     pose = frames["pose"][..., None, None]
     beam = (x * depth, y * depth, depth)
-    arm = tuple(pose[:, :, i, 0] * beam[0] + pose[:, :, i, 1] * beam[1] + pose[:, :, i, 2] * beam[2] for i in range(3))
+    arm = tuple(
+        pose[:, :, i, 0] * beam[0] + pose[:, :, i, 1] * beam[1] + pose[:, :, i, 2] * beam[2] for i in range(3)
+    )
     world = tuple(arm[i] + pose[:, :, i, 3] for i in range(3))
     surface = frames["surface"]
     b, t, count, _ = surface.shape

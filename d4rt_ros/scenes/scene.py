@@ -1,4 +1,4 @@
-"""A batch of procedural scenes as plain parameters; everything that moves is a function of time in seconds."""
+"""A batch of procedural scenes as plain parameters; what moves is a function of time in seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOM_FACES = 4  # texture slots of the room: floor, ceiling, walls across x, wal
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the primitive slots hold: slot 0 is the room (a box seen from inside), then boxes, ellipsoids, cylinders."""
+    """What the slots hold: slot 0 the room (a box seen from inside), then boxes, ellipsoids, cylinders."""
 
     boxes: int = 10
     ellipsoids: int = 3
@@ -123,7 +123,9 @@ def load_scenes(path, device="cpu") -> Scenes:
         names = {f.name for f in fields(Scenes)} - {"shapes"}
         if metadata.get("d4rt_scenes") != "1" or set(file.keys()) != names:
             raise ValueError(f"{path} is not a file of scenes; write one with d4rt_ros.scenes.save_scenes")
-        return Scenes(**{n: file.get_tensor(n) for n in names}, shapes=Shapes(**json.loads(metadata["shapes"])))
+        return Scenes(
+            **{n: file.get_tensor(n) for n in names}, shapes=Shapes(**json.loads(metadata["shapes"]))
+        )
 
 
 def camera_poses(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Colours of surfaces from their own coordinates: solid textures, so they need no unwrapping and move along."""
+"""Colours of surfaces from their own coordinates: solid textures need no unwrapping and move along."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def albedo(point: Vector, column, footprint: torch.Tensor) -> Vector:
     """Linear reflectance at a point in the primitive's own metres.
 
     column(name) gives the texture's parameter at every point; footprint: metres that a pixel covers there.
-    Noise of three octaves, stripes that the noise bends, and checks (stripes times cross stripes) are added up
-    and blend the first colour into the second. Detail finer than a pixel fades out, as a camera would average it.
+    Noise of three octaves, stripes that the noise bends, and checks (stripes times cross stripes) are added
+    up and blend the first colour into the second. Detail finer than a pixel fades out, as a camera would
+    average it.
     """
     c = dict(zip(TEXTURE_COLUMNS, map(column, TEXTURE_COLUMNS)))
     frequency = (c["frequency_x"], c["frequency_y"], c["frequency_z"])
@@ -63,9 +64,7 @@ def albedo(point: Vector, column, footprint: torch.Tensor) -> Vector:
     value = 1.6 * c["noise"] * noise + c["stripes"] * first + c["checks"] * first * second
     mix = (0.5 + 0.5 * value).clamp(0.0, 1.0)
     grain = 1.0 + c["grain"] * fine
-    return tuple(
-        (c[f"{n}0"] + (c[f"{n}1"] - c[f"{n}0"]) * mix) * grain for n in ("red", "green", "blue")
-    )
+    return tuple((c[f"{n}0"] + (c[f"{n}1"] - c[f"{n}0"]) * mix) * grain for n in ("red", "green", "blue"))
 
 
 def _size(v: Vector) -> torch.Tensor:

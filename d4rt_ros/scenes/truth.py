@@ -132,8 +132,8 @@ def sample_pixels(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Where to ask: (t_src (B, count) int64, uv (B, count, 2)), one draw for each share of `masks`.
 
-    masks: pairs (share, mask (B, T, H, W) bool); the rest is drawn evenly over all pixels, and so is the share of
-    a mask that is empty in a scene. uv is jittered within the pixel, so that it is not bound to pixel centres.
+    masks: pairs (share, mask (B, T, H, W) bool); the rest is drawn evenly over all pixels, and so is the
+    share of a mask that is empty in a scene. uv is jittered within the pixel: it is not bound to centres.
     """
     b, t, h, w = masks[0][1].shape
     pick = torch.randint(t * h * w, (b, count), generator=generator).to(masks[0][1].device)

@@ -57,7 +57,8 @@ def test_noise_is_as_large_as_asked_and_seeded(scene):
     u, v = np.tile(grid(), 6)
     exact = OracleScene(scene, TIMES, H, W).query(u, v, 0, 1, 1)
     noisy, again, other = (
-        OracleScene(scene, TIMES, H, W, Noise(xyz=0.03, uv=0.7, seed=s)).query(u, v, 0, 1, 1) for s in (1, 1, 2)
+        OracleScene(scene, TIMES, H, W, Noise(xyz=0.03, uv=0.7, seed=s)).query(u, v, 0, 1, 1)
+        for s in (1, 1, 2)
     )
     assert np.array_equal(noisy.xyz, again.xyz) and not np.array_equal(noisy.xyz, other.xyz)
     relative = (noisy.xyz - exact.xyz) / np.linalg.norm(exact.xyz, axis=1, keepdims=True)

@@ -28,7 +28,9 @@ def test_depth_is_finite_and_plausible(rendering):
 def test_normals_are_unit_and_face_the_camera(rendering):
     n = rendering.normals
     assert torch.allclose(n.norm(dim=-1), torch.ones(n.shape[:-1]), atol=1e-4)
-    fx, fy, cx, cy = (rendering.intrinsics[:, i, j, None, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    fx, fy, cx, cy = (
+        rendering.intrinsics[:, i, j, None, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2))
+    )
     x = (torch.arange(W) - cx) / fx
     y = (torch.arange(H)[:, None] - cy) / fy
     towards = n[..., 0] * x + n[..., 1] * y + n[..., 2]
@@ -46,7 +48,7 @@ def test_normals_agree_with_depth(rendering):
     down = points[..., 1:, :-1, :] - points[..., :-1, :-1, :]
     cross = torch.nn.functional.normalize(torch.cross(down, right, dim=-1), dim=-1)
     n = rendering.normals
-    flat = (rendering.primitive == 0)
+    flat = rendering.primitive == 0
     same = flat[..., :-1, :-1] & flat[..., 1:, :-1] & flat[..., :-1, 1:]
     same &= (n[..., :-1, :-1, :] * n[..., 1:, :-1, :]).sum(-1) > 0.9999
     same &= (n[..., :-1, :-1, :] * n[..., :-1, 1:, :]).sum(-1) > 0.9999
