@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera-info", default="", help="of the video: 'fx fy cx cy', or a calibration file"
     )
+    parser.add_argument("--rate", type=float, default=0.0, help="of the video's images; 0: what it says")
     parser.add_argument(
         "--seconds", type=float, default=20.0, help="how long to stream (default %(default)g)"
     )
@@ -39,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
+    # To be ended is to leave the block that ends the children.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     domain = random.SystemRandom().randint(1, 101)
     environment = own_domain(domain)
     # For this process too, before it joins.
@@ -79,7 +84,7 @@ def show(args: argparse.Namespace, children: Children, domain: int, console):
         raise DemoError(f"ROS 2 is not there ({error}); source one, or pip install 'd4rt_ros[ros]'") from None
     children.start("camera", *camera(args))
     children.start("node", "d4rt_ros.ros.node", node_arguments(args))
-    listener = Listener(domain, truth="" if args.video else "/scene_camera")
+    listener = Listener(domain, truth=truth(args.video))
     try:
         with progress(console) as bar:
             start(children, listener, bar)
@@ -96,10 +101,23 @@ def camera(args: argparse.Namespace) -> tuple[str, list[str]]:
     module = "d4rt_ros.ros.scene_camera"
     if args.video:
         module = "d4rt_ros.ros.video_camera"
-        parameters |= {"source": quoted(args.video)}
+        parameters |= {"source": quoted(args.video), "rate": args.rate, "depth": bool(truth(args.video))}
         if args.camera_info:
             parameters["camera_info"] = quoted(args.camera_info)
-    return module, ros_arguments(parameters)
+    # Not under the name from which the node would take a sensor's depth.
+    return module, ros_arguments(parameters) + ["-r", "depth:=~/truth/depth"]
+
+
+def truth(video: str | None) -> str:
+    """The camera node that publishes the true depth: the scene's, or that of a folder with depth images."""
+    if not video:
+        return "/scene_camera"
+    from d4rt_ros.io.frames import SourceError, depth_file, image_files
+
+    try:
+        return "/video_camera" if Path(video).is_dir() and depth_file(image_files(video)[0]) else ""
+    except SourceError:
+        return ""  # the camera says why
 
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
@@ -136,21 +154,25 @@ def start(children: Children, listener, bar) -> None:
     """Until the first depth image has come."""
     task = bar.add_task("starting the camera and the node", total=START_LIMIT, note="")
     depths, began, listening = listener.recording.arrivals["/d4rt/depth/image"], time.monotonic(), False
+    limit, why = began + START_LIMIT, f"no depth image within {START_LIMIT:g} s"
     while not depths:
-        waited = time.monotonic() - began
         check(children, listener)
         if not listening and listener.image_subscribers():
             listener.listen_to_images()
             listening = True
-        if waited > START_LIMIT:
-            raise DemoError(
-                f"no depth image within {START_LIMIT:g} s. The node's last words ({children.log('node')}):\n"
-                f"{children.last_words('node')}\nThe camera's ({children.log('camera')}):\n"
-                f"{children.last_words('camera')}"
+        if children.status("camera") == 0 and limit > time.monotonic() + AFTER_END:
+            limit, why = (
+                time.monotonic() + AFTER_END,
+                "the video ended before there was a result; is it too short?",
             )
-        if children.status("camera") == 0 and waited > AFTER_END and not depths:
-            raise DemoError("the video ended before the first window was full; it is too short")
-        bar.update(task, completed=waited, note=latest(children, listening))
+        if time.monotonic() > limit:
+            words = (
+                f"The {n}'s last words ({children.log(n)}):\n{children.last_words(n)}"
+                for n in ("node", "camera")
+            )
+            raise DemoError("\n".join([why, *words]))
+        note = latest(children, "node" if listener.recording.arrivals["/image"] else "camera")
+        bar.update(task, completed=time.monotonic() - began, note=note)
         time.sleep(0.1)
     bar.console.print(f"first result after {time.monotonic() - began:.1f} s")
     bar.remove_task(task)
@@ -189,6 +211,6 @@ def check(children: Children, listener) -> None:
             raise DemoError(f"the node {problem} (log: {children.log('node')})")
 
 
-def latest(children: Children, listening: bool) -> str:
-    words = children.last_words("node" if listening else "camera", 1)
-    return words.split("]: ")[-1][:60]
+def latest(children: Children, name: str) -> str:
+    """The end of what it logged last, without time and name."""
+    return children.last_words(name, 1).split("]: ")[-1][:60]

@@ -160,7 +160,7 @@ def _capture(path: Path):
 
 def _open_folder(path: Path, rate: float, pattern: str | None, with_depth: bool, scale: float) -> Frames:
     files = image_files(path, pattern)
-    depths = [_depth_file(file) for file in files] if with_depth else []
+    depths = [depth_file(file) for file in files] if with_depth else []
     if with_depth and not any(depths):
         raise SourceError(
             f"{path} has no depth image beside {files[0].name}; expected e.g. {_depth_name(files[0])}.png"
@@ -235,7 +235,8 @@ def _depth_name(file: Path) -> str:
     return named if named != file.stem else f"{file.stem}.depth"
 
 
-def _depth_file(file: Path) -> Path | None:
+def depth_file(file: Path) -> Path | None:
+    """The depth image beside an image (see open_frames), or None."""
     candidates = (file.with_name(_depth_name(file) + suffix) for suffix in (".png", ".tif", ".tiff"))
     return next((c for c in candidates if c.is_file() and c != file), None)
 

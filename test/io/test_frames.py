@@ -231,3 +231,36 @@ def test_a_webcam_runs_until_it_stops_delivering(monkeypatch):
             images.append(frame.image)
     assert len(stamps) == 3 and (np.diff(stamps) > 0).all()
     np.testing.assert_array_equal(images[0], picture(1))
+
+
+class Phone:
+    """What OpenCV offers of a video whose frames come at their own times, milliseconds."""
+
+    times = (40.0, 70.0, 140.0, 140.0, 0.0)
+
+    def __init__(self, path):
+        self.index = -1
+
+    def isOpened(self):  # noqa: N802 (OpenCV's name)
+        return True
+
+    def set(self, *_):
+        return True
+
+    def get(self, prop):
+        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_POS_MSEC: self.times[max(self.index, 0)]}.get(prop, 0.0)
+
+    def read(self):
+        self.index += 1
+        return (True, picture(self.index)) if self.index < len(self.times) else (False, None)
+
+    def release(self):
+        pass
+
+
+def test_times_that_vary_are_kept_and_times_that_stand_still_go_on_at_the_files_rate(tmp_path, monkeypatch):
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", Phone)
+    frames = open_frames(tmp_path / "clip.mp4")
+    assert frames.count is None, "the file does not say"
+    assert [f.stamp / 1e6 for f in frames] == [0, 30, 100, 140, 180]
