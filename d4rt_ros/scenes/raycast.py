@@ -76,7 +76,9 @@ def first_hit(shapes: Shapes, origin: torch.Tensor, matrix: torch.Tensor, ray: V
             index = torch.zeros_like(best, dtype=torch.int32)
             continue
         entry = torch.where((entry < leave) & (entry > 0), entry, FAR)
-        nearest, which = entry.min(2)
+        # The compiler fuses two reductions but not this one; by themselves, one is faster than two.
+        together = not torch.compiler.is_compiling()
+        nearest, which = entry.min(2) if together else (entry.amin(2), entry.argmin(2))
         closer = nearest < best
         index = torch.where(closer, which.to(torch.int32) + part.start, index)
         best = torch.where(closer, nearest, best)
