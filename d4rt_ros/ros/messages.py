@@ -142,8 +142,8 @@ def pinhole(msg: CameraInfo, width: int, height: int) -> Pinhole | None:
     """The camera that a CameraInfo describes, of an image of width x height pixels; None: not calibrated.
 
     The image topic is taken as rectified, so P applies, the matrix after rectification; K where P is empty.
-    (Without distortion and a stereo partner they are the same.) Binning, a region of interest and an image that
-    was resized as a whole are allowed for. Raises CameraError where sizes or numbers do not fit a camera.
+    (Without distortion and a stereo partner they are the same.) Binning, a region of interest and an image
+    resized as a whole are allowed for. Raises CameraError where sizes or numbers do not fit a camera.
     """
     k, p = np.reshape(msg.k, (3, 3)), np.reshape(msg.p, (3, 4))[:, :3]
     if not k.any():

@@ -6,35 +6,31 @@ the newest window and answers the services' questions, also in the middle of a w
 
 from __future__ import annotations
 
+import signal
 import sys
-import threading
 import time
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import Node, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_srvs.srv import Trigger
 
-from d4rt_ros.ros import diagnostics, messages, parameters, qos, queries
+from d4rt_ros.ros import diagnostics, messages, parameters, qos
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import ImageError, rgb_from_compressed, rgb_from_image
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.services import Services
 from d4rt_ros.ros.streaming import Streaming
-from d4rt_ros.ros.transforms import TransformError, TransformListener
+from d4rt_ros.ros.transforms import TransformListener
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.srv import Query, TrackPoints
-from d4rt_ros.stream import Frame, PipelineConfig, StampError
+from d4rt_ros.stream import Frame, StampError
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 EXECUTOR_THREADS = 16
-WAITING_REQUESTS = (
-    12  # each holds one of the executor's threads until it is answered; the rest are for the images
-)
 QUIET = 5.0  # seconds between two warnings of one kind
 UNNAMED_CAMERA = "camera"  # for images without a frame_id, which TF would refuse
 
@@ -51,20 +47,12 @@ def load_model(values: dict):
     model = runtime.load(
         values["model.checkpoint"] or None, values["model.device"], values["model.precision"]
     )
-    frames = values["window.frames"] or model.num_frames
-    model.encode(np.zeros((frames, 48, 64, 3), np.uint8)).query(0, 0, 0, 0, 0)
+    if values["window.frames"] not in (0, model.num_frames):
+        raise ValueError(
+            f"window.frames is {values['window.frames']}; this model takes {model.num_frames}, so set it to 0"
+        )
+    model.encode(np.zeros((model.num_frames, 48, 64, 3), np.uint8)).query(0, 0, 0, 0, 0)
     return model
-
-
-def pipeline_config(values: dict) -> PipelineConfig:
-    return PipelineConfig(
-        frames=values["window.frames"] or None,
-        stride=values["window.stride"],
-        hop=values["window.hop"],
-        depth_size=tuple(values["depth.size"]),
-        tracks_size=(values["tracks.rows"], values["tracks.cols"]),
-        pose_method=values["pose.method"],
-    )
 
 
 class D4rtNode(Node):
@@ -82,14 +70,19 @@ class D4rtNode(Node):
         self._streaming: Streaming | None = None
         self._outputs: Publishers | None = None
         self._inputs: list = []
-        self._listener: TransformListener | None = None
         self._calibration = Calibration()
         self._figures = diagnostics.Statistics()
         self._warned: dict[str, float] = {}
         parameters.declare(self, lambda: self._phase != "unconfigured", self._parameters_changed)
-        self._listening_group = MutuallyExclusiveCallbackGroup()
-        self._asking = threading.BoundedSemaphore(WAITING_REQUESTS)
-        self._create_services()
+        for name in parameters.unknown(getattr(self, "_parameter_overrides", {})):
+            self.get_logger().warning(f"there is no parameter {name}; it is ignored")
+        self._transforms = TransformListener(self, MutuallyExclusiveCallbackGroup())
+        Services(
+            self,
+            lambda: self._streaming if self._phase == "active" else None,
+            self._transforms,
+            self._figures,
+        )
         self._create_diagnostics()
         if self.get_parameter("autostart").value:
             self._autostart = self._steady_timer(0.001, self._start, None)
@@ -102,19 +95,19 @@ class D4rtNode(Node):
         try:
             model = self._worker.ask(lambda: self._load_model(values)).result()
             if values["tf.publish"] == "world_to_base":
-                self._listen_to_tf()
+                self._transforms.listen()
             self._outputs = Publishers(
                 self,
                 values["frames.world"],
                 values["frames.base"],
                 values["tf.publish"],
                 values["path.length"],
-                self._listener,
+                self._transforms,
             )
             self._streaming = Streaming(
                 model,
                 self._worker,
-                pipeline_config(values),
+                parameters.pipeline_config(values),
                 self._outputs,
                 values["frames.world"],
                 self._figures,
@@ -226,78 +219,12 @@ class D4rtNode(Node):
         self._figures.problem(f"dropped: {reason}", sentence)
         self._warn(reason, f"an image is dropped: {sentence}")
 
-    # Services
-
-    def _create_services(self) -> None:
-        group = ReentrantCallbackGroup()
-        for kind, name, answer in (
-            (Query, "~/query", queries.answer_query),
-            (TrackPoints, "~/track_points", queries.answer_track_points),
-        ):
-            self.create_service(
-                kind, name, lambda q, a, answer=answer: self._answer(answer, q, a), callback_group=group
-            )
-        self.create_service(Trigger, "~/reset", self._on_reset)
-
-    def _answer(self, answer, request, response):
-        self._figures.count("requests")
-        if self._asking.acquire(blocking=False):
-            try:
-                limit = self.get_parameter("query.max_points").value
-                context = queries.Context(
-                    self._newest_encoded, self._run, self._look_up, self._want_pose, limit
-                )
-                answer(request, response, context)
-            finally:
-                self._asking.release()
-        else:
-            response.status = queries.NOT_READY
-            response.message = f"{WAITING_REQUESTS} requests wait already; ask again later"
-        if response.status != queries.OK:
-            self._figures.count("requests refused")
-        return response
-
-    def _newest_encoded(self) -> queries.Encoded | None:
-        streaming = self._streaming
-        return streaming.encoded if streaming is not None else None
-
-    def _run(self, function):
-        worker = self._worker
-        if worker is None:
-            raise RuntimeError("the node was cleaned up meanwhile")
-        return worker.ask(function).result()
-
-    def _want_pose(self) -> None:
-        if self._streaming is not None:
-            self._streaming.pose_wanted = True
-
-    def _look_up(self, target: str, source: str, stamp: int):
-        if self._listener is None:
-            self._listen_to_tf()
-            raise TransformError("TF was not listened to until now; it is now, ask again")
-        return self._listener.lookup(target, source, stamp)
-
-    def _listen_to_tf(self) -> None:
-        # Only when it is needed: a robot's /tf is a lot of messages for Python.
-        if self._listener is None:
-            self._listener = TransformListener(self, self._listening_group)
-
-    def _on_reset(self, request, response):
-        streaming = self._streaming
-        response.success = streaming is not None and self._phase == "active"
-        if response.success:
-            streaming.reset("it was asked for")
-        response.message = (
-            "window, world and tracks begin anew" if response.success else f"the node is {self._phase}"
-        )
-        return response
-
     # Parameters
 
     def _parameters_changed(self, values: dict) -> None:
         """New values of live parameters, before rclpy has stored them."""
         values = parameters.values(self) | values
-        config = pipeline_config(values)
+        config = parameters.pipeline_config(values)
         self._streaming.change(
             {"stride": config.stride, "hop": config.hop},
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
@@ -352,14 +279,17 @@ class D4rtNode(Node):
         )
 
 
-def _spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
-    """Spin until something goes wrong that no callback caught, and tell it; a robot needs us to go on."""
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        raise
-    except Exception as error:
-        node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
+def spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
+    """Spin until the end, over whatever goes wrong that no callback caught: a robot needs us to go on."""
+    while True:
+        try:
+            return executor.spin()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return None
+        except Exception as error:
+            # An entity that was destroyed while the executor gathered what to wait for is none to tell of.
+            if type(error).__name__ != "InvalidHandle":
+                node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
 
 
 def main(args=None) -> int:
@@ -374,11 +304,10 @@ def main(args=None) -> int:
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
     try:
-        while True:
-            _spin(executor, node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        spin(executor, node)
     finally:
+        # ros2 launch sends a second one besides the terminal's; it must not break into the cleaning up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.close()
         executor.shutdown()
         node.destroy_node()

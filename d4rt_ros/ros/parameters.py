@@ -9,12 +9,13 @@ from typing import Callable
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 
 from d4rt_ros.ros.transforms import TF_MODES
+from d4rt_ros.stream import PipelineConfig
 
 
 @dataclass(frozen=True)
 class Setting:
     """One parameter. `bounds` holds for the number or for each number of an array of `length`;
-    `choices` are the texts that are allowed, as regular expressions.
+    `choices` are the texts that are allowed, N standing for a number.
 
     live: a change takes effect at once; else it is refused while the node is configured.
     """
@@ -41,7 +42,7 @@ SETTINGS = {
     "model.device": Setting(
         "auto",
         "Where the model runs; auto: the first GPU, else the CPU.",
-        choices=("auto", "cpu", "cuda", r"cuda:\d+"),
+        choices=("auto", "cpu", "cuda", "cuda:N"),
         live=False,
     ),
     "model.precision": Setting(
@@ -61,8 +62,8 @@ SETTINGS = {
     "depth.size": Setting(
         [48, 64], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
     ),
-    "tracks.rows": Setting(12, "Rows of the grid of tracked points.", bounds=(1, 256)),
-    "tracks.cols": Setting(16, "Columns of the grid of tracked points.", bounds=(1, 256)),
+    "tracks.rows": Setting(12, "Rows of the grid of tracked points.", bounds=(2, 256)),
+    "tracks.cols": Setting(16, "Columns of the grid of tracked points.", bounds=(2, 256)),
     "pose.method": Setting(
         "pnp",
         "How the camera's motion is found: pnp from predicted pixels and depth, rigid from two point sets.",
@@ -87,8 +88,8 @@ SETTINGS = {
 def declare(node, is_configured: Callable[[], bool], changed: Callable[[dict], None]) -> None:
     """Declare every parameter, checked at start and whenever it is set.
 
-    `changed` gets the new values of live parameters. Raises rclpy's InvalidParameterValueException with a
-    sentence where a value given at start is wrong.
+    `changed` gets the new values while the node is configured, and may raise ValueError with a sentence.
+    Raises rclpy's InvalidParameterValueException with a sentence where a value given at start is wrong.
     """
 
     def check(parameters) -> SetParametersResult:
@@ -107,8 +108,11 @@ def declare(node, is_configured: Callable[[], bool], changed: Callable[[dict], N
                 )
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
-        if is_configured() and ours:
-            changed({p.name: p.value for p in ours})
+        try:
+            if is_configured() and ours:
+                changed({p.name: p.value for p in ours})
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)
@@ -121,6 +125,18 @@ def values(node) -> dict:
     return {name: node.get_parameter(name).value for name in SETTINGS}
 
 
+def pipeline_config(values: dict) -> PipelineConfig:
+    """The pipeline's configuration in the parameters' values. Raises ValueError with a sentence."""
+    return PipelineConfig(
+        frames=values["window.frames"] or None,
+        stride=values["window.stride"],
+        hop=values["window.hop"],
+        depth_size=tuple(values["depth.size"]),
+        tracks_size=(values["tracks.rows"], values["tracks.cols"]),
+        pose_method=values["pose.method"],
+    )
+
+
 def unknown(given) -> list[str]:
     """Which of the names given at start are not parameters of ours or of every node."""
     common = ("use_sim_time", "qos_overrides.", "start_type_description_service")
@@ -130,7 +146,7 @@ def unknown(given) -> list[str]:
 def refusal(name: str, value) -> str:
     """Why a value cannot be taken, or ""."""
     setting = SETTINGS[name]
-    if setting.choices and not re.fullmatch("|".join(setting.choices), value):
+    if setting.choices and not re.fullmatch("|".join(setting.choices).replace("N", r"\d+"), value):
         return f"{name} is '{value}'; it must be one of {', '.join(setting.choices)}"
     if setting.length and len(value) != setting.length:
         return f"{name} is {list(value)}; it must be {setting.length} numbers, such as {setting.default}"

@@ -47,15 +47,16 @@ class Encoded:
 class Context:
     """What answering needs of the node.
 
-    encoded() -> Encoded | None. run(function) -> what function returns, from the thread that owns the model.
+    encoded: the newest window, None while there is none; then `run` and `want_pose` are not needed.
+    run(function) -> what function returns, from the thread that owns the model.
     lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence.
     want_pose(): have the camera's pose in the world computed from now on.
     """
 
-    encoded: Callable[[], Encoded | None]
-    run: Callable
+    encoded: Encoded | None
+    run: Callable | None
     lookup: Callable
-    want_pose: Callable[[], None]
+    want_pose: Callable[[], None] | None
     max_points: int
 
 
@@ -165,12 +166,11 @@ def _fields(request, names: tuple[str, ...], max_points: int) -> list[np.ndarray
 
 
 def _ready(context: Context) -> Encoded:
-    encoded = context.encoded()
-    if encoded is None:
+    if context.encoded is None:
         raise Refused(
             NOT_READY, "no window has been encoded yet; ask again when images arrive and the node is active"
         )
-    return encoded
+    return context.encoded
 
 
 def _window_times(name: str, indices: np.ndarray, stamps, window: np.ndarray) -> np.ndarray:

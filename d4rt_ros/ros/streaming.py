@@ -34,9 +34,7 @@ class Streaming:
         self.pipeline = Pipeline(model, config)
         self.encoded: Encoded | None = None
         self.result: Result | None = None
-        self.pose_wanted = (
-            False  # a service asked for the world, so the pose is computed though nobody listens
-        )
+        self._pose_wanted = False
         self._worker, self._publishers, self._world_frame = worker, publishers, world_frame
         self._statistics, self._warn = statistics, warn
         self._lock = threading.Lock()  # of the window, and of what a restart changes
@@ -63,6 +61,14 @@ class Streaming:
             self.pipeline.window.reset(reason)
             self._forget()
 
+    def run(self, question: Callable):
+        """What `question()` returns or raises, from the worker's thread, before the next window."""
+        return self._worker.ask(question).result()
+
+    def want_pose(self) -> None:
+        """A service was asked for the world: compute the pose from now on, though nobody listens to it."""
+        self._pose_wanted = True
+
     def change(self, window: dict, config: dict) -> None:
         """Take new values of the window's stride and hop, and of the pipeline's configuration."""
         with self._lock:
@@ -80,7 +86,7 @@ class Streaming:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
         try:
             wanted = self._publishers.wanted()
-            result = self.pipeline.process(clip, replace(wanted, pose=wanted.pose or self.pose_wanted))
+            result = self.pipeline.process(clip, replace(wanted, pose=wanted.pose or self._pose_wanted))
             self._finish(result, clip[-1].epoch, camera_frame)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from bisect import bisect
 from collections import deque
+from typing import Callable
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -113,38 +115,53 @@ class TransformTree:
 
 
 class TransformListener:
-    """Hears /tf and /tf_static and looks transforms up: by tf2_ros where installed, else by our own tree."""
+    """Looks transforms up: by tf2_ros where it is installed, else by our own tree.
 
-    def __init__(self, node, callback_group=None) -> None:
-        self._node = node
-        try:
-            import tf2_ros
-        except ImportError:
-            self._tree = TransformTree()
-            subscribe = (
-                ("/tf", qos.TF, lambda msg: self._tree.insert(msg)),
-                ("/tf_static", qos.TF_STATIC, lambda msg: self._tree.insert(msg, static=True)),
-            )
-            self._subscriptions = [
-                node.create_subscription(TFMessage, topic, callback, profile, callback_group=callback_group)
-                for topic, profile, callback in subscribe
-            ]
-        else:
-            self._tree, self._error = None, tf2_ros.TransformException
-            self._buffer = tf2_ros.Buffer()
-            self._listener = tf2_ros.TransformListener(self._buffer, node)
+    It hears /tf and /tf_static only from `listen` or the first lookup on: a robot's /tf is a lot for Python.
+    """
+
+    def __init__(self, node, callback_group) -> None:
+        self._node, self._group = node, callback_group
+        self._look_up: Callable | None = None
+
+    def listen(self) -> None:
+        """Begin to hear, if it does not yet."""
+        if self._look_up is None:
+            self._look_up = _tf2_lookup(self._node) or _own_lookup(self._node, self._group)
 
     def lookup(self, target: str, source: str, stamp: int | None = None) -> np.ndarray:
         """target_from_source (4, 4) at `stamp` (ns; None: the newest). Raises TransformError."""
-        if self._tree is not None:
-            return self._tree.lookup(target, source, stamp)
-        from rclpy.time import Time
+        if self._look_up is None:
+            self.listen()
+            raise TransformError("TF was not listened to until now; it is from now on, so ask again")
+        return self._look_up(target, source, stamp)
 
+
+def _own_lookup(node, callback_group) -> Callable:
+    tree = TransformTree()
+    for topic, profile, static in (("/tf", qos.TF, False), ("/tf_static", qos.TF_STATIC, True)):
+        insert = functools.partial(tree.insert, static=static)
+        node.create_subscription(TFMessage, topic, insert, profile, callback_group=callback_group)
+    return tree.lookup
+
+
+def _tf2_lookup(node) -> Callable | None:
+    try:
+        import tf2_ros
+        from rclpy.time import Time
+    except ImportError:
+        return None
+    buffer = tf2_ros.Buffer()
+    listener = tf2_ros.TransformListener(buffer, node)
+
+    def lookup(target: str, source: str, stamp: int | None, listener=listener) -> np.ndarray:
         try:
-            found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp or 0))
-        except self._error as error:
+            found = buffer.lookup_transform(target, source, Time(nanoseconds=stamp or 0))
+        except tf2_ros.TransformException as error:
             raise TransformError(str(error)) from None
         return messages.pose_from_transform(found.transform)
+
+    return lookup
 
 
 def interpolate(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.model.query import Answer, check_queries
-from d4rt_ros.ros.node import D4rtNode
+from d4rt_ros.ros.node import D4rtNode, spin
 
 WAIT = 15.0
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -150,7 +150,7 @@ class Running:
         self.model = FlatModel() if model is None else model
         self._load = load_model or (lambda values: self.model)
         self._parameters = {"window.stride": 1} | dict(parameters)
-        self._arguments, self._namespace, self._ending = list(arguments), namespace, False
+        self._arguments, self._namespace = list(arguments), namespace
 
     def __enter__(self):
         self.context = rclpy.Context()
@@ -165,13 +165,12 @@ class Running:
         self.user = User(self.context, self._namespace)
         self._executor = MultiThreadedExecutor(8, context=self.context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor, self.node), daemon=True)
         self._thread.start()
         self.listen(DiagnosticArray, "/diagnostics")
         return self
 
     def __exit__(self, *_):
-        self._ending = True
         self.node.close()
         self._executor.shutdown()
         self.user.executor.shutdown()
@@ -217,13 +216,6 @@ class Running:
         calibration = self.node._calibration
         self.user.publish("camera_info", msg)
         assert self.user.until(lambda: calibration._info is not None)
-
-    def _spin(self):
-        try:
-            self._executor.spin()
-        except Exception:
-            if not self._ending:  # an executor that is shut down may stumble over its own remains
-                raise
 
 
 def stamp(seconds):

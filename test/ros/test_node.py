@@ -115,7 +115,7 @@ def test_the_pose_of_the_base_through_the_robots_own_transform():
         running.listen(Odometry, "/d4rt/odometry")
         running.stream(count=4)  # the robot has not said where its camera is
         user.publish("/tf_static", broadcast(0, "base_link", "cam", base_from_camera), qos.TF_STATIC)
-        assert user.until(lambda: _known(running.node._listener, "base_link", "cam"))
+        assert user.until(lambda: _known(running.node._transforms, "base_link", "cam"))
         running.stream(begin=4, count=1)
         transform = user.newest("/tf").transforms[0]
         assert len(user.heard["/tf"]) == 1 and transform.header.stamp == image(100.4).header.stamp
@@ -247,6 +247,7 @@ def test_live_parameters_take_effect(running):
     [
         ("depth.size", [48], "must be 2 numbers"),
         ("depth.size", [48, 1], "2 to 2160"),
+        ("tracks.rows", 1, "out of range"),
         ("window.hop", 0, "out of range"),
         ("pose.method", "guess", "one of pnp, rigid"),
         ("model.device", "cpu", "when the node is configured"),
@@ -257,6 +258,12 @@ def test_live_parameters_take_effect(running):
 def test_wrong_parameters_are_refused_with_a_sentence(running, name, value, says):
     result = set_parameter(running.user, name, value)
     assert not result.successful and says in result.reason
+
+
+def test_a_parameter_that_does_not_exist_is_told(capfd):
+    with Running({"depth.rows": 3}) as running:
+        running.active()
+    assert "no parameter depth.rows" in capfd.readouterr().err
 
 
 def test_every_parameter_is_described(running):

@@ -35,7 +35,7 @@ def user():
 
 
 class Process:
-    """`d4rt_node` with ROS arguments; `end` sends signals, checks that it ends quietly, gives what it said."""
+    """`d4rt_node` with ROS arguments; `end` sends signals, checks that it ends quietly."""
 
     def __init__(self, folder, *arguments):
         self._log = open(folder / "log", "w+")

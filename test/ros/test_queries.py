@@ -32,7 +32,7 @@ def _look_up(target, source, at):
 def _context(encoded=True, run=lambda function: function(), pose=WORLD_FROM_CAMERA, wanted=None, most=1000):
     scene = FlatScene(np.zeros((FRAMES, *SIZE, 3), np.uint8))
     newest = queries.Encoded(scene, STAMPS, "cam", "world", pose) if encoded else None
-    return queries.Context(lambda: newest, run, _look_up, lambda: wanted.append(1), most)
+    return queries.Context(newest, run, _look_up, lambda: wanted.append(1), most)
 
 
 def _query(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), t_tgt=(-1,), t_cam=(-1,), frame_id="", stamps=()):
@@ -102,7 +102,7 @@ def test_answers_in_a_frame_of_tf_at_each_time():
 
 
 def test_times_index_the_given_stamps():
-    """The second stamp is the window's newest frame; stamps that went through a float still name their frame."""
+    """The second stamp is the window's newest frame; one that went through a float still names its frame."""
     given = [stamp(100.1), stamp(float(np.float64(100.3)))]
     given[0].nanosec += 400
     response = _query(stamps=given, t_src=(0,), t_tgt=(-1,), t_cam=(0,))
