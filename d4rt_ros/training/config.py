@@ -51,9 +51,10 @@ class TrainConfig:
     preset: str = "tiny"
     steps: int = 13500
     batch: int = 8  # clips a step; small batches and many steps learn correspondence sooner
+    frame_interval: tuple[float, float] = (0.05, 0.4)  # seconds between frames of a clip, log-uniform
     reuse: int = 2  # steps that take other queries of the same clips before new ones are rendered
-    learning_rate: float = 6e-4  # paper: 1e-4 for a model two hundred times larger
-    final_learning_rate: float = 6e-6
+    learning_rate: float = 3e-4  # paper: 1e-4 for a model two hundred times larger; 6e-4 shook
+    final_learning_rate: float = 3e-6
     head_rate: float = 0.1  # of the heads, relative: at the full rate each step shakes every answer by several pixels
     warmup: int = 400  # paper: 2,500 of 500,000
     weight_decay: float = 0.03

@@ -51,7 +51,9 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     # Another stream after every resumption: no clip is seen twice.
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     size = network.config
-    source = clips(config.batch, size.frames, size.height, size.width, draws, device, compile)
+    source = clips(
+        config.batch, size.frames, size.height, size.width, config.frame_interval, draws, device, compile
+    )
     began, spent, running, first = time.perf_counter(), {"data": 0.0}, {}, step
     while step < config.steps:
         for group in optimiser.param_groups:

@@ -30,11 +30,14 @@ class Clips:
         return self.rendering.depth.mean((1, 2, 3))
 
 
-def clips(batch: int, frames: int, height: int, width: int, generator, device="cpu", compile=False) -> Iterator[Clips]:
-    """Endless batches of clips of new scenes."""
+def clips(
+    batch: int, frames: int, height: int, width: int, interval: tuple[float, float], generator, device="cpu",
+    compile: bool = False,
+) -> Iterator[Clips]:  # fmt: skip
+    """Endless batches of clips of new scenes; interval: range of the seconds between frames."""
     while True:
         scenes = sample_scenes(max(SCENES_AT_ONCE, batch), generator, device=device)
-        times = sample_times(len(scenes), frames, generator).to(device)
+        times = sample_times(len(scenes), frames, generator, interval).to(device)
         for start in range(0, len(scenes) - batch + 1, batch):
             chosen = slice(start, start + batch)
             rendering = render(scenes[chosen], times[chosen], height, width, compile=compile)

@@ -13,7 +13,7 @@ MIX = QueryMix(count=400)
 
 @pytest.fixture(scope="module")
 def batch():
-    return next(clips(6, 4, 24, 40, torch.Generator().manual_seed(3)))
+    return next(clips(6, 4, 24, 40, (0.05, 0.4), torch.Generator().manual_seed(3)))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def at(mask, uv, t_src):
 
 
 def test_batches_follow_each_other_without_repeating(batch):
-    stream = clips(2, 4, 24, 40, torch.Generator().manual_seed(3))
+    stream = clips(2, 4, 24, 40, (0.05, 0.4), torch.Generator().manual_seed(3))
     a, b = next(stream), next(stream)
     assert not torch.equal(a.rendering.rgb, b.rendering.rgb)
     assert batch.rendering.rgb.shape == (6, 4, 24, 40, 3)
