@@ -12,7 +12,10 @@ PATIENCE = 8.0  # seconds that one may take to end by itself
 
 
 class Children:
-    """Python modules in processes of their own, ended at the end of a `with` block, however it ends."""
+    """Python modules in processes of their own, ended at the end of a `with` block, however it ends.
+
+    told_to_end: whether SIGTERM came meanwhile; then leave the block.
+    """
 
     def __init__(self, logs: Path, environment: dict[str, str]) -> None:
         self._logs = logs
@@ -20,6 +23,8 @@ class Children:
         self._processes: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> Children:
+        self.told_to_end = False
+        self._handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         return self
 
     def __exit__(self, *_) -> None:
@@ -32,6 +37,10 @@ class Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        signal.signal(signal.SIGTERM, self._handler)
+
+    def _on_sigterm(self, *_) -> None:
+        self.told_to_end = True
 
     def start(self, name: str, module: str, arguments: list[str]) -> None:
         """Run a module; what it prints goes to the file of that name among the logs."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
 
 from d4rt_ros.cli.children import Children
 
-START_LIMIT = 90.0  # seconds until the first result
+CAMERA_LIMIT, RESULT_LIMIT = 180.0, 60.0  # seconds until the first image, and from there to the first result
 QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
 AFTER_END = 3.0  # seconds of queries after a video has ended
 
@@ -42,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
-    # To be ended is to leave the block that ends the children.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     domain = random.SystemRandom().randint(1, 101)
     environment = own_domain(domain)
     # For this process too, before it joins.
@@ -151,28 +148,26 @@ def progress(console):
 
 
 def start(children: Children, listener, bar) -> None:
-    """Until the first depth image has come."""
-    task = bar.add_task("starting the camera and the node", total=START_LIMIT, note="")
-    depths, began, listening = listener.recording.arrivals["/d4rt/depth/image"], time.monotonic(), False
-    limit, why = began + START_LIMIT, f"no depth image within {START_LIMIT:g} s"
+    """Until the first image has come, and then until the first depth image has."""
+    task = bar.add_task("starting the camera and the node", total=None, note="")
+    images, depths = (listener.recording.arrivals[topic] for topic in ("/image", "/d4rt/depth/image"))
+    began = time.monotonic()
+    limit, why, listening = began + CAMERA_LIMIT, f"no image within {CAMERA_LIMIT:g} s", False
     while not depths:
         check(children, listener)
         if not listening and listener.image_subscribers():
             listener.listen_to_images()
             listening = True
+        if images and "no image" in why:
+            limit, why = time.monotonic() + RESULT_LIMIT, f"images, but no result within {RESULT_LIMIT:g} s"
         if children.status("camera") == 0 and limit > time.monotonic() + AFTER_END:
             limit, why = (
                 time.monotonic() + AFTER_END,
                 "the video ended before there was a result; is it too short?",
             )
         if time.monotonic() > limit:
-            words = (
-                f"The {n}'s last words ({children.log(n)}):\n{children.last_words(n)}"
-                for n in ("node", "camera")
-            )
-            raise DemoError("\n".join([why, *words]))
-        note = latest(children, "node" if listener.recording.arrivals["/image"] else "camera")
-        bar.update(task, completed=time.monotonic() - began, note=note)
+            raise DemoError("\n".join([why, *(last_words(children, name) for name in ("node", "camera"))]))
+        bar.update(task, note=children.last_words("node" if images else "camera", 1).split("]: ")[-1][:60])
         time.sleep(0.1)
     bar.console.print(f"first result after {time.monotonic() - began:.1f} s")
     bar.remove_task(task)
@@ -201,16 +196,19 @@ def stream(children: Children, listener, bar, seconds: float) -> None:
 
 
 def check(children: Children, listener) -> None:
-    """Raises DemoError where a process has ended that should not, or the node cannot be configured."""
+    """Raises DemoError where a process has ended that should not, or the node cannot be configured.
+
+    Leaves, too, where we were told to end: here, and not in the middle of starting a process.
+    """
+    if children.told_to_end:
+        sys.exit(143)
     for name in ("camera", "node"):
         if children.status(name) is not None and (name, children.status(name)) != ("camera", 0):
-            words = f"({children.log(name)}):\n{children.last_words(name)}"
-            raise DemoError(f"the {name} ended; its last words {words}")
+            raise DemoError(f"the {name} ended\n{last_words(children, name)}")
     for problem in listener.recording.problems:
         if "cannot be configured" in problem:
             raise DemoError(f"the node {problem} (log: {children.log('node')})")
 
 
-def latest(children: Children, name: str) -> str:
-    """The end of what it logged last, without time and name."""
-    return children.last_words(name, 1).split("]: ")[-1][:60]
+def last_words(children: Children, name: str) -> str:
+    return f"The {name}'s last words ({children.log(name)}):\n{children.last_words(name)}"
