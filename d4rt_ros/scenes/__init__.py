@@ -1,6 +1,5 @@
 """Procedural dynamic scenes with exact ground truth, for the demo, tests and training."""
 
-from .degrade import degrade
 from .oracle import Noise, OracleModel, OracleScene
 from .rendering import Rendering, render
 from .sampling import SceneConfig, sample_scenes, sample_times
@@ -18,6 +17,6 @@ from .truth import Truth, boundary_mask, ground_truth, sample_pixels
 
 __all__ = [
     "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth",
-    "boundary_mask", "camera_poses", "concatenate", "degrade", "ground_truth", "intrinsics", "load_scenes",
+    "boundary_mask", "camera_poses", "concatenate", "ground_truth", "intrinsics", "load_scenes",
     "primitive_poses", "render", "sample_pixels", "sample_scenes", "sample_times", "save_scenes",
 ]  # fmt: skip
