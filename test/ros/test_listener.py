@@ -1,0 +1,169 @@
+"""The demo's listener on messages that are known."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
+
+import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
+
+from d4rt_ros.geometry import Pinhole, pose_matrix  # noqa: E402
+from d4rt_ros.msg import Tracks  # noqa: E402
+from d4rt_ros.ros import messages  # noqa: E402
+from d4rt_ros.ros.listener import Listener, at_grid, cloud_points  # noqa: E402
+from d4rt_ros.ros.playback import rgb_image  # noqa: E402
+
+HEIGHT, WIDTH = 48, 80
+NOW = 1_700_000_000_000_000_000
+
+
+def test_a_cloud_comes_back_with_its_colours_and_without_holes():
+    xyz = np.random.default_rng(0).uniform(1, 2, (3, 5, 3)).astype(np.float32)
+    xyz[1, 2] = np.nan
+    rgb = np.arange(45, dtype=np.uint8).reshape(3, 5, 3)
+    message = messages.point_cloud(messages.header_message(NOW, "eye"), xyz, rgb, np.ones((3, 5)))
+    points, colours = cloud_points(message)
+    keep = np.arange(15) != 7
+    np.testing.assert_array_equal(points, xyz.reshape(-1, 3)[keep])
+    np.testing.assert_array_equal(colours, rgb.reshape(-1, 3)[keep])
+
+
+def test_a_grid_keeps_the_corners():
+    values = np.arange(35).reshape(5, 7)
+    np.testing.assert_array_equal(at_grid(values, (2, 3)), [[0, 3, 6], [28, 31, 34]])
+    np.testing.assert_array_equal(at_grid(values, (5, 7)), values)
+
+
+@pytest.fixture
+def domain():
+    return random.SystemRandom().randint(1, 101)
+
+
+@pytest.fixture
+def node(domain):
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = rclpy.create_node("fake", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def publish(node, kinds, stamps, content):
+    publishers = {topic: node.create_publisher(kind, topic, 10) for topic, kind in kinds.items()}
+    wait_for(lambda: all(p.get_subscription_count() for p in publishers.values()))
+    time.sleep(0.3)
+    for stamp in stamps:
+        for topic, publisher in publishers.items():
+            publisher.publish(content(topic, stamp))
+        time.sleep(0.02)
+
+
+def test_what_belongs_together_is_put_together(node, domain):
+    kinds = {
+        "/image": Image,
+        "/camera/truth/depth": Image,
+        "/camera/truth/pose": PoseStamped,
+        "/d4rt/depth/image": Image,
+        "/d4rt/depth/camera_info": CameraInfo,
+        "/d4rt/points": PointCloud2,
+        "/d4rt/odometry": Odometry,
+        "/d4rt/tracks": Tracks,
+    }
+    picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    true = np.linspace(1, 5, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    pose = pose_matrix(np.eye(3), [1, 2, 3])
+    small = Pinhole(10, 11, 4.5, 2.5, 10, 6)
+
+    def content(topic, stamp):
+        header = messages.header_message(stamp, "eye")
+        if topic == "/image":
+            return rgb_image(header, picture)
+        if topic.endswith("truth/depth"):
+            return messages.depth_image(header, true)
+        if topic.endswith("truth/pose"):
+            return PoseStamped(header=header, pose=messages.pose_message(pose))
+        if topic.endswith("depth/image"):
+            return messages.depth_image(header, at_grid(true, (6, 10)) * 2)
+        if topic.endswith("camera_info"):
+            return messages.camera_info(header, small)
+        if topic.endswith("points"):
+            return messages.point_cloud(header, np.ones((6, 10, 3)), np.zeros((6, 10, 3)), np.ones((6, 10)))
+        if topic.endswith("odometry"):
+            return messages.odometry(header, "eye", pose, np.eye(6), np.zeros(6), np.eye(6))
+        tracks = Tracks(header=header, stamps=[header.stamp] * 4)
+        tracks.ids, tracks.pixels = messages.flat([1, 2], "Q"), messages.flat(np.arange(16))
+        tracks.visible = [True] * 7 + [False]
+        return tracks
+
+    stamps = [NOW + i * 500_000_000 for i in range(6)]
+    listener = Listener(domain, truth="/camera", moment_every=1.0)
+    try:
+        listener.listen_to_images()
+        publish(node, kinds, stamps, content)
+        arrivals = listener.recording.arrivals
+        wait_for(lambda: all(len(arrivals[topic]) == 6 for topic in kinds))
+    finally:
+        listener.close()
+    recording = listener.recording
+    assert [m.stamp for m in recording.moments] == stamps[::2]
+    moment = recording.moments[0]
+    np.testing.assert_array_equal(moment.image, picture)
+    np.testing.assert_array_equal(moment.true_depth, true)
+    np.testing.assert_allclose(moment.camera, small.matrix)
+    assert moment.tracks[0][1, 0].tolist() == [8, 9] and not moment.tracks[1][1, 3]
+    assert len(recording.depths) == 6
+    np.testing.assert_allclose(recording.depths[0][0], recording.depths[0][1] * 2)
+    assert set(recording.poses) == set(recording.true_poses) == set(stamps)
+    np.testing.assert_allclose(recording.poses[stamps[0]], pose)
+    listener.begin()
+    assert not any(recording.arrivals.values()) and recording.moments, (
+        "only the start's arrivals are forgotten"
+    )
+
+
+def test_what_diagnostics_complain_of_is_kept(node, domain):
+    def content(_, stamp):
+        fine = DiagnosticStatus(level=DiagnosticStatus.OK, name="queries", message="ok")
+        bad = DiagnosticStatus(level=DiagnosticStatus.WARN, name="camera", message="stopped")
+        return DiagnosticArray(header=messages.header_message(stamp, ""), status=[fine, bad])
+
+    listener = Listener(domain)
+    try:
+        publish(node, {"/diagnostics": DiagnosticArray}, [NOW, NOW + 1], content)
+        wait_for(lambda: len(listener.recording.problems) == 2)
+        assert listener.ask(1) is None, "no service, no image: no answer, and no waiting"
+    finally:
+        listener.close()
+    assert listener.recording.problems == ["camera: stopped"] * 2
+
+
+def test_memory_is_bounded_where_results_never_come(node, domain):
+    listener = Listener(domain)
+    try:
+        listener.listen_to_images()
+        image = np.zeros((4, 4, 3), np.uint8)
+        stamps = [NOW + i * 1_000_000_000 for i in range(12)]
+        publish(
+            node, {"/image": Image}, stamps, lambda _, s: rgb_image(messages.header_message(s, "eye"), image)
+        )
+        wait_for(lambda: len(listener.recording.arrivals["/image"]) == 12)
+        assert len(listener._waiting) <= 4
+    finally:
+        listener.close()
