@@ -133,10 +133,16 @@ def angles(rotations: np.ndarray) -> np.ndarray:
 
 
 def trajectory_error(poses: np.ndarray, truth: np.ndarray, seconds: np.ndarray) -> float | None:
-    """Absolute trajectory error, metres, after a similarity alignment; None where the poses do not move."""
-    from evo.core import metrics
-    from evo.core.geometry import GeometryException
-    from evo.core.trajectory import PosePath3D, PoseTrajectory3D, TrajectoryException
+    """Absolute trajectory error, metres, after a similarity alignment.
+
+    None where the poses do not move, or evo is not installed.
+    """
+    try:
+        from evo.core import metrics
+        from evo.core.geometry import GeometryException
+        from evo.core.trajectory import PosePath3D, PoseTrajectory3D, TrajectoryException
+    except ImportError:  # no ROS 2 distribution has a package of it
+        return None
 
     ours = PoseTrajectory3D(poses_se3=list(poses), timestamps=seconds)
     try:
