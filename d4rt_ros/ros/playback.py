@@ -123,8 +123,12 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
 
     Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError.
     """
-    rclpy.init(args=args)
     logger = rclpy.logging.get_logger("d4rt_camera")
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
+        logger.error(f"{error}; a value with special characters needs quotes: -p \"pattern:='*.jpg'\"")
+        return 1
     stop, failures = threading.Event(), []
     try:
         node = create()
@@ -139,9 +143,10 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
         except ValueError as error:
             failures.append(error)
             node.get_logger().error(str(error))
-        except Exception:
+        except Exception as error:
             # A publisher of a context that has been shut down under us is the end, not an error.
             if rclpy.ok():
+                failures.append(error)
                 raise
 
     thread = threading.Thread(target=play, name="play", daemon=True)

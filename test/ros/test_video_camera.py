@@ -150,6 +150,7 @@ def test_a_video_without_calibration(tmp_path):
         ({"source": "FOLDER", "rate": "fast"}, "parameter rate is 'fast'; expected float"),
         ({"source": "FOLDER", "camera_info": "'1 2 3'"}, "has 3 numbers"),
         ({"source": "FOLDER", "pattern": "'*.gif'"}, "no file in the folder"),
+        ({"source": "FOLDER", "pattern": "*.gif"}, "needs quotes"),
     ],
 )
 def test_what_cannot_be_played_is_one_sentence(folder, parameters, message):
