@@ -9,9 +9,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# On x86-64 Linux PyPI's torch is a CUDA build, with a few GB of CUDA libraries; on other machines it is for the CPU.
-# Another build (CPU only; another CUDA version) comes from PyTorch's own index, which pytorch.org names:
-#   make setup TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+# On x86-64 Linux PyPI's torch is a CUDA build and brings a few GB of CUDA libraries; elsewhere it is for the CPU.
+# Another build (CPU only, or another CUDA version) comes from an index that pytorch.org/get-started names:
+#   make setup TORCH='torch==2.13.0 --index-url <that index>'
 TORCH ?= torch==2.13.0
 VIDEO ?=
 
