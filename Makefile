@@ -1,5 +1,5 @@
-# make setup            the virtual environment .venv with everything in it (make demo and make test do it too, once)
-# make demo             the scene camera and the node as separate processes, a progress display, a table, a picture
+# make setup            the virtual environment .venv with everything in it (demo and test do it too, once)
+# make demo             the scene camera and the node as separate processes; a table and a picture
 # make demo VIDEO=…     the same on a video file, a folder of images or webcam:0
 # make test             the tests, against the installed package
 # make clean            removes .venv and build
@@ -9,8 +9,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# On x86-64 Linux PyPI's torch is a CUDA build and brings a few GB of CUDA libraries; elsewhere it is for the CPU.
-# Another build (CPU only, or another CUDA version) comes from an index that pytorch.org/get-started names:
+# On x86-64 Linux PyPI's torch is a CUDA build and brings a few GB of CUDA libraries; elsewhere it is for the
+# CPU. Another build (CPU only, another CUDA version) comes from an index that pytorch.org/get-started names:
 #   make setup TORCH='torch==2.13.0 --index-url <that index>'
 TORCH ?= torch==2.13.0
 VIDEO ?=
@@ -30,7 +30,7 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_V
 
 setup: $(STAMPS)/installed
 
-# The installed package, although the demo's processes start in the source tree (where its output and VIDEO are).
+# The installed package, although the demo starts in the source tree, where its output and VIDEO are.
 demo: setup
 	PYTHONSAFEPATH=1 $(BIN)/d4rt demo $(if $(VIDEO),--video '$(VIDEO)')
 
@@ -56,15 +56,6 @@ $(STAMPS)/requirements: $(STAMPS)/venv pyproject.toml
 	@touch $@
 
 $(STAMPS)/venv:
-	@command -v '$(PYTHON)' > /dev/null || { echo >&2 \
-	  'd4rt_ros: $(PYTHON) is not there; it needs Python 3.10 to 3.13: apt install python3 python3-venv python3-dev'; exit 1; }
-	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { echo >&2 \
-	  "d4rt_ros: $(PYTHON) is $$($(PYTHON) --version), it needs Python 3.10 to 3.13: name one by make PYTHON=python3.12 …"; exit 1; }
-	@'$(PYTHON)' -c 'import venv, ensurepip' 2> /dev/null || { echo >&2 \
-	  'd4rt_ros: $(PYTHON) cannot make virtual environments: apt install python3-venv'; exit 1; }
-	@'$(PYTHON)' -c 'import os, sys, sysconfig as s; sys.exit(not os.path.isfile(s.get_path("include") + "/Python.h"))' || { echo >&2 \
-	  'd4rt_ros: the headers of $(PYTHON) (Python.h) are not there: apt install python3-dev'; exit 1; }
-	@for compiler in "$${CC:-cc}" "$${CXX:-c++}"; do command -v $$compiler > /dev/null || { echo >&2 \
-	  "d4rt_ros: there is no C and C++ compiler ($$compiler): apt install g++"; exit 1; }; done
+	@scripts/check_machine.sh '$(PYTHON)'
 	'$(PYTHON)' -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@

@@ -22,8 +22,8 @@ PROGRAMS = {
     "d4rt_scene_camera": "d4rt_ros.ros.scene_camera",
     "d4rt_video_camera": "d4rt_ros.ros.video_camera",
 }
-# A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first line
-# names the right Python; that line cannot be written here, since a wheel does not know where it will be installed.
+# A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first
+# line names the right Python; that line cannot be written here: a wheel does not know its place.
 LIB_PROGRAM = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
 
 # A ROS 2 that is sourced says where the ament index is, and its say stands; the wheels do not, so this does.
@@ -31,7 +31,7 @@ AMENT_PREFIX_PTH = 'import os, sys; os.environ.setdefault("AMENT_PREFIX_PATH", s
 
 
 def ros_prefix() -> Path:
-    """The prefix of the ROS 2 that this Python imports: the wheels in the build environment or in the venv."""
+    """The prefix of the ROS 2 that this Python imports: the wheels of the build environment or the venv."""
     spec = importlib.util.find_spec("rosidl_adapter")
     if spec is None:
         raise SystemExit(
@@ -42,8 +42,8 @@ def ros_prefix() -> Path:
     for other in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
         if (Path(other) / "share/rclpy").is_dir() and not Path(other).samefile(prefix):
             raise SystemExit(
-                f"a ROS 2 is sourced ({other}), and would be mixed with the ROS wheels of {prefix}: build with "
-                "`colcon build` for the sourced one, or call pip in a shell that has not sourced it"
+                f"a ROS 2 is sourced ({other}), and would be mixed with the ROS wheels of {prefix}: "
+                "build with `colcon build` for the sourced one, or call pip in a shell without it"
             )
     return prefix
 
@@ -53,8 +53,8 @@ def cmake(*arguments: str, environment: dict) -> None:
     command = [sys.executable, "-m", "cmake"] if importlib.util.find_spec("cmake") else ["cmake"]
     if subprocess.run([*command, *arguments], env=environment).returncode:
         raise SystemExit(
-            "CMake could not build the interfaces (its messages are above); it needs a C and a C++ compiler and "
-            "Python's headers: apt install build-essential python3-dev"
+            "CMake could not build the interfaces (its messages are above); it needs a C and a C++ compiler "
+            "and Python's headers: apt install g++ python3-dev"
         )
 
 
@@ -88,7 +88,7 @@ def build_and_stage(build: Path, stage: Path) -> None:
 
 
 class BuildWithCMake(build_py):
-    """Fills the wheel: site-packages from the staged site-packages, its data (share, lib, include) from the rest."""
+    """Fills the wheel: site-packages from the staged ones, its data (share, lib, include) from the rest."""
 
     def run(self) -> None:
         base = SOURCE / "build" / f"pip-{sys.implementation.cache_tag}"
@@ -97,7 +97,8 @@ class BuildWithCMake(build_py):
         # One project's metadata: pip's own; the generator's .egg-info would be a second.
         packages = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(stage)}))
         shutil.rmtree(self.build_lib, ignore_errors=True)
-        shutil.copytree(packages, self.build_lib, ignore=shutil.ignore_patterns("*.egg-info", "*.c", "__pycache__"))
+        unwanted = shutil.ignore_patterns("*.egg-info", "*.c", "__pycache__")
+        shutil.copytree(packages, self.build_lib, ignore=unwanted)
         shutil.rmtree(packages.parent)
         Path(self.build_lib, "d4rt_ros_ament_prefix.pth").write_text(AMENT_PREFIX_PTH)
         self.distribution.data_files = [
@@ -129,8 +130,8 @@ setup(
     install_requires=[
         "numpy>=1.22",
         "scipy>=1.8",
-        # The one OpenCV without GUI libraries. A robot's cv_bridge never meets it: with a ROS 2 from apt the package
-        # is built by colcon, and rosdep brings that distribution's own OpenCV (package.xml).
+        # The OpenCV that needs no GUI libraries. A robot's cv_bridge never meets it: with a ROS 2 from apt
+        # the package is built by colcon, and rosdep brings that distribution's own OpenCV (package.xml).
         "opencv-python-headless>=4.5",
         "torch>=2.4",
         "safetensors>=0.4",
@@ -140,8 +141,8 @@ setup(
         "evo",
     ],
     extras_require={
-        # ROS 2 Kilted, the release that pyproject.toml builds with. cv_bridge, sensor_msgs_py and tf_transformations
-        # are not on PyPI: they are used where a ROS 2 distribution brings them (package.xml).
+        # ROS 2 Kilted, the release that pyproject.toml builds with. cv_bridge, sensor_msgs_py and
+        # tf_transformations are not on PyPI: they are used where a distribution brings them (package.xml).
         "ros": [
             "ros-rclpy[fastrtps]~=9.1.2",
             "ros-sensor-msgs~=5.5.1",

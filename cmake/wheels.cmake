@@ -1,10 +1,11 @@
 # Steps round two faults of include folders, when a directory has been read. Neither changes what is compiled.
 #
-# - The ROS wheels on PyPI export targets with the Python include folder of the machine that they were built on
-#   (/opt/python/cp311-cp311/include/python3.11), and CMake stops on a folder that does not exist: this machine's
-#   takes its place. (A ROS 2 from apt has no such targets.)
-# - The generated Python library exports NumPy's include folder by its full path. CMake refuses that where a virtual
-#   environment lies in the source tree, and for pip it would name a temporary folder: only the build needs it.
+# - The ROS wheels on PyPI export targets with the Python include folder of the machine that they were built
+#   on (/opt/python/cp311-cp311/include/python3.11), and CMake stops on a folder that does not exist: this
+#   machine's takes its place. (A ROS 2 from apt has no such targets.)
+# - The generated Python library exports NumPy's include folder by its full path. CMake refuses that where a
+#   virtual environment lies in the source tree, and for pip it would name a temporary folder: only the build
+#   needs it.
 find_package(Python3 REQUIRED COMPONENTS Interpreter Development.Module)
 
 function(d4rt_mend_include_folders)

@@ -39,7 +39,7 @@ def _claim_domain():
             return domain, lock
         except OSError:
             lock.close()
-    raise pytest.UsageError("all ROS domains from 1 to 101 are taken by other test runs on this host; wait for one")
+    raise pytest.UsageError("other test runs on this host have all ROS domains from 1 to 101; wait for one")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def ros_domain(request) -> int:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference answers (golden/) and real input (data/), which is not part of the repository."""
+    """The folder of reference answers (golden/) and real input (data/), not part of the repository."""
     folder = Path(os.environ.get("D4RT_SHARED") or REPOSITORY.parent / "shared")
     if not folder.is_dir():
         pytest.skip(f"no reference data: {folder} is not there (set D4RT_SHARED to the folder)")

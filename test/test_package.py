@@ -1,4 +1,4 @@
-"""The package as installed: light to import, complete, found by the ament index, and told the same everywhere."""
+"""The package as installed: light to import, complete, found by the ament index, the same everywhere."""
 
 import ast
 import os
@@ -127,9 +127,9 @@ def test_programs_are_there(share):
 def test_every_source_file_is_installed():
     """Modules, and the weights beside them."""
     here = Path(d4rt_ros.__file__).parent
-    wanted = [p.relative_to(REPOSITORY / "d4rt_ros") for p in (REPOSITORY / "d4rt_ros").rglob("*") if p.is_file()]
-    wanted = [p for p in wanted if "__pycache__" not in p.parts]
-    assert [str(p) for p in wanted if not (here / p).is_file()] == []
+    source = REPOSITORY / "d4rt_ros"
+    wanted = [p for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert [str(p) for p in wanted if not (here / p.relative_to(source)).is_file()] == []
 
 
 @installed
@@ -216,7 +216,8 @@ def test_tf2_msgs_is_there():
     pytest.importorskip("rclpy", reason="needs ROS 2")
     from tf2_msgs.msg import TFMessage
 
-    assert TFMessage.get_fields_and_field_types() == {"transforms": "sequence<geometry_msgs/TransformStamped>"}
+    types = TFMessage.get_fields_and_field_types()
+    assert types == {"transforms": "sequence<geometry_msgs/TransformStamped>"}
 
 
 # Each layer knows those before it and nothing after it.
@@ -227,8 +228,8 @@ MODULES = [p.relative_to(REPOSITORY) for p in sorted((REPOSITORY / "d4rt_ros").g
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_layers(module):
     layer = LAYERS.index(module.parts[1])
-    later = [n for n in imports(module) if n.startswith("d4rt_ros.") and n.split(".")[1] in LAYERS[layer + 1 :]]
-    assert later == []
+    ours = [name for name in imports(module) if name.startswith("d4rt_ros.")]
+    assert [name for name in ours if name.split(".")[1] in LAYERS[layer + 1 :]] == []
     if layer < LAYERS.index("ros"):
         ros = re.compile(r"(rclpy|ament_index_python|launch|d4rt_ros\.(msg|srv)|\w+_msgs)(\.|$)")
         assert [name for name in imports(module) if ros.match(name)] == []
