@@ -6,6 +6,7 @@ the newest window and answers the services' questions, also in the middle of a w
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -268,7 +269,8 @@ class D4rtNode(Node):
 
     def _warn(self, kind: str, sentence: str) -> None:
         now = time.monotonic()
-        if now - self._warned.get(kind, -QUIET) >= QUIET:
+        # After Ctrl-C nothing can be published, which is no failure.
+        if now - self._warned.get(kind, -QUIET) >= QUIET and self.context.ok():
             self._warned[kind] = now
             self.get_logger().warning(sentence)
 
@@ -288,12 +290,15 @@ def spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
             return None
         except Exception as error:
             # An entity that was destroyed while the executor gathered what to wait for is none to tell of.
-            if type(error).__name__ != "InvalidHandle":
+            if type(error).__name__ != "InvalidHandle" and node.context.ok():
                 node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
 
 
 def main(args=None) -> int:
     """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
+    # Before torch is imported: its threads otherwise spin while they wait for each other, and on a robot whose
+    # cores have other work too one window then takes thirty times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rclpy.init(args=args)
     try:
         node = D4rtNode()

@@ -81,7 +81,11 @@ class Publishers:
             topic: node.create_publisher(kind, topic, qos.OUTPUT, qos_overriding_options=qos.overridable())
             for topic, kind in types.items()
         }
-        self._tf = None if tf_mode == "none" else node.create_publisher(TFMessage, "/tf", qos.TF)
+        self._tf = (
+            None
+            if tf_mode == "none"
+            else node.create_publisher(TFMessage, "/tf", qos.TF, qos_overriding_options=qos.overridable())
+        )
         self._path: deque = deque(maxlen=path_length)
         self._before: Result | None = None
 

@@ -5,13 +5,13 @@ Status numbers are the same in both services' responses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 import numpy as np
 
-from d4rt_ros.geometry import transform
-from d4rt_ros.model.query import QueryError, check_queries
+from d4rt_ros.geometry import pose_matrix, transform
+from d4rt_ros.model.query import Answer, Queries, QueryError, check_queries
 from d4rt_ros.ros import messages
 from d4rt_ros.tasks import tracks_of_points
 
@@ -83,43 +83,39 @@ def _answered(answer: Callable, request, response, context: Context):
 
 def _query(request, response, context: Context) -> None:
     names = ("u", "v", "t_src", "t_tgt", "t_cam")
-    fields = _fields(request, names, context.max_points)
+    u, v, *times = _fields(request, names, context.max_points)
     encoded = _ready(context)
-    u, v, *times = fields
     times = [_window_times(name, t, request.stamps, encoded.stamps) for name, t in zip(names[2:], times)]
     asked = _checked(encoded, u, v, *times)
-    to_frame = _frame_transforms(request.frame_id, np.unique(asked.t_cam), encoded, context)
-    in_world = request.frame_id == encoded.world_frame
-    t_cam = np.full_like(asked.t_cam, encoded.scene.num_frames - 1) if in_world else asked.t_cam
+    frame = request.frame_id or encoded.camera_frame
+    from_camera = _from_camera(frame, np.unique(asked.t_cam), encoded, context)
+    if frame == encoded.world_frame:  # through the newest camera, the one whose pose is known
+        asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(encoded.stamps) - 1))
+    answer = _in_frame(_asked_in_slices(asked, encoded.scene, context), asked.t_cam, from_camera)
+    _fill_header(response, encoded, frame, _stamp(asked.t_cam, encoded))
+    response.points, response.pixels = messages.flat(answer.xyz), messages.flat(answer.uv)
+    for name in ("visibility", "confidence", "normals", "displacements"):
+        setattr(response, name, messages.flat(getattr(answer, name)))
 
-    def ask(part: slice):
-        return encoded.scene.query(
-            asked.u[part], asked.v[part], asked.t_src[part], asked.t_tgt[part], t_cam[part]
-        )
+
+def _asked_in_slices(asked: Queries, scene, context: Context) -> Answer:
+    def ask(part: slice) -> Answer:
+        return scene.query(*(getattr(asked, name)[part] for name in ("u", "v", "t_src", "t_tgt", "t_cam")))
 
     answers = [context.run(lambda p=part: ask(p)) for part in _slices(len(asked), SLICE)]
-    joined = {
-        n: _joined(answers, n, w)
-        for n, w in (
-            ("xyz", 3),
-            ("uv", 2),
-            ("visibility", 0),
-            ("confidence", 0),
-            ("normals", 3),
-            ("displacements", 3),
-        )
-    }
-    for t, pose in to_frame.items():
-        rows = asked.t_cam == t
-        rotation = np.array(pose)
-        rotation[:3, 3] = 0
-        joined["xyz"][rows] = transform(pose, joined["xyz"][rows])
-        for name in ("normals", "displacements"):
-            joined[name][rows] = transform(rotation, joined[name][rows])
-    _fill_header(response, encoded, request.frame_id or encoded.camera_frame, _stamp(t_cam, encoded))
-    response.points, response.pixels = messages.flat(joined["xyz"]), messages.flat(joined["uv"])
-    for name in ("visibility", "confidence", "normals", "displacements"):
-        setattr(response, name, messages.flat(joined[name]))
+    widths = {"xyz": 3, "uv": 2, "visibility": 0, "confidence": 0, "normals": 3, "displacements": 3}
+    return Answer(**{name: _joined(answers, name, width) for name, width in widths.items()})
+
+
+def _in_frame(answer: Answer, t_cam: np.ndarray, from_camera: dict[int, np.ndarray]) -> Answer:
+    """The answer with each row turned by the transform (4, 4) of its t_cam, where there is one."""
+    for t, pose in from_camera.items():
+        rows = t_cam == t
+        rotation = pose_matrix(pose[:3, :3])
+        answer.xyz[rows] = transform(pose, answer.xyz[rows])
+        for directions in (answer.normals, answer.displacements):
+            directions[rows] = transform(rotation, directions[rows])
+    return answer
 
 
 def _track_points(request, response, context: Context) -> None:
@@ -212,16 +208,15 @@ def _checked(encoded: Encoded, u, v, t_src, t_tgt, t_cam):
         raise Refused(INVALID, str(error)) from None
 
 
-def _frame_transforms(frame: str, times: np.ndarray, encoded: Encoded, context: Context) -> dict:
-    """For each asked t_cam the transform from its camera to `frame`; none are needed for the camera itself.
+def _from_camera(frame: str, times: np.ndarray, encoded: Encoded, context: Context) -> dict[int, np.ndarray]:
+    """frame_from_camera (4, 4) by asked t_cam; empty where `frame` is the camera's own.
 
-    The world is asked through the newest camera, whose pose is known. Any other frame stands where TF has it
-    at the time of t_cam.
+    Any frame but the world stands where TF has it at the time of t_cam.
     """
-    if frame in ("", encoded.camera_frame):
+    if frame == encoded.camera_frame:
         return {}
     if frame == encoded.world_frame:
-        return dict.fromkeys(times, _world_from_camera(encoded, context))
+        return {len(encoded.stamps) - 1: _world_from_camera(encoded, context)}
     try:
         return {t: context.lookup(frame, encoded.camera_frame, int(encoded.stamps[t])) for t in times}
     except LookupError as error:
