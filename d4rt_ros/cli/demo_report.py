@@ -112,7 +112,8 @@ def pose_errors(poses: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> l
         error = np.degrees(angles(np.swapaxes(turned, 1, 2) @ felt))
         identity = np.degrees(angles(turned))
         name = f"rotation over {PAIR_SECONDS:g} s"
-        errors.append(Error(name, error.mean(), identity.mean(), "degrees", "no rotation", len(pairs)))
+        means = float(error.mean()), float(identity.mean())
+        errors.append(Error(name, *means, "degrees", "no rotation", len(pairs)))
     rmse = trajectory_error(ours, true, np.array(stamps) / 1e9)
     if rmse is not None:
         still = np.sqrt(np.mean(np.sum((true[:, :3, 3] - true[:, :3, 3].mean(0)) ** 2, -1)))
