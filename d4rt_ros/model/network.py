@@ -19,6 +19,8 @@ class D4RT(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         initialise(self, config.initialisation)
+        # Small first answers: large ones would be unlearned at the cost of the features beneath them.
+        initialise(self.decoder.heads, "normal")
         if config.uv_offset:
             nn.init.zeros_(self.decoder.heads["uv"].weight)  # before it has learned anything: no motion
 

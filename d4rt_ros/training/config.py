@@ -49,14 +49,15 @@ class Augmentation:
 @dataclass(frozen=True)
 class TrainConfig:
     preset: str = "tiny"
-    steps: int = 13500
+    steps: int = 6600
     batch: int = 8  # clips a step; small batches and many steps learn correspondence sooner
     frame_interval: tuple[float, float] = (0.05, 0.4)  # seconds between frames of a clip, log-uniform
     reuse: int = 2  # steps that take other queries of the same clips before new ones are rendered
-    learning_rate: float = 3e-4  # paper: 1e-4 for a model two hundred times larger; 6e-4 shook
-    final_learning_rate: float = 3e-6
+    learning_rate: float = 5e-4  # paper: 1e-4 for a model two hundred times larger
+    final_learning_rate: float = 5e-6
+    matrix_rate: float = 2.0  # of Muon's updates, relative
     head_rate: float = 0.1  # of the heads, relative: at the full rate each step shakes every answer by several pixels
-    warmup: int = 400  # paper: 2,500 of 500,000
+    warmup: int = 200  # paper: 2,500 of 500,000
     weight_decay: float = 0.03
     clip_norm: float = 10.0
     seed: int = 0

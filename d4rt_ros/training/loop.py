@@ -46,8 +46,8 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = D4RT(PRESETS[config.preset]).to(device)
-    optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate, fused=True)
-    step = _resume(out / "state.pt", network, optimiser, device) if resume else 0
+    optimisers = _optimisers(network, config)
+    step = _resume(out / "state.pt", network, optimisers, device) if resume else 0
     # Another stream after every resumption: no clip is seen twice.
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     size = network.config
@@ -56,7 +56,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     )
     began, spent, running, first = time.perf_counter(), {"data": 0.0}, {}, step
     while step < config.steps:
-        for group in optimiser.param_groups:
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(step, config) * group["rate"]
         start = time.perf_counter()
         if (step - first) % config.reuse == 0:
@@ -65,7 +65,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
         uv, times = sample_queries(batch, config.queries, draws)
         truth = truth_of(batch, uv, times)
         spent["data"] += time.perf_counter() - start
-        optimiser.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
         terms = composite_loss(answer, truth, config.loss)
@@ -74,7 +74,8 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient is not finite (loss {float(terms['total'].detach())}); "
                                 f"the last good weights are in {out}")  # fmt: skip
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         for name, value in terms.items():
             running[name] = running.get(name, 0.0) + float(value.detach())
@@ -89,7 +90,7 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
                 log.write(json.dumps(record) + "\n")
             print(json.dumps(record), flush=True)
         if step % save_every == 0 or step == config.steps:
-            _save(out, network, optimiser, step, config)
+            _save(out, network, optimisers, step, config)
     return out / "weights.safetensors"
 
 
@@ -100,28 +101,42 @@ def _video(batch: Clips, config: TrainConfig, generator: torch.Generator) -> tup
     return video, video.movedim(2, -1).contiguous()
 
 
-def _groups(network: D4RT, config: TrainConfig) -> list[dict]:
-    """Biases, norms and time tables are not decayed; the heads learn at a rate of their own."""
-    groups: dict[tuple[float, float], list] = {}
+def _optimisers(network: D4RT, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for what is not a matrix and for the heads, Muon (Jordan et al. 2024) for the matrices beneath.
+
+    Biases, norms and time tables are not decayed; the heads learn at a rate of their own.
+    """
+    matrices, others = [], {}
     for name, parameter in network.named_parameters():
         decay = config.weight_decay if parameter.dim() > 1 and ".t_" not in name else 0.0
         rate = config.head_rate if ".heads." in name else 1.0
-        groups.setdefault((decay, rate), []).append(parameter)
-    return [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in groups.items()]
+        if parameter.dim() == 2 and decay and rate == 1.0:
+            matrices.append(parameter)
+        else:
+            others.setdefault((decay, rate), []).append(parameter)
+    groups = [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in others.items()]
+    return [
+        torch.optim.AdamW(groups, fused=True),
+        # Its updates scaled to the size of AdamW's, so that one rate fits both.
+        torch.optim.Muon([{"params": matrices, "rate": config.matrix_rate}], weight_decay=config.weight_decay,
+                         adjust_lr_fn="match_rms_adamw"),
+    ]  # fmt: skip
 
 
-def _save(out: Path, network: D4RT, optimiser: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
+def _save(out: Path, network: D4RT, optimisers: list, step: int, config: TrainConfig) -> None:
     notes = {"step": str(step), "training": json.dumps(asdict(config))}
     save_checkpoint(out / "weights.safetensors", network, torch.float16, notes)
     partial = out / "state.part"
-    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
+    states = [optimiser.state_dict() for optimiser in optimisers]
+    torch.save({"network": network.state_dict(), "optimisers": states, "step": step}, partial)
     partial.replace(out / "state.pt")
 
 
-def _resume(path: Path, network: D4RT, optimiser: torch.optim.Optimizer, device: str) -> int:
+def _resume(path: Path, network: D4RT, optimisers: list, device: str) -> int:
     if not path.is_file():
         raise TrainingError(f"{path}: no such file; there is nothing to resume, train without --resume first")
     state = torch.load(path, map_location=device, weights_only=True)
     network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
+    for optimiser, saved in zip(optimisers, state["optimisers"]):
+        optimiser.load_state_dict(saved)
     return state["step"]
