@@ -12,12 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
-from d4rt_ros.geometry import transform
+from d4rt_ros.geometry import Pinhole, transform
 from d4rt_ros.io.calibration import pinhole
 from d4rt_ros.msg import Tracks
-from d4rt_ros.ros.messages import depth_image, flat, header_message, pose_message, stamp_message
+from d4rt_ros.ros.messages import (
+    camera_info,
+    depth_image,
+    flat,
+    header_message,
+    pose_message,
+    stamp_message,
+)
 from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, publisher, run_camera
 
 MAX_BYTES = 4 * 2**30
@@ -39,9 +46,9 @@ class Loop:
 class SceneCamera(Node):
     """Renders one loop at the start, then publishes it again and again, which costs next to nothing.
 
-    Beside image and camera_info: ~/truth/depth (32FC1, metres along z, as large as rendered: its outer
-    pixel centres are the image's), ~/truth/pose (the camera in the scene) and ~/truth/tracks (a grid of points
-    of the newest image, over TRACK_FRAMES images).
+    Beside image and camera_info: ~/truth/depth (32FC1, metres along z, as large as rendered: its outer pixel
+    centres are the image's) with its ~/truth/camera_info, ~/truth/pose (the camera in the scene) and
+    ~/truth/tracks (a grid of points of the newest image, over TRACK_FRAMES images).
     """
 
     def __init__(self) -> None:
@@ -64,7 +71,10 @@ class SceneCamera(Node):
 
         self._scenes = one_scene(seed, moving, self._count / self._rate, self._width, self._height)
         self._camera = CameraPublisher(self, pinhole(self._matrix(), self._width, self._height), frame_id)
+        full = Pinhole.from_matrix(self._matrix(), self._width, self._height)
+        self._depth_camera = full.resized(*self._rendered[::-1])
         self._depth = publisher(self, Image, "~/truth/depth")
+        self._depth_info = publisher(self, CameraInfo, "~/truth/camera_info")
         self._pose = publisher(self, PoseStamped, "~/truth/pose")
         self._tracks = publisher(self, Tracks, "~/truth/tracks")
         self._published: deque[tuple[int, int]] = deque(maxlen=(TRACK_FRAMES - 1) * TRACK_STRIDE + 1)
@@ -91,8 +101,10 @@ class SceneCamera(Node):
         if self._pose.get_subscription_count():
             pose = pose_message(loop.world_from_camera[index])
             self._pose.publish(PoseStamped(header=header_message(stamp, self._world), pose=pose))
+        header = header_message(stamp, self._camera.frame_id)
+        self._depth_info.publish(camera_info(header, self._depth_camera))
         if self._depth.get_subscription_count():
-            self._depth.publish(depth_image(header_message(stamp, self._camera.frame_id), loop.depth[index]))
+            self._depth.publish(depth_image(header, loop.depth[index]))
         if self._tracks.get_subscription_count() and len(self._published) == self._published.maxlen:
             self._tracks.publish(self._tracks_message(header_message(stamp, self._world)))
 

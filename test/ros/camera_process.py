@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,12 +40,20 @@ class RosProcess:
             env=environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.send_signal(signal.SIGINT)  # `ros2 launch` then ends what it started
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # and where it did not, nothing is left either
+        except ProcessLookupError:
+            pass
         self.process.wait()
         self._log.close()
         self._executor.shutdown()

@@ -35,15 +35,20 @@ def test_images_and_truth_agree_with_each_other():
             (Image, "scene_camera/truth/depth"),
             (PoseStamped, "scene_camera/truth/pose"),
             (Tracks, "scene_camera/truth/tracks"),
+            (CameraInfo, "scene_camera/truth/camera_info"),
         ):
             camera.subscribe(kind, topic)
         camera.until(lambda: len(camera.messages["scene_camera/truth/tracks"]) > 3, 60)
-        images, infos, depths, poses, tracks = camera.messages.values()
+        images, infos, depths, poses, tracks, depth_infos = camera.messages.values()
     assert (images[0].encoding, images[0].width, images[0].height) == ("rgb8", WIDTH, HEIGHT)
     gaps = np.diff([nanoseconds(m) for m in images])
     assert (gaps > 0).all() and np.median(gaps) == pytest.approx(1e9 / 15, rel=0.01)
     assert images[0].header.frame_id == depths[0].header.frame_id == infos[0].header.frame_id == "eye"
     assert poses[0].header.frame_id == tracks[0].header.frame_id == "room"
+
+    small = Pinhole.from_matrix(infos[0].k, WIDTH, HEIGHT).resized(WIDTH // 2, HEIGHT // 2)
+    np.testing.assert_allclose(np.reshape(depth_infos[0].k, (3, 3)), small.matrix)
+    assert (depth_infos[0].width, depth_infos[0].height) == (depths[0].width, depths[0].height)
 
     message = tracks[-1]
     count, times = len(message.ids), len(message.stamps)
