@@ -229,8 +229,8 @@ class D4rtNode(Node):
         self._streaming.change(
             {"stride": config.stride, "hop": config.hop},
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
+            values["path.length"],
         )
-        self._outputs.limit_path(values["path.length"])
 
     # Diagnostics
 

@@ -62,13 +62,8 @@ class Publishers:
     def __init__(self, node, world: str, base: str, tf_mode: str, path_length: int, listener=None) -> None:
         from d4rt_ros.msg import Tracks
 
-        self._node, self._world, self._base, self._tf_mode, self._listener = (
-            node,
-            world,
-            base,
-            tf_mode,
-            listener,
-        )
+        self._node, self._listener = node, listener
+        self._world, self._base, self._tf_mode = world, base, tf_mode
         types = {
             POINTS: PointCloud2,
             DEPTH: Image,
@@ -81,11 +76,11 @@ class Publishers:
             topic: node.create_publisher(kind, topic, qos.OUTPUT, qos_overriding_options=qos.overridable())
             for topic, kind in types.items()
         }
-        self._tf = (
-            None
-            if tf_mode == "none"
-            else node.create_publisher(TFMessage, "/tf", qos.TF, qos_overriding_options=qos.overridable())
-        )
+        self._tf = None
+        if tf_mode != "none":
+            self._tf = node.create_publisher(
+                TFMessage, "/tf", qos.TF, qos_overriding_options=qos.overridable()
+            )
         self._path: deque = deque(maxlen=path_length)
         self._before: Result | None = None
 
@@ -104,10 +99,8 @@ class Publishers:
             try:
                 camera_from_child = self._listener.lookup(camera_frame, self._base, result.stamp)
             except TransformError as error:
-                heard, problem = (
-                    heard - {ODOMETRY, PATH},
-                    f"the pose of '{self._base}' is not published: {error}",
-                )
+                heard = heard - {ODOMETRY, PATH}
+                problem = f"the pose of '{self._base}' is not published: {error}"
         made = result_messages(result, frames, heard, camera_from_child, self._before)
         for topic, message in made.items():
             self._topics[topic].publish(message)
@@ -145,11 +138,8 @@ class Publishers:
 
 
 def _child_pose(result: Result, camera_from_child) -> np.ndarray:
-    return (
-        result.world_from_camera
-        if camera_from_child is None
-        else result.world_from_camera @ camera_from_child
-    )
+    pose = result.world_from_camera
+    return pose if camera_from_child is None else pose @ camera_from_child
 
 
 def _odometry(header, child: str, result: Result, camera_from_child, before: Result | None) -> Odometry:

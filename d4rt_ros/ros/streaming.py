@@ -69,11 +69,12 @@ class Streaming:
         """A service was asked for the world: compute the pose from now on, though nobody listens to it."""
         self._pose_wanted = True
 
-    def change(self, window: dict, config: dict) -> None:
-        """Take new values of the window's stride and hop, and of the pipeline's configuration."""
+    def change(self, window: dict, config: dict, path_length: int) -> None:
+        """Take new values of the window's stride and hop, of the pipeline's configuration, and for the path."""
         with self._lock:
             for name, value in window.items():
                 setattr(self.pipeline.window, name, value)
+            self._publishers.limit_path(path_length)
         self.pipeline.config = replace(self.pipeline.config, **config)
 
     def _forget(self) -> None:

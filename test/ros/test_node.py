@@ -235,7 +235,10 @@ def test_live_parameters_take_effect(running):
     running.stream(count=4)
     for name, value in (("depth.size", [12, 20]), ("tracks.rows", 3), ("tracks.cols", 5), ("window.hop", 2)):
         assert set_parameter(running.user, name, value).successful
+    running.listen(Path, "/d4rt/path")
+    assert set_parameter(user, "path.length", 1).successful
     running.stream(begin=4, count=4)
+    assert user.until(lambda: [len(m.poses) for m in user.heard["/d4rt/path"]] == [1, 1])
     assert user.until(lambda: len(user.heard[DEPTH]) == 3)
     assert [(m.height, m.width) for m in user.heard[DEPTH]] == [(48, 64), (12, 20), (12, 20)]
     assert user.until(lambda: len(user.heard["/d4rt/tracks"]) == 3)
