@@ -296,8 +296,8 @@ def spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
 
 def main(args=None) -> int:
     """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
-    # Before torch is imported: its threads otherwise spin while they wait for each other, and on a robot whose
-    # cores have other work too one window then takes thirty times as long.
+    # Before torch is imported: its threads otherwise spin while they wait for each other, and where the cores
+    # have other work too one window then takes thirty times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rclpy.init(args=args)
     try:

@@ -70,7 +70,7 @@ class Streaming:
         self._pose_wanted = True
 
     def change(self, window: dict, config: dict, path_length: int) -> None:
-        """Take new values of the window's stride and hop, of the pipeline's configuration, and for the path."""
+        """Take new values of the window's stride and hop, the pipeline's configuration, the path's length."""
         with self._lock:
             for name, value in window.items():
                 setattr(self.pipeline.window, name, value)
