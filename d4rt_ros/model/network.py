@@ -19,10 +19,9 @@ class D4RT(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         initialise(self, config.initialisation)
-        # Small first answers: large ones would be unlearned at the cost of the features beneath them.
+        # Small first answers: large ones would be unlearned at the cost of the features beneath them. Not zero
+        # either: features then never hear from that head.
         initialise(self.decoder.heads, "normal")
-        if config.uv_offset:
-            nn.init.zeros_(self.decoder.heads["uv"].weight)  # before it has learned anything: no motion
 
     def encode(self, video: Tensor, aspect: Tensor) -> KeysValues:
         """video: (B, T, 3, H, W) RGB in [0, 1]; aspect: (B,) the original width / height.

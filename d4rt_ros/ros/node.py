@@ -6,7 +6,6 @@ the newest window and answers the services' questions, also in the middle of a w
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -16,11 +15,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import Node, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from d4rt_ros.ros import diagnostics, messages, parameters, qos
+from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import ImageError, rgb_from_compressed, rgb_from_image
 from d4rt_ros.ros.publishing import Publishers
@@ -281,24 +280,9 @@ class D4rtNode(Node):
         )
 
 
-def spin(executor: MultiThreadedExecutor, node: D4rtNode) -> None:
-    """Spin until the end, over whatever goes wrong that no callback caught: a robot needs us to go on."""
-    while True:
-        try:
-            return executor.spin()
-        except (KeyboardInterrupt, ExternalShutdownException):
-            return None
-        except Exception as error:
-            # An entity that was destroyed while the executor gathered what to wait for is none to tell of.
-            if type(error).__name__ != "InvalidHandle" and node.context.ok():
-                node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
-
-
 def main(args=None) -> int:
     """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
-    # Before torch is imported: its threads otherwise spin while they wait for each other, and where the cores
-    # have other work too one window then takes thirty times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    process.prepare()
     rclpy.init(args=args)
     try:
         node = D4rtNode()
@@ -309,7 +293,7 @@ def main(args=None) -> int:
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
     try:
-        spin(executor, node)
+        process.spin(executor, node)
     finally:
         # ros2 launch sends a second one besides the terminal's; it must not break into the cleaning up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,7 +17,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.model.query import Answer, check_queries
-from d4rt_ros.ros.node import D4rtNode, spin
+from d4rt_ros.ros.node import D4rtNode
+from d4rt_ros.ros.process import spin
 
 WAIT = 15.0
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)

@@ -87,6 +87,7 @@ def test_resize_averages_areas():
 def test_answers_are_in_the_user_s_pixels(model):
     """uv of an untrained offset head at zero is the query itself, whatever the image's size."""
     network = D4RT(PRESETS["tiny"])
+    torch.nn.init.zeros_(network.decoder.heads["uv"].weight)
     frames = np.zeros((8, 100, 333, 3), np.uint8)
     answer = Model(network).encode(frames).query([0, 100.5, 332], [0, 50.25, 99], 0, 3, 3)
     np.testing.assert_allclose(answer.uv, [[0, 0], [100.5, 50.25], [332, 99]], atol=1e-3)
