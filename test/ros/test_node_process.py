@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 
 from d4rt_ros.srv import Query  # noqa: E402
 
-SLOW = 90.0  # torch may take its time to import on a busy machine
+SLOW = 150.0  # torch may take its time to import on a busy machine
 FRAMES = 4
 
 

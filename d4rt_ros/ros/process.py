@@ -1,0 +1,37 @@
+"""What a process that runs the node sets before it starts, and how it spins."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from rclpy.executors import Executor, ExternalShutdownException
+
+QUIET = 5.0  # seconds between two messages of what goes wrong
+_M_ARENA_MAX = -8  # malloc.h of glibc
+
+
+def prepare() -> None:
+    """Call before threads are started and torch is imported."""
+    # Torch's threads otherwise spin while they wait for each other, and where the cores have other work too
+    # one window then takes thirty times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc gives each thread an arena of its own, and each keeps what the largest images took: the executor's
+    # threads let memory grow for minutes.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def spin(executor: Executor, node) -> None:
+    """Spin until the end, over whatever goes wrong that no callback caught: a robot needs us to go on."""
+    while True:
+        try:
+            return executor.spin()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return None
+        except Exception as error:
+            # An entity that was destroyed while the executor gathered what to wait for is none to tell of.
+            if type(error).__name__ != "InvalidHandle" and node.context.ok():
+                node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
