@@ -287,7 +287,8 @@ def main(args=None) -> int:
     try:
         node = D4rtNode()
     except ParameterException as error:
-        print(f"d4rt_node: {error}", file=sys.stderr)
+        reason = str(error).partition("Reason: ")[2].rpartition(": ")[0]  # rclpy wraps it in words of its own
+        print(f"d4rt_node: {reason or error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
