@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .children import Children
-from .demo import own_domain, quoted, ros_arguments
+from d4rt_ros.cli.children import Children
+from d4rt_ros.cli.demo import own_domain, quoted, ros_arguments
 
 WIDTH, HEIGHT, RATE = 640, 480, 30
 START_LIMIT = 90.0  # seconds until the first result
@@ -20,12 +20,17 @@ SETTLE = 3.0  # seconds that are not counted after a change
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["node", "messages"],
-                        help="node: camera and node in processes of their own; messages: conversions alone")
+    parser.add_argument(
+        "what",
+        choices=["node", "messages"],
+        help="node: camera and node in processes of their own; messages: conversions alone",
+    )
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (default %(default)g)")
     parser.add_argument("--checkpoint", default="", help="weights; the embedded ones by default")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +60,7 @@ def machine() -> str:
 
 
 def message_rows() -> list[tuple[str, str]]:
-    from ..ros.measure import message_costs
+    from d4rt_ros.ros.measure import message_costs
 
     costs = message_costs()
     rows = [(name, f"{value:.2f} ms") for name, value in costs.items()]
@@ -64,14 +69,18 @@ def message_rows() -> list[tuple[str, str]]:
 
 def node_rows(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Measure three times: everything subscribed, with memory; queries meanwhile; the pose alone."""
-    from ..ros.measure import EVERYTHING, POSE_ALONE, Probe
+    from d4rt_ros.ros.measure import EVERYTHING, POSE_ALONE, Probe
 
     domain = random.SystemRandom().randint(1, 101)
     environment = own_domain(domain)
     os.environ.update(environment)
     with tempfile.TemporaryDirectory() as logs, Children(Path(logs), environment) as children:
         camera = {"width": WIDTH, "height": HEIGHT, "rate": float(RATE), "wait_for_subscribers": 1}
-        node = {"model.device": quoted(args.device), "model.checkpoint": quoted(args.checkpoint), "tf.publish": "none"}
+        node = {
+            "model.device": quoted(args.device),
+            "model.checkpoint": quoted(args.checkpoint),
+            "tf.publish": "none",
+        }
         node |= dict(setting.split(":=", 1) for setting in args.set)
         children.start("camera", "d4rt_ros.ros.scene_camera", ros_arguments(camera))
         children.start("node", "d4rt_ros.ros.node", ros_arguments(node))
@@ -97,7 +106,9 @@ def wait_for_first(arrivals, children: Children) -> None:
             if children.status(name) is not None:
                 raise RuntimeError(f"the {name} ended; its last words:\n{children.last_words(name)}")
         if time.monotonic() > end:
-            raise RuntimeError(f"no result within {START_LIMIT:g} s; the node:\n{children.last_words('node')}")
+            raise RuntimeError(
+                f"no result within {START_LIMIT:g} s; the node:\n{children.last_words('node')}"
+            )
         time.sleep(0.1)
 
 
@@ -126,7 +137,9 @@ def everything(arrivals, seconds: float, memory) -> list[tuple[str, str]]:
         ))  # fmt: skip
         if topic == "points" and half:
             first, second = np.median(latency[:half]), np.median(latency[half:])
-            rows.append(("  ~/points: median latency, first half -> second half", f"{first:.0f} -> {second:.0f} ms"))
+            rows.append(
+                ("  ~/points: median latency, first half -> second half", f"{first:.0f} -> {second:.0f} ms")
+            )
     growth = 100 * (after / before - 1)
     rows.append((f"memory (RSS), growth over {seconds:.0f} s", f"{after / 2**20:.0f} MiB, {growth:+.2f} %"))
     return rows

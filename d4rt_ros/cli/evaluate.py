@@ -8,9 +8,15 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", type=Path, help="a .safetensors file; without it the embedded weights")
-    parser.add_argument("--rgbd", type=Path, metavar="FOLDER",
-                        help="depth against a sensor's: a folder of frame-NNNNNN.color.jpg and .depth.png (7-Scenes)")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="a .safetensors file; without it the embedded weights"
+    )
+    parser.add_argument(
+        "--rgbd",
+        type=Path,
+        metavar="FOLDER",
+        help="depth against a sensor's: a folder of frame-NNNNNN.color.jpg and .depth.png (7-Scenes)",
+    )
     parser.add_argument("--clips", type=int, help="evaluate on the first CLIPS held-out scenes only")
     parser.add_argument("--device", default="auto")
 
@@ -18,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ..evaluation.rgbd import RgbdError, evaluate_rgbd
-    from ..evaluation.scenes import evaluate_scenes, figures_table, held_out
-    from ..model.checkpoint import CheckpointError
-    from ..runtime import load
+    from d4rt_ros.evaluation.rgbd import RgbdError, evaluate_rgbd
+    from d4rt_ros.evaluation.scenes import evaluate_scenes, figures_table, held_out
+    from d4rt_ros.model.checkpoint import CheckpointError
+    from d4rt_ros.runtime import load
 
     try:
         model = load(args.checkpoint, args.device)

@@ -9,20 +9,26 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights.safetensors, state.pt, log.jsonl")
-    parser.add_argument("--steps", type=int, help="steps in all; the learning rate falls to its end over them")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for weights.safetensors, state.pt, log.jsonl"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="steps in all; the learning rate falls to its end over them"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-compile", action="store_true", help="render scenes without torch.compile: no wait, slower")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="render scenes without torch.compile: no wait, slower"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from ..training.config import TrainConfig
-    from ..training.loop import TrainingError, train
+    from d4rt_ros.training.config import TrainConfig
+    from d4rt_ros.training.loop import TrainingError, train
 
     if args.threads:
         torch.set_num_threads(args.threads)

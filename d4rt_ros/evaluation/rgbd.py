@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..tasks import depth_map, pixel_grid
-from .metrics import constant_depth_errors, depth_errors
-from .scenes import Figure
+from d4rt_ros.evaluation.metrics import constant_depth_errors, depth_errors
+from d4rt_ros.evaluation.scenes import Figure
+from d4rt_ros.tasks import depth_map, pixel_grid
 
 NO_DEPTH = (0, 65535)  # what 7-Scenes writes where the sensor saw nothing
 
@@ -54,7 +54,9 @@ def evaluate_rgbd(model, folder: Path, stride: int = 2) -> list[Figure]:
     error, delta, constant_error, constant_delta = np.mean(records, 0)
     return [
         Figure("depth AbsRel, median-scaled", error, constant_error, "constant depth", len(records)),
-        Figure("depth delta < 1.25 (higher is better)", delta, constant_delta, "constant depth", len(records)),
+        Figure(
+            "depth delta < 1.25 (higher is better)", delta, constant_delta, "constant depth", len(records)
+        ),
     ]
 
 

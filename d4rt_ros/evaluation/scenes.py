@@ -10,11 +10,11 @@ import torch
 from rich.progress import track
 from rich.table import Table
 
-from ..geometry import Pinhole, invert, rotation_angle
-from ..scenes import OracleScene, Scenes, load_scenes, render
-from ..tasks import depth_map, intrinsics, relative_pose
-from ..tasks.relative_pose import PoseError
-from .metrics import angle_between, constant_depth_errors, depth_errors
+from d4rt_ros.evaluation.metrics import angle_between, constant_depth_errors, depth_errors
+from d4rt_ros.geometry import Pinhole, invert, rotation_angle
+from d4rt_ros.scenes import OracleScene, Scenes, load_scenes, render
+from d4rt_ros.tasks import depth_map, intrinsics, relative_pose
+from d4rt_ros.tasks.relative_pose import PoseError
 
 HELD_OUT = Path(__file__).parent / "held_out_scenes.safetensors"
 TURN = 5.0  # degrees; pairs that turn less say little of a rotation's error
@@ -40,7 +40,9 @@ def evaluate_scenes(encode, scenes: Scenes, times: torch.Tensor, seed: int = 0) 
     records: dict[str, list] = {}
     random = np.random.default_rng(seed)
     for n in track(range(len(scenes)), description="evaluating"):
-        for name, value in _clip(lambda images, n=n: encode(images, n), scenes[n : n + 1], times[n : n + 1], random).items():
+        for name, value in _clip(
+            lambda images, n=n: encode(images, n), scenes[n : n + 1], times[n : n + 1], random
+        ).items():
             records.setdefault(name, []).extend(value)
     return _figures(records)
 
@@ -117,7 +119,9 @@ def _points(scene, truth, moving: np.ndarray, scale: float, unit: float, random)
             if good.sum() >= 20:
                 a, b = guess.displacements[good] * scale / unit, right.displacements[good] / unit
                 cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + 1e-9)
-                records["displacement"] = [(np.linalg.norm(a - b, axis=1).mean(), np.linalg.norm(b, axis=1).mean())]
+                records["displacement"] = [
+                    (np.linalg.norm(a - b, axis=1).mean(), np.linalg.norm(b, axis=1).mean())
+                ]
                 records["cosine"] = [(np.median(cosine), 0.0)]
     return records
 
@@ -163,5 +167,9 @@ def _figures(records: dict[str, list]) -> list[Figure]:
     for key, name, baseline, summary in FIGURES:
         if key in records:
             values = np.asarray(records[key], np.float64)
-            figures.append(Figure(name, float(summary(values[:, 0])), float(summary(values[:, 1])), baseline, len(values)))
+            figures.append(
+                Figure(
+                    name, float(summary(values[:, 0])), float(summary(values[:, 1])), baseline, len(values)
+                )
+            )
     return figures

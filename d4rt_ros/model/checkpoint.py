@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .config import ConfigError, ModelConfig
-from .network import D4RT
+from d4rt_ros.model.config import ConfigError, ModelConfig
+from d4rt_ros.model.network import D4RT
 
 EMBEDDED = Path(__file__).parent / "weights" / "tiny.safetensors"
 
@@ -19,7 +19,9 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the sentence names the file and what is wrong with it."""
 
 
-def save_checkpoint(path: str | Path, network: D4RT, dtype: torch.dtype = torch.float32, notes: dict | None = None):
+def save_checkpoint(
+    path: str | Path, network: D4RT, dtype: torch.dtype = torch.float32, notes: dict | None = None
+):
     """Write the weights at `dtype`, the configuration, and `notes` (text by name, such as how it was trained)."""
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
     metadata = {"format": "d4rt_ros", "config": json.dumps(network.config.to_dict())}
@@ -48,7 +50,9 @@ def load_checkpoint(path: str | Path | None = None) -> D4RT:
             f"{path}: not a whole safetensors file ({error}); it may be truncated or of another format"
         ) from None
     if metadata.get("format") != "d4rt_ros":
-        raise CheckpointError(f"{path}: a safetensors file, but not written by d4rt_ros (its metadata lack our mark)")
+        raise CheckpointError(
+            f"{path}: a safetensors file, but not written by d4rt_ros (its metadata lack our mark)"
+        )
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
     except (KeyError, TypeError, ConfigError, json.JSONDecodeError) as error:
@@ -61,7 +65,10 @@ def load_checkpoint(path: str | Path | None = None) -> D4RT:
 
 def check_tensors(path: Path, found: dict, expected: dict) -> None:
     """Raise CheckpointError naming the first tensor that is missing, extra, misshapen or not finite."""
-    for names, what in ((expected.keys() - found.keys(), "is missing"), (found.keys() - expected.keys(), "is extra")):
+    for names, what in (
+        (expected.keys() - found.keys(), "is missing"),
+        (found.keys() - expected.keys(), "is extra"),
+    ):
         if names:
             others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise CheckpointError(f"{path}: tensor {sorted(names)[0]} {what}{others}")

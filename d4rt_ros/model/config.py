@@ -24,7 +24,9 @@ class ModelConfig:
     encoder_layers: int = 40
     encoder_heads: int = 16
     encoder_mlp_ratio: float = 4.3636363636
-    attention: str = "interleaved"  # even blocks within a token row of frames, odd blocks over all; or "global"
+    attention: str = (
+        "interleaved"  # even blocks within a token row of frames, odd blocks over all; or "global"
+    )
     aspect_token: bool = True
     max_tokens: int = 6144
     decoder_width: int = 1280
@@ -34,7 +36,9 @@ class ModelConfig:
     uv_bands: int = 8
     rgb_patch: int = 9  # side of the RGB patch of a query in pixels; 0: none
     # ---- options for small models
-    position: str = "sinusoidal"  # one table over the token index; or "rotary": 3D sin-cos and rotary attention
+    position: str = (
+        "sinusoidal"  # one table over the token index; or "rotary": 3D sin-cos and rotary attention
+    )
     stem: int = 0  # channels of a convolutional stem over neighbouring frames; 0: none
     uv_offset: bool = False  # the uv head answers relative to the query's own uv
     initialisation: str = "normal"  # normal: 0.02 everywhere; xavier
@@ -54,7 +58,10 @@ class ModelConfig:
             (self.encoder_width % self.encoder_heads == 0, "encoder_width is a multiple of encoder_heads"),
             (self.decoder_width % self.decoder_heads == 0, "decoder_width is a multiple of decoder_heads"),
             (self.rgb_patch == 0 or self.rgb_patch % 2 == 1, "rgb_patch is odd, or 0"),
-            (self.stem == 0 or not any(p % 4 for p in self.patch[1:]), "a stem needs a patch of 4n x 4m pixels"),
+            (
+                self.stem == 0 or not any(p % 4 for p in self.patch[1:]),
+                "a stem needs a patch of 4n x 4m pixels",
+            ),
             (self.position != "rotary" or self.decoder_heads >= 3, "rotary needs 3 decoder heads or more"),
         ]
         for good, rule in checks:
@@ -84,18 +91,43 @@ class ModelConfig:
 
 PRESETS = {
     "tiny": ModelConfig(
-        frames=8, height=64, width=64, patch=(2, 8, 8),
-        encoder_width=192, encoder_layers=6, encoder_heads=3, encoder_mlp_ratio=4.0,
-        decoder_width=192, decoder_layers=3, decoder_heads=3,
-        position="rotary", stem=32, uv_offset=True, initialisation="xavier", pixel_mean=0.45, pixel_std=0.25,
+        frames=8,
+        height=64,
+        width=64,
+        patch=(2, 8, 8),
+        encoder_width=192,
+        encoder_layers=6,
+        encoder_heads=3,
+        encoder_mlp_ratio=4.0,
+        decoder_width=192,
+        decoder_layers=3,
+        decoder_heads=3,
+        position="rotary",
+        stem=32,
+        uv_offset=True,
+        initialisation="xavier",
+        pixel_mean=0.45,
+        pixel_std=0.25,
     ),
     "base": ModelConfig(
-        frames=16, encoder_width=768, encoder_layers=12, encoder_heads=12, encoder_mlp_ratio=4.0,
-        decoder_width=512, decoder_layers=4, decoder_heads=8,
+        frames=16,
+        encoder_width=768,
+        encoder_layers=12,
+        encoder_heads=12,
+        encoder_mlp_ratio=4.0,
+        decoder_width=512,
+        decoder_layers=4,
+        decoder_heads=8,
     ),
     "large": ModelConfig(
-        frames=48, encoder_width=1024, encoder_layers=24, encoder_heads=16, encoder_mlp_ratio=4.0,
-        decoder_width=768, decoder_layers=6, decoder_heads=12,
+        frames=48,
+        encoder_width=1024,
+        encoder_layers=24,
+        encoder_heads=16,
+        encoder_mlp_ratio=4.0,
+        decoder_width=768,
+        decoder_layers=6,
+        decoder_heads=12,
     ),
     "giant": ModelConfig(),
 }

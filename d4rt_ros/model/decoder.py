@@ -7,8 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
-from .layers import Rotary, attention, feed_forward, merge_heads, rotate, split_heads, token_positions
+from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.layers import (
+    Rotary,
+    attention,
+    feed_forward,
+    merge_heads,
+    rotate,
+    split_heads,
+    token_positions,
+)
 
 HEADS = {"xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1}
 
@@ -130,7 +138,9 @@ class Decoder(nn.Module):
         memory = self.memory_proj(memory)
         return [block.keys_values(memory, turn) for block in self.blocks]
 
-    def forward(self, keys_values: KeysValues, uv: Tensor, times: Tensor, patches: Tensor | None) -> dict[str, Tensor]:
+    def forward(
+        self, keys_values: KeysValues, uv: Tensor, times: Tensor, patches: Tensor | None
+    ) -> dict[str, Tensor]:
         """uv: (B, Q, 2) in [0, 1]; times: (B, Q, 3); patches: (B, Q, 3, p, p), normalised like the video.
 
         Returns raw float32 head outputs (B, Q, size); visibility and confidence are logits.

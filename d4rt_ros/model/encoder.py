@@ -6,9 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import ModelConfig
-from .layers import (
-    Rotary, attention, feed_forward, merge_heads, rotate, sinusoidal_table, split_heads, token_positions,
+from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.layers import (
+    Rotary,
+    attention,
+    feed_forward,
+    merge_heads,
+    rotate,
+    sinusoidal_table,
+    split_heads,
+    token_positions,
 )
 
 
@@ -80,7 +87,8 @@ class Encoder(nn.Module):
         pt, ph, pw = config.patch
         self.stem = Stem(config.stem) if config.stem else None
         self.patch_embed = (
-            PatchEmbedding(2 * config.stem, width, (pt, ph // 4, pw // 4)) if config.stem
+            PatchEmbedding(2 * config.stem, width, (pt, ph // 4, pw // 4))
+            if config.stem
             else PatchEmbedding(3, width, config.patch)
         )
         self.rotary = None
@@ -96,10 +104,13 @@ class Encoder(nn.Module):
             table = sinusoidal_table(tokens, width)
         self.register_buffer("table", table, persistent=False)
         self.aspect_proj = (
-            nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width)) if config.aspect_token else None
+            nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
+            if config.aspect_token
+            else None
         )
         self.blocks = nn.ModuleList(
-            EncoderBlock(width, config.encoder_heads, config.encoder_mlp_ratio) for _ in range(config.encoder_layers)
+            EncoderBlock(width, config.encoder_heads, config.encoder_mlp_ratio)
+            for _ in range(config.encoder_layers)
         )
         self.final_norm = nn.LayerNorm(width)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .config import ModelConfig
-from .decoder import Decoder, KeysValues, sample_patches
-from .encoder import Encoder
-from .layers import initialise
+from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.decoder import Decoder, KeysValues, sample_patches
+from d4rt_ros.model.encoder import Encoder
+from d4rt_ros.model.layers import initialise
 
 
 class D4RT(nn.Module):

@@ -16,9 +16,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
-from ..msg import Tracks
-from ..srv import Query
-from .messages import flat
+from d4rt_ros.msg import Tracks
+from d4rt_ros.ros.messages import flat
+from d4rt_ros.srv import Query
 
 EVERYTHING = {"points": PointCloud2, "depth/image": Image, "tracks": Tracks, "odometry": Odometry}
 POSE_ALONE = {"odometry": Odometry}
@@ -93,7 +93,9 @@ class Probe:
             seconds, nanoseconds = struct.unpack_from("<iI", data, 4)
             kept.append((seconds * 1_000_000_000 + nanoseconds, time.time_ns()))
 
-        return self._node.create_subscription(kind, f"{self._name}/{topic}", receive, QoSProfile(depth=5), raw=True)
+        return self._node.create_subscription(
+            kind, f"{self._name}/{topic}", receive, QoSProfile(depth=5), raw=True
+        )
 
     def _spin(self) -> None:
         try:
@@ -105,10 +107,10 @@ class Probe:
 def message_costs(rows: int = 256, columns: int = 256, repeats: int = 50) -> dict[str, float]:
     """Median milliseconds of what is not the network: a 640x480 image message to the model's input, and a result
     with a cloud of rows x columns points to its messages."""
-    from ..runtime import load
-    from ..stream import Frame, Outputs, Pipeline, PipelineConfig
-    from .images import rgb_from_image
-    from .publishing import DEPTH, DEPTH_INFO, ODOMETRY, POINTS, TRACKS, Frames, result_messages
+    from d4rt_ros.ros.images import rgb_from_image
+    from d4rt_ros.ros.publishing import DEPTH, DEPTH_INFO, ODOMETRY, POINTS, TRACKS, Frames, result_messages
+    from d4rt_ros.runtime import load
+    from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig
 
     random = np.random.default_rng(0)
     message = Image(height=480, width=640, encoding="rgb8", step=1920)

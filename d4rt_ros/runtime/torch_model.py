@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..model.checkpoint import load_checkpoint
-from ..model.decoder import KeysValues
-from ..model.network import D4RT
-from ..model.query import Answer, check_queries
-from .memory import keep_freed_memory
+from d4rt_ros.model.checkpoint import load_checkpoint
+from d4rt_ros.model.decoder import KeysValues
+from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.query import Answer, check_queries
+from d4rt_ros.runtime.memory import keep_freed_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,7 +44,9 @@ def load(checkpoint: str | Path | None = None, device: str = "auto", precision: 
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from None
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device} asked for, but this torch ({torch.__version__}) sees no CUDA device")
+        raise ValueError(
+            f"device {device} asked for, but this torch ({torch.__version__}) sees no CUDA device"
+        )
     if precision == "auto":
         precision = "bf16" if place.type == "cuda" else "fp32"
     if precision not in PRECISIONS:
@@ -144,8 +146,12 @@ class Scene:
         normals = F.normalize(raw["normal"], dim=-1)
         pixels = ((raw["uv"].numpy() - shift) / scale).astype(np.float32)
         return Answer(
-            raw["xyz"].numpy(), pixels, raw["visibility"][:, 0].sigmoid().numpy(),
-            raw["confidence"][:, 0].sigmoid().numpy(), normals.numpy(), raw["displacement"].numpy(),
+            raw["xyz"].numpy(),
+            pixels,
+            raw["visibility"][:, 0].sigmoid().numpy(),
+            raw["confidence"][:, 0].sigmoid().numpy(),
+            normals.numpy(),
+            raw["displacement"].numpy(),
         )
 
     @torch.inference_mode()

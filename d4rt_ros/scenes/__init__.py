@@ -1,9 +1,9 @@
 """Procedural dynamic scenes with exact ground truth, for the demo, tests and training."""
 
-from .oracle import Noise, OracleModel, OracleScene
-from .rendering import Rendering, render
-from .sampling import SceneConfig, sample_scenes, sample_times
-from .scene import (
+from d4rt_ros.scenes.oracle import Noise, OracleModel, OracleScene
+from d4rt_ros.scenes.rendering import Rendering, render
+from d4rt_ros.scenes.sampling import SceneConfig, sample_scenes, sample_times
+from d4rt_ros.scenes.scene import (
     Scenes,
     Shapes,
     camera_poses,
@@ -13,7 +13,7 @@ from .scene import (
     primitive_poses,
     save_scenes,
 )
-from .truth import Truth, boundary_mask, ground_truth, sample_pixels
+from d4rt_ros.scenes.truth import Truth, boundary_mask, ground_truth, sample_pixels
 
 __all__ = [
     "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth",

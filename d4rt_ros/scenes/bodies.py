@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .cameras import View
-from .draw import Draw
-from .scene import Shapes
+from d4rt_ros.scenes.cameras import View
+from d4rt_ros.scenes.draw import Draw
+from d4rt_ros.scenes.scene import Shapes
 
 SHAPES = Shapes(boxes=10, ellipsoids=3, cylinders=2)
 TABLE = slice(1, 6)  # boxes that are a table's top and legs, or stand about

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .draw import Draw
+from d4rt_ros.scenes.draw import Draw
 
 WAVES = 4  # of a camera's path; the last is the hand's tremor, fast and small
 SHARES = torch.tensor([1.0, 0.6, 0.4, 0.1])[:, None]  # of the waves' amplitudes

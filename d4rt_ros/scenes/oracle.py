@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..model.query import Answer, check_queries
-from .rendering import render
-from .scene import Scenes
-from .truth import ground_truth
+from d4rt_ros.model.query import Answer, check_queries
+from d4rt_ros.scenes.rendering import render
+from d4rt_ros.scenes.scene import Scenes
+from d4rt_ros.scenes.truth import ground_truth
 
 CHUNK = 16384  # queries that are answered together, so that memory stays bounded
 

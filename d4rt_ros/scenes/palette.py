@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .draw import Draw
-from .scene import ROOM_FACES, TEXTURE_COLUMNS, Shapes
+from d4rt_ros.scenes.draw import Draw
+from d4rt_ros.scenes.scene import ROOM_FACES, TEXTURE_COLUMNS, Shapes
 
 COLUMN = {name: i for i, name in enumerate(TEXTURE_COLUMNS)}
 STYLES = {"plain": 0.1, "cloudy": 0.35, "striped": 0.2, "checked": 0.2, "wooden": 0.15}  # shares

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from .scene import Shapes
+from d4rt_ros.scenes.scene import Shapes
 
 Vector = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 FAR = 1e6

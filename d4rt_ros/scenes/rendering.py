@@ -7,9 +7,17 @@ from functools import lru_cache, partial
 
 import torch
 
-from .raycast import Vector, any_hit, dot, first_hit, unit_normal
-from .scene import ROOM_FACES, TEXTURE_COLUMNS, Scenes, Shapes, camera_poses, intrinsics, primitive_poses
-from .texture import albedo
+from d4rt_ros.scenes.raycast import Vector, any_hit, dot, first_hit, unit_normal
+from d4rt_ros.scenes.scene import (
+    ROOM_FACES,
+    TEXTURE_COLUMNS,
+    Scenes,
+    Shapes,
+    camera_poses,
+    intrinsics,
+    primitive_poses,
+)
+from d4rt_ros.scenes.texture import albedo
 
 TILE_PIXELS = 1 << 17
 # Where in a pixel its rays go, by their number: the centre, a diagonal, a rotated square.

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .bodies import SHAPES, sample_bodies
-from .cameras import sample_cameras
-from .draw import Draw
-from .palette import sample_textures
-from .raycast import first_hit
-from .rendering import frame_tables, pixel_rays
-from .scene import Scenes, camera_poses
+from d4rt_ros.scenes.bodies import SHAPES, sample_bodies
+from d4rt_ros.scenes.cameras import sample_cameras
+from d4rt_ros.scenes.draw import Draw
+from d4rt_ros.scenes.palette import sample_textures
+from d4rt_ros.scenes.raycast import first_hit
+from d4rt_ros.scenes.rendering import frame_tables, pixel_rays
+from d4rt_ros.scenes.scene import Scenes, camera_poses
 
 
 @dataclass(frozen=True)

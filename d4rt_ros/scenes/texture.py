@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .raycast import Vector, dot
-from .scene import TEXTURE_COLUMNS
+from d4rt_ros.scenes.raycast import Vector, dot
+from d4rt_ros.scenes.scene import TEXTURE_COLUMNS
 
 OCTAVES = ((1.0, 0.5), (2.17, 0.3), (4.71, 0.2))  # frequency, amplitude
 

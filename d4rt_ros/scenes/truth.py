@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .raycast import first_hit, unit_normal
-from .rendering import frame_tables
-from .scene import Scenes, camera_poses
+from d4rt_ros.scenes.raycast import first_hit, unit_normal
+from d4rt_ros.scenes.rendering import frame_tables
+from d4rt_ros.scenes.scene import Scenes, camera_poses
 
 HIDDEN_BY = 2e-3  # a point counts as hidden when something is nearer by more than this share of its depth
 EDGE = 1e-5  # rounding that the border of the image forgives

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .config import Augmentation
+from d4rt_ros.training.config import Augmentation
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 

@@ -27,7 +27,9 @@ class QueryMix:
 
     count: int = 256  # paper: 2048
     near_edges: float = 0.3  # share near depth discontinuities
-    on_moving: float = 0.35  # share on things that move, where there are any; without it displacement collapses to 0
+    on_moving: float = (
+        0.35  # share on things that move, where there are any; without it displacement collapses to 0
+    )
     same_target_and_camera: float = 0.4  # probability of t_tgt = t_cam
     same_all: float = 0.15  # probability of t_src = t_tgt = t_cam: the depth query, which users ask most
 
@@ -42,7 +44,9 @@ class Augmentation:
     white_balance: float = 0.12  # ± relative, a channel
     gamma: float = 0.25
     drop_colour: float = 0.2
-    noise: float = 0.03  # largest deviation of the sensor's noise, in [0, 1] units; not consistent over frames
+    noise: float = (
+        0.03  # largest deviation of the sensor's noise, in [0, 1] units; not consistent over frames
+    )
     blur: float = 0.2  # probability; the paper's 0.4 is for 256 pixels, at 64 little detail is left
 
 
@@ -56,7 +60,9 @@ class TrainConfig:
     learning_rate: float = 5e-4  # paper: 1e-4 for a model two hundred times larger
     final_learning_rate: float = 5e-6
     matrix_rate: float = 2.0  # of Muon's updates, relative
-    head_rate: float = 0.3  # of the heads, relative: at the full rate each step shakes every answer by several pixels
+    head_rate: float = (
+        0.3  # of the heads, relative: at the full rate each step shakes every answer by several pixels
+    )
     warmup: int = 200  # paper: 2,500 of 500,000
     weight_decay: float = 0.03
     clip_norm: float = 10.0

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..model.checkpoint import save_checkpoint
-from ..model.config import PRESETS
-from ..model.network import D4RT
-from ..runtime.memory import keep_freed_memory
-from .augment import augment
-from .config import TrainConfig
-from .losses import composite_loss
-from .sampling import Clips, clips, sample_queries, truth_of
+from d4rt_ros.model.checkpoint import save_checkpoint
+from d4rt_ros.model.config import PRESETS
+from d4rt_ros.model.network import D4RT
+from d4rt_ros.runtime.memory import keep_freed_memory
+from d4rt_ros.training.augment import augment
+from d4rt_ros.training.config import TrainConfig
+from d4rt_ros.training.losses import composite_loss
+from d4rt_ros.training.sampling import Clips, clips, sample_queries, truth_of
 
 
 class TrainingError(RuntimeError):

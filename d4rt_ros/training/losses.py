@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .config import LossWeights
+from d4rt_ros.training.config import LossWeights
 
 
 def squash(x: Tensor) -> Tensor:
@@ -14,7 +14,9 @@ def squash(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
 
 
-def composite_loss(answer: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights) -> dict[str, Tensor]:
+def composite_loss(
+    answer: dict[str, Tensor], truth: dict[str, Tensor], weights: LossWeights
+) -> dict[str, Tensor]:
     """Mean over the queries of each term, unweighted but for c, and of `total`.
 
     answer: raw heads (B, Q, ·). truth: xyz, displacement (B, Q, 3) in units of the clip's mean depth, uv
@@ -29,7 +31,9 @@ def composite_loss(answer: dict[str, Tensor], truth: dict[str, Tensor], weights:
         "confidence": _mean(-F.logsigmoid(confidence), valid),
         "uv": _mean((answer["uv"] - truth["uv"]).abs().sum(-1), in_view),
         "visibility": _mean(
-            F.binary_cross_entropy_with_logits(answer["visibility"][..., 0], truth["visibility"], reduction="none"),
+            F.binary_cross_entropy_with_logits(
+                answer["visibility"][..., 0], truth["visibility"], reduction="none"
+            ),
             valid,
         ),
         "displacement": _mean((answer["displacement"] - truth["displacement"]).abs().mean(-1), valid),

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..scenes import (
-    Rendering, Scenes, boundary_mask, ground_truth, render, sample_pixels, sample_scenes, sample_times,
+from d4rt_ros.scenes import (
+    Rendering,
+    Scenes,
+    boundary_mask,
+    ground_truth,
+    render,
+    sample_pixels,
+    sample_scenes,
+    sample_times,
 )
-from .config import QueryMix
+from d4rt_ros.training.config import QueryMix
 
 SCENES_AT_ONCE = 256  # drawing parameters of many scenes together is far cheaper per scene
 

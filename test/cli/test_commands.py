@@ -36,7 +36,9 @@ def test_evaluate_on_real_frames(shared, tmp_path, capsys):
     folder.mkdir()
     for path in sorted((shared / "data" / "kitchen").glob("frame-0000[0-3]*")):
         (folder / path.name).symlink_to(path)
-    assert main(["evaluate", "--checkpoint", str(tmp_path / "random.safetensors"), "--rgbd", str(folder)]) == 0
+    assert (
+        main(["evaluate", "--checkpoint", str(tmp_path / "random.safetensors"), "--rgbd", str(folder)]) == 0
+    )
     assert "depth on some" in capsys.readouterr().out
 
 

@@ -35,7 +35,9 @@ def test_the_trivial_answer_is_no_better_than_its_baseline(stored, still_scene):
     text = {name: t for name, t, *_ in FIGURES}
     for name in ("depth", "uv static", "uv moving", "displacement"):
         assert figures[text[name]].value == pytest.approx(figures[text[name]].baseline, rel=1e-3), name
-    assert figures[text["rotation pnp"]].value == pytest.approx(figures[text["rotation pnp"]].baseline, rel=0.05)
+    assert figures[text["rotation pnp"]].value == pytest.approx(
+        figures[text["rotation pnp"]].baseline, rel=0.05
+    )
     assert "depth AbsRel" in str(figures_table(list(figures.values()), "trivial").columns[0]._cells)
 
 

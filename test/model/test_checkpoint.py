@@ -89,7 +89,10 @@ def test_foreign_file(tmp_path):
     [
         (lambda t: t.pop("encoder.final_norm.weight"), "tensor encoder.final_norm.weight is missing"),
         (lambda t: t.update(extra=torch.zeros(1)), "tensor extra is extra"),
-        (lambda t: t.update({"encoder.final_norm.bias": torch.zeros(7)}), r"has shape \(7,\) instead of \(48,\)"),
+        (
+            lambda t: t.update({"encoder.final_norm.bias": torch.zeros(7)}),
+            r"has shape \(7,\) instead of \(48,\)",
+        ),
         (lambda t: t["decoder.out_norm.bias"].fill_(float("nan")), "decoder.out_norm.bias holds NaN"),
     ],
 )

@@ -14,15 +14,25 @@ from d4rt_ros.model.layers import Rotary, attention, rotate, sinusoidal_table
 from d4rt_ros.model.network import D4RT
 
 PLAIN = ModelConfig(
-    frames=4, height=32, width=48, patch=(2, 8, 8), encoder_width=48, encoder_layers=2, encoder_heads=3,
-    decoder_width=36, decoder_layers=2, decoder_heads=3,
+    frames=4,
+    height=32,
+    width=48,
+    patch=(2, 8, 8),
+    encoder_width=48,
+    encoder_layers=2,
+    encoder_heads=3,
+    decoder_width=36,
+    decoder_layers=2,
+    decoder_heads=3,
 )
 SMALL = replace(PLAIN, position="rotary", stem=4, uv_offset=True, initialisation="xavier")
 
 
 def inputs(config, batch=2, queries=11, seed=0):
     g = torch.Generator().manual_seed(seed)
-    frames = torch.randint(0, 256, (batch, config.frames, config.height, config.width, 3), generator=g).to(torch.uint8)
+    frames = torch.randint(0, 256, (batch, config.frames, config.height, config.width, 3), generator=g).to(
+        torch.uint8
+    )
     uv = torch.rand(batch, queries, 2, generator=g)
     times = torch.randint(0, config.frames, (batch, queries, 3), generator=g)
     return frames, frames.movedim(-1, 2) / 255, torch.rand(batch, generator=g) + 0.5, uv, times
@@ -60,7 +70,9 @@ def test_fourier_features_layout():
     u, v = 0.3, 0.8
     features = fourier_features(torch.tensor([u, v]), 2)
     angles = [math.pi, 2 * math.pi]
-    expected = [x for c in (u, v) for x in (c, *(math.sin(a * c) for a in angles), *(math.cos(a * c) for a in angles))]
+    expected = [
+        x for c in (u, v) for x in (c, *(math.sin(a * c) for a in angles), *(math.cos(a * c) for a in angles))
+    ]
     torch.testing.assert_close(features, torch.tensor(expected), atol=1e-6, rtol=0)
 
 
@@ -82,9 +94,17 @@ def test_rotary_products_depend_on_differences_alone():
     assert abs(product(a, b) - product(a + shift, b)) > 1e-3
 
 
-@pytest.mark.parametrize("config", [PLAIN, SMALL, replace(PLAIN, attention="global"),
-                                    replace(PLAIN, aspect_token=False), replace(SMALL, rgb_patch=0),
-                                    replace(PLAIN, max_tokens=24)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PLAIN,
+        SMALL,
+        replace(PLAIN, attention="global"),
+        replace(PLAIN, aspect_token=False),
+        replace(SMALL, rgb_patch=0),
+        replace(PLAIN, max_tokens=24),
+    ],
+)
 @torch.no_grad()
 def test_queries_are_independent_and_a_scene_is_encoded_once(config):
     network = D4RT(config).eval()
@@ -92,7 +112,12 @@ def test_queries_are_independent_and_a_scene_is_encoded_once(config):
     scene = network.encode(video, aspect)
     whole = network.decode(scene, frames, uv, times)
     assert {name: x.shape[-1] for name, x in whole.items()} == {
-        "xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1
+        "xyz": 3,
+        "uv": 2,
+        "visibility": 1,
+        "displacement": 3,
+        "normal": 3,
+        "confidence": 1,
     }
     for q in (0, 7):
         alone = network.decode(scene, frames, uv[:, q : q + 1], times[:, q : q + 1])
@@ -114,8 +139,11 @@ def test_every_input_matters():
 
     reference = answer()
     changes = {
-        "video": {"video": video.flip(1)}, "aspect": {"aspect": 2 * aspect}, "patches": {"frames": 255 - frames},
-        "uv": {"uv": uv.flip(-1)}, **{f"time {k}": {"times": _other_time(times, k)} for k in range(3)},
+        "video": {"video": video.flip(1)},
+        "aspect": {"aspect": 2 * aspect},
+        "patches": {"frames": 255 - frames},
+        "uv": {"uv": uv.flip(-1)},
+        **{f"time {k}": {"times": _other_time(times, k)} for k in range(3)},
     }
     for name, change in changes.items():
         assert (answer(**change) - reference).abs().max() > 1e-4, name
@@ -139,7 +167,9 @@ def test_gradients_reach_every_parameter():
     frames, video, aspect, uv, times = inputs(SMALL)
     answer = network.decode(network.encode(video, aspect), frames, uv, times)
     sum(x.square().sum() for x in answer.values()).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert [
+        name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_giant_has_the_published_number_of_parameters():

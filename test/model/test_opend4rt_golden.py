@@ -10,8 +10,16 @@ from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.network import D4RT
 
 GOLDEN = ModelConfig(
-    frames=8, height=64, width=64, patch=(2, 16, 16), encoder_width=64, encoder_layers=4, encoder_heads=4,
-    decoder_width=48, decoder_layers=3, decoder_heads=4,
+    frames=8,
+    height=64,
+    width=64,
+    patch=(2, 16, 16),
+    encoder_width=64,
+    encoder_layers=4,
+    encoder_heads=4,
+    decoder_width=48,
+    decoder_layers=3,
+    decoder_heads=4,
 )
 RENAMED = [
     (r"^encoder\.patch_embed\.", "encoder.patch_embed.proj."),
@@ -61,7 +69,13 @@ def test_memory_and_heads_agree(golden):
     uv = torch.from_numpy(np.stack((io["u"], io["v"]), -1))[None]
     times = torch.from_numpy(np.stack([io[t] for t in ("t_src", "t_tgt", "t_cam")], -1))[None]
     answer = network.decode(scene, frames, uv, times)
-    for ours, theirs in (("xyz", "xyz_3d"), ("uv", "uv_2d"), ("visibility",) * 2, ("displacement",) * 2,
-                         ("normal",) * 2, ("confidence",) * 2):
+    for ours, theirs in (
+        ("xyz", "xyz_3d"),
+        ("uv", "uv_2d"),
+        ("visibility",) * 2,
+        ("displacement",) * 2,
+        ("normal",) * 2,
+        ("confidence",) * 2,
+    ):
         expected = io[f"out_{theirs}"].reshape(answer[ours][0].shape)
         np.testing.assert_allclose(answer[ours][0].numpy(), expected, atol=1e-5, err_msg=ours)

@@ -10,6 +10,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 
 import rclpy  # noqa: E402
+from d4rt_ros.msg import Tracks  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
@@ -17,7 +18,6 @@ from rclpy.context import Context  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 
 from d4rt_ros.geometry import Pinhole, pose_matrix  # noqa: E402
-from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
 from d4rt_ros.ros.listener import Listener, at_grid, cloud_points  # noqa: E402
 from d4rt_ros.ros.playback import rgb_image  # noqa: E402

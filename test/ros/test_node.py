@@ -5,6 +5,8 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.msg import Tracks  # noqa: E402
+from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
@@ -17,11 +19,9 @@ from std_srvs.srv import Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, pose_matrix  # noqa: E402
-from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.ros import messages, parameters, qos  # noqa: E402
 from d4rt_ros.ros.node import D4rtNode  # noqa: E402
 from d4rt_ros.ros.transforms import broadcast  # noqa: E402
-from d4rt_ros.srv import Query  # noqa: E402
 from d4rt_ros.stream import Outputs  # noqa: E402
 
 DEPTH = "/d4rt/depth/image"

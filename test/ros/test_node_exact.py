@@ -7,16 +7,16 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.msg import Tracks  # noqa: E402
+from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from ros_testing import Running, image, stamp  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, invert, pose_from_quaternion, transform  # noqa: E402
-from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
 from d4rt_ros.scenes import OracleModel, render, sample_scenes  # noqa: E402
-from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 
 HEIGHT, WIDTH, FRAMES, WINDOW = 60, 80, 9, 6
 TIMES = np.arange(FRAMES) * 0.1

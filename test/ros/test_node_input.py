@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Path  # noqa: E402
 from ros_testing import Running, image, info  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
 from d4rt_ros.ros import diagnostics  # noqa: E402
-from d4rt_ros.srv import Query  # noqa: E402
 
 DEPTH = "/d4rt/depth/image"
 

@@ -12,12 +12,11 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from ros_testing import User, image, info, set_parameter, transition  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
-
-from d4rt_ros.srv import Query  # noqa: E402
 
 SLOW = 150.0  # torch may take its time to import on a busy machine
 FRAMES = 4

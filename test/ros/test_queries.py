@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 from ros_testing import FlatScene, stamp  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion, pose_matrix, transform  # noqa: E402
 from d4rt_ros.ros import queries  # noqa: E402
 from d4rt_ros.ros.transforms import TransformError  # noqa: E402
-from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 
 OK, NOT_READY = Query.Response.OK, Query.Response.NOT_READY
 OUT_OF_WINDOW, INVALID = Query.Response.OUT_OF_WINDOW, Query.Response.INVALID

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tf2_msgs.msg", reason="needs tf2_msgs, of the distribution or built by us")
-from hypothesis import given, settings, strategies as st  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st
 
 from d4rt_ros.geometry import invert, pose_from_quaternion, pose_matrix, rotation_angle  # noqa: E402
 from d4rt_ros.ros.transforms import TransformError, TransformTree, broadcast, interpolate  # noqa: E402

@@ -5,7 +5,14 @@ import torch
 from safetensors.torch import save_file
 
 from d4rt_ros.scenes import (
-    SceneConfig, Scenes, camera_poses, concatenate, intrinsics, load_scenes, primitive_poses, sample_scenes,
+    SceneConfig,
+    Scenes,
+    camera_poses,
+    concatenate,
+    intrinsics,
+    load_scenes,
+    primitive_poses,
+    sample_scenes,
     save_scenes,
 )  # fmt: skip
 

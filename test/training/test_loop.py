@@ -13,8 +13,15 @@ from d4rt_ros.training.config import QueryMix, TrainConfig
 from d4rt_ros.training.loop import TrainingError, learning_rate, train
 
 SMALL = replace(
-    model_config.PRESETS["tiny"], frames=4, height=32, width=32, encoder_width=48, encoder_layers=2,
-    decoder_width=48, decoder_layers=1, stem=4,
+    model_config.PRESETS["tiny"],
+    frames=4,
+    height=32,
+    width=32,
+    encoder_width=48,
+    encoder_layers=2,
+    decoder_width=48,
+    decoder_layers=1,
+    stem=4,
 )
 CONFIG = TrainConfig(steps=12, batch=2, warmup=4, queries=QueryMix(count=32))
 

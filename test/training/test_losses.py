@@ -12,15 +12,22 @@ from d4rt_ros.training.losses import composite_loss, squash
 def one_query(**changes):
     """One query's raw answer and truth; every term is zero but for the confidence's."""
     answer = {
-        "xyz": [0.5, -1.0, 2.0], "uv": [0.25, 0.75], "visibility": [40.0], "displacement": [0.0, 0.0, 0.0],
-        "normal": [0.0, 0.0, -3.0], "confidence": [0.0],
+        "xyz": [0.5, -1.0, 2.0],
+        "uv": [0.25, 0.75],
+        "visibility": [40.0],
+        "displacement": [0.0, 0.0, 0.0],
+        "normal": [0.0, 0.0, -3.0],
+        "confidence": [0.0],
     }
     answer = {name: torch.tensor(changes.get(name, value)).view(1, 1, -1) for name, value in answer.items()}
     truth = {
-        "xyz": torch.tensor([[[0.5, -1.0, 2.0]]]), "uv": torch.tensor([[[0.25, 0.75]]]),
-        "visibility": torch.ones(1, 1), "displacement": torch.zeros(1, 1, 3),
+        "xyz": torch.tensor([[[0.5, -1.0, 2.0]]]),
+        "uv": torch.tensor([[[0.25, 0.75]]]),
+        "visibility": torch.ones(1, 1),
+        "displacement": torch.zeros(1, 1, 3),
         "normal": torch.tensor([[[0.0, 0.0, -1.0]]]),
-        "valid": torch.ones(1, 1, dtype=torch.bool), "in_view": torch.ones(1, 1, dtype=torch.bool),
+        "valid": torch.ones(1, 1, dtype=torch.bool),
+        "in_view": torch.ones(1, 1, dtype=torch.bool),
     }
     return answer, truth
 
@@ -44,7 +51,9 @@ def test_points_are_compared_after_the_logarithm_and_weighted_by_confidence():
 
 
 def test_squash_is_odd():
-    torch.testing.assert_close(squash(torch.tensor([-3.0, 0.0, 3.0])), torch.tensor([-math.log(4), 0.0, math.log(4)]))
+    torch.testing.assert_close(
+        squash(torch.tensor([-3.0, 0.0, 3.0])), torch.tensor([-math.log(4), 0.0, math.log(4)])
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from d4rt_ros.scenes import boundary_mask
-from d4rt_ros.training.config import Augmentation, QueryMix
 from d4rt_ros.training.augment import augment
+from d4rt_ros.training.config import Augmentation, QueryMix
 from d4rt_ros.training.sampling import clips, sample_queries, truth_of
 
 MIX = QueryMix(count=400)
