@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from d4rt_ros.training.augment import augment
 from d4rt_ros.training.config import TrainConfig
 from d4rt_ros.training.losses import composite_loss
 from d4rt_ros.training.sampling import Clips, clips, sample_queries, truth_of
+
+REPORT_EVERY = 100  # steps
 
 
 class TrainingError(RuntimeError):
@@ -54,44 +57,84 @@ def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = Fa
     source = clips(
         config.batch, size.frames, size.height, size.width, config.frame_interval, draws, device, compile
     )
-    began, spent, running, first = time.perf_counter(), {"data": 0.0}, {}, step
+    tally, first, batch = _Tally(out / "log.jsonl", config), step, None
     while step < config.steps:
+        with tally.data_time():
+            if (step - first) % config.reuse == 0:
+                batch = next(source)
+            example = _example(batch, config, draws)
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(step, config) * group["rate"]
-        start = time.perf_counter()
-        if (step - first) % config.reuse == 0:
-            batch = next(source)
-        video, frames = _video(batch, config, draws)
-        uv, times = sample_queries(batch, config.queries, draws)
-        truth = truth_of(batch, uv, times)
-        spent["data"] += time.perf_counter() - start
+        terms = _losses(network, batch, *example, config)
         network.zero_grad(set_to_none=True)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
-        terms = composite_loss(answer, truth, config.loss)
         terms["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         if not math.isfinite(norm):
-            raise TrainingError(f"step {step}: the gradient is not finite (loss {float(terms['total'].detach())}); "
-                                f"the last good weights are in {out}")  # fmt: skip
+            loss = float(terms["total"].detach())
+            raise TrainingError(
+                f"step {step}: the gradient is not finite (loss {loss}); the last good weights are in {out}"
+            )
         for optimiser in optimisers:
             optimiser.step()
         step += 1
-        for name, value in terms.items():
-            running[name] = running.get(name, 0.0) + float(value.detach())
-        if step % 100 == 0 or step == config.steps:
-            seconds = time.perf_counter() - began
-            done = step - first
-            record = {"step": step, "seconds": round(seconds, 1), "clips_per_s": round(done * config.batch / seconds, 1),
-                      "data_share": round(spent["data"] / seconds, 3), "lr": learning_rate(step - 1, config),
-                      **{name: round(value / 100, 4) for name, value in running.items()}}  # fmt: skip
-            running = {}
-            with open(out / "log.jsonl", "a") as log:
-                log.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
+        tally.add(terms)
+        if step % REPORT_EVERY == 0 or step == config.steps:
+            tally.report(step)
         if step % save_every == 0 or step == config.steps:
             _save(out, network, optimisers, step, config)
     return out / "weights.safetensors"
+
+
+class _Tally:
+    """Sums of what a stretch of steps lost and took, written as a line of JSON at its end."""
+
+    def __init__(self, log: Path, config: TrainConfig):
+        self._log, self._config = log, config
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps, self._data, self._start = 0, 0.0, time.perf_counter()
+
+    @contextmanager
+    def data_time(self):
+        """What runs within counts as making examples."""
+        start = time.perf_counter()
+        yield
+        self._data += time.perf_counter() - start
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        self._steps += 1
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
+
+    def report(self, step: int) -> None:
+        seconds = time.perf_counter() - self._start
+        record = {
+            "step": step,
+            "clips_per_s": round(self._steps * self._config.batch / seconds, 1),
+            "data_share": round(self._data / seconds, 3),
+            "lr": learning_rate(step - 1, self._config),
+            **{name: round(value / self._steps, 4) for name, value in self._sums.items()},
+        }
+        line = json.dumps(record)
+        with open(self._log, "a") as log:
+            log.write(line + "\n")
+        print(line, flush=True)
+        self._begin()
+
+
+def _example(batch: Clips, config: TrainConfig, draws: torch.Generator) -> tuple:
+    """(clip for the encoder, clip for the RGB patches, uv, times, truth) of rendered clips."""
+    video, frames = _video(batch, config, draws)
+    uv, times = sample_queries(batch, config.queries, draws)
+    return video, frames, uv, times, truth_of(batch, uv, times)
+
+
+def _losses(network: D4RT, batch: Clips, video, frames, uv, times, truth, config: TrainConfig) -> dict[str, Tensor]:
+    with torch.autocast(video.device.type, torch.bfloat16):
+        answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
+    return composite_loss(answer, truth, config.loss)
 
 
 def _video(batch: Clips, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
