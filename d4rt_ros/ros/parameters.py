@@ -62,8 +62,8 @@ SETTINGS = {
     "depth.size": Setting(
         [48, 64], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
     ),
-    "tracks.rows": Setting(12, "Rows of the grid of tracked points.", bounds=(2, 256)),
-    "tracks.cols": Setting(16, "Columns of the grid of tracked points.", bounds=(2, 256)),
+    "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),
+    "tracks.cols": Setting(12, "Columns of the grid of tracked points.", bounds=(2, 256)),
     "pose.method": Setting(
         "pnp",
         "How the camera's motion is found: pnp from predicted pixels and depth, rigid from two point sets.",

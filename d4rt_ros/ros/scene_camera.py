@@ -28,7 +28,7 @@ from d4rt_ros.ros.messages import (
 from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, publisher, run_camera
 
 MAX_BYTES = 4 * 2**30
-TRACK_FRAMES, TRACK_STRIDE, TRACK_GRID = 8, 2, (12, 16)  # as the node's defaults
+TRACK_FRAMES, TRACK_STRIDE, TRACK_GRID = 8, 2, (9, 12)  # as the node's defaults
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class PipelineConfig:
     stride: int = 1
     hop: int = 1
     depth_size: tuple[int, int] = (48, 64)
-    tracks_size: tuple[int, int] = (12, 16)
+    tracks_size: tuple[int, int] = (9, 12)
     pose_method: str = "pnp"
     pose_grid: tuple[int, int] = (12, 12)
     pose_min_inliers: float = 0.5
