@@ -86,6 +86,8 @@ def test_metadata_agrees_with_package_xml():
         distribution = metadata.distribution("d4rt_ros")
     except metadata.PackageNotFoundError:
         pytest.skip("built by colcon: there is no pip metadata")
+    if distribution.metadata.get_all("Provides-Extra") is None:
+        pytest.skip("built by colcon: the metadata are those of the generated interfaces alone")
     package = ElementTree.parse(REPOSITORY / "package.xml").getroot()
     assert distribution.metadata["Name"] == package.findtext("name")
     assert distribution.version == package.findtext("version")

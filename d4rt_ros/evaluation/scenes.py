@@ -62,7 +62,7 @@ def held_out() -> tuple[Scenes, torch.Tensor]:
     return load_scenes(HELD_OUT), load_file(HELD_OUT.with_name("held_out_times.safetensors"))["times"]
 
 
-def image_size(scenes: Scenes, pixels: int = 96 * 128) -> tuple[int, int]:
+def image_size(scenes: Scenes, pixels: int = 60 * 80) -> tuple[int, int]:
     """(height, width) with square pixels, about `pixels` of them, of the first scene's camera."""
     aspect = float(scenes.aspect[0])
     height = round((pixels / aspect) ** 0.5)
