@@ -62,7 +62,7 @@ def test_images_become_every_topic(running):
     points = np.frombuffer(cloud.data, np.float32).reshape(48, 64, 5)
     np.testing.assert_allclose(points[0, 0, :3], [-31.5 * 2 / 100, -23.5 * 2 / 100, 2], rtol=1e-5)
     assert tracks.header.frame_id == "world" and tracks.header.stamp == tracks.stamps[-1]
-    assert len(tracks.stamps) == 4 and len(tracks.ids) == 12 * 16
+    assert len(tracks.stamps) == 4 and len(tracks.ids) == 9 * 12
     transform = user.newest("/tf").transforms[0]
     assert (transform.header.frame_id, transform.child_frame_id) == ("world", "cam")
     assert user.newest("/d4rt/odometry").child_frame_id == "cam"

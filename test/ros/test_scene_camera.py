@@ -119,7 +119,7 @@ def test_without_moving_objects_points_stand_still():
     moving = true_tracks(one_scene(5, True, 4.0, WIDTH, HEIGHT), seconds, (WIDTH, HEIGHT))
     still = true_tracks(one_scene(5, False, 4.0, WIDTH, HEIGHT), seconds, (WIDTH, HEIGHT))
     assert not still.moving.any() and np.ptp(still.positions, axis=1).max() < 1e-3
-    assert moving.positions.shape == (192, 8, 3) and moving.visible[:, -1].all()
+    assert moving.positions.shape == (9 * 12, 8, 3) and moving.visible[:, -1].all()
 
 
 def test_enlarging_keeps_outer_pixels_and_straight_lines():

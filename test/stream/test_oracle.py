@@ -47,7 +47,9 @@ def film(seed, noise=Noise(), calibrated=True, **config):
 @pytest.mark.parametrize("method", ["pnp", "rigid"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_truth_comes_out(seed, method):
-    degrees, metres, results, rendering, _ = film(seed, depth_size=(HEIGHT, WIDTH), pose_method=method)
+    degrees, metres, results, rendering, _ = film(
+        seed, depth_size=(HEIGHT, WIDTH), tracks_size=(12, 16), pose_method=method
+    )
     assert degrees.max() < 0.1 and metres.max() < 0.01
     for k, result in results:
         assert result.pose_trusted
