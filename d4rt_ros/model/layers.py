@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Up to here the score matrix is small, and two plain products beat the fused kernel on a CPU.
+# Up to here the score matrix is small, and with gradients two plain products beat the fused kernel on a CPU.
 PLAIN_ATTENTION_KEYS = 1024
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention. q: (..., Q, d); k, v: (..., N, d). Returns (..., Q, d)."""
-    if q.is_cuda or k.shape[-2] > PLAIN_ATTENTION_KEYS:
+    if q.is_cuda or not torch.is_grad_enabled() or k.shape[-2] > PLAIN_ATTENTION_KEYS:
         return F.scaled_dot_product_attention(q, k, v)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     return scores.softmax(-1) @ v

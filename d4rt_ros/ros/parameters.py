@@ -60,7 +60,7 @@ SETTINGS = {
     "window.stride": Setting(2, "Every how many images one is kept.", bounds=(1, 100)),
     "window.hop": Setting(1, "After how many kept images a new window is due.", bounds=(1, 256)),
     "depth.size": Setting(
-        [48, 64], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
+        [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
     ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),
     "tracks.cols": Setting(12, "Columns of the grid of tracked points.", bounds=(2, 256)),

@@ -65,7 +65,7 @@ class Model:
         self.dtype = dtype
         self.network = network.eval().requires_grad_(False).to(self.device, dtype)
         self.config = network.config
-        self.chunk = 16384 if self.device.type == "cuda" else 512
+        self.chunk = 16384 if self.device.type == "cuda" else 1024
         self.between_chunks: Callable[[], None] | None = None
         if self.device.type == "cpu":
             keep_freed_memory()

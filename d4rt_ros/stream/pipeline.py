@@ -45,7 +45,7 @@ class PipelineConfig:
     frames: int | None = None
     stride: int = 1
     hop: int = 1
-    depth_size: tuple[int, int] = (48, 64)
+    depth_size: tuple[int, int] = (36, 48)
     tracks_size: tuple[int, int] = (9, 12)
     pose_method: str = "pnp"
     pose_grid: tuple[int, int] = (12, 12)
