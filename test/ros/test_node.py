@@ -56,10 +56,10 @@ def test_images_become_every_topic(running):
         if topic.startswith("/d4rt"):
             assert user.newest(topic).header.stamp == stamp, topic
     depth, cloud, tracks = (user.newest(topic) for topic in (DEPTH, "/d4rt/points", "/d4rt/tracks"))
-    assert (depth.height, depth.width, depth.encoding, depth.header.frame_id) == (48, 64, "32FC1", "cam")
+    assert (depth.height, depth.width, depth.encoding, depth.header.frame_id) == (36, 48, "32FC1", "cam")
     np.testing.assert_array_equal(np.frombuffer(depth.data, np.float32), 2.0)
-    assert (cloud.height, cloud.width, cloud.header.frame_id) == (48, 64, "cam")
-    points = np.frombuffer(cloud.data, np.float32).reshape(48, 64, 5)
+    assert (cloud.height, cloud.width, cloud.header.frame_id) == (36, 48, "cam")
+    points = np.frombuffer(cloud.data, np.float32).reshape(36, 48, 5)
     np.testing.assert_allclose(points[0, 0, :3], [-31.5 * 2 / 100, -23.5 * 2 / 100, 2], rtol=1e-5)
     assert tracks.header.frame_id == "world" and tracks.header.stamp == tracks.stamps[-1]
     assert len(tracks.stamps) == 4 and len(tracks.ids) == 9 * 12
@@ -240,7 +240,7 @@ def test_live_parameters_take_effect(running):
     running.stream(begin=4, count=4)
     assert user.until(lambda: [len(m.poses) for m in user.heard["/d4rt/path"]] == [1, 1])
     assert user.until(lambda: len(user.heard[DEPTH]) == 3)
-    assert [(m.height, m.width) for m in user.heard[DEPTH]] == [(48, 64), (12, 20), (12, 20)]
+    assert [(m.height, m.width) for m in user.heard[DEPTH]] == [(36, 48), (12, 20), (12, 20)]
     assert user.until(lambda: len(user.heard["/d4rt/tracks"]) == 3)
     assert len(user.heard["/d4rt/tracks"][-1].ids) == 15
 
