@@ -6,8 +6,8 @@ the newest window and answers the services' questions, also in the middle of a w
 
 from __future__ import annotations
 
-import signal
 import os
+import signal
 import sys
 import time
 
