@@ -152,7 +152,7 @@ def test_without_a_usable_camera_info_the_intrinsics_are_estimated(running, msg,
         running.send_info(msg)
     running.stream()
     estimate = running.user.newest("/d4rt/depth/camera_info")
-    assert estimate.k[0] == pytest.approx(100, rel=1e-3) and estimate.k[2] == pytest.approx(31.5)
+    assert estimate.k[0] == pytest.approx(100 * 47 / 63, rel=1e-3) and estimate.k[2] == pytest.approx(23.5)
     assert running.user.told("camera", says)
     assert running.user.figure("camera", "calibrated") == "False"
 
