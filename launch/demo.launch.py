@@ -6,7 +6,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import Node, SetParameter
 
 from launch import LaunchDescription
 
@@ -28,7 +28,9 @@ def generate_launch_description():
         PythonLaunchDescriptionSource(str(LAUNCH / "d4rt.launch.py")),
         launch_arguments={name: LaunchConfiguration(name) for name in ("device", "rviz")}.items(),
     )
-    return LaunchDescription([*arguments, OpaqueFunction(function=start_camera), node])
+    # Large images over best effort get lost on a busy machine, and these cameras publish reliably.
+    reliable = SetParameter("qos_overrides./image.subscription.reliability", "reliable")
+    return LaunchDescription([*arguments, reliable, OpaqueFunction(function=start_camera), node])
 
 
 def start_camera(context):

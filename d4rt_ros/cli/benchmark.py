@@ -70,6 +70,7 @@ def message_rows() -> list[tuple[str, str]]:
 def node_rows(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Measure three times: everything subscribed, with memory; queries meanwhile; the pose alone."""
     from d4rt_ros.ros.measure import EVERYTHING, POSE_ALONE, Probe
+    from d4rt_ros.ros.qos import RELIABLE_IMAGES
 
     domain = random.SystemRandom().randint(1, 101)
     environment = own_domain(domain)
@@ -80,6 +81,7 @@ def node_rows(args: argparse.Namespace) -> list[tuple[str, str]]:
             "model.device": quoted(args.device),
             "model.checkpoint": quoted(args.checkpoint),
             "tf.publish": "none",
+            **RELIABLE_IMAGES,
         }
         node |= dict(setting.split(":=", 1) for setting in args.set)
         children.start("camera", "d4rt_ros.ros.scene_camera", ros_arguments(camera))

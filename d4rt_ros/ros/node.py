@@ -43,9 +43,9 @@ def load_model(values: dict):
 
     from d4rt_ros import runtime
 
-    # One core is left to the camera and to DDS: threads that wait for each other on cores that are busy with
-    # something else answered three times later than one thread alone.
-    torch.set_num_threads(values["model.threads"] or max(1, len(os.sched_getaffinity(0)) - 1))
+    # Of more than two cores one is left to the camera and to DDS.
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(values["model.threads"] or max(min(cores, 2), cores - 1))
     model = runtime.load(
         values["model.checkpoint"] or None, values["model.device"], values["model.precision"]
     )

@@ -35,7 +35,7 @@ def load(checkpoint: str | Path | None = None, device: str = "auto", precision: 
     """A model ready to encode: the embedded weights, or those of a .safetensors file.
 
     device: auto (CUDA where there is one, else CPU), cpu, cuda, cuda:1, …
-    precision: fp32, bf16, fp16, or auto (bf16 on CUDA, fp32 on a CPU).
+    precision: fp32, bf16, fp16, or auto (bf16 on CUDA and on a CPU with instructions for it, else fp32).
     Raises CheckpointError where the file cannot be used, ValueError for an unknown device or precision.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -48,7 +48,7 @@ def load(checkpoint: str | Path | None = None, device: str = "auto", precision: 
             f"device {device} asked for, but this torch ({torch.__version__}) sees no CUDA device"
         )
     if precision == "auto":
-        precision = "bf16" if place.type == "cuda" else "fp32"
+        precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; use auto, {', '.join(PRECISIONS)}")
     return Model(load_checkpoint(checkpoint), place, PRECISIONS[precision])
@@ -64,6 +64,7 @@ class Model:
         self.device = torch.device(device)
         self.dtype = dtype
         self.network = network.eval().requires_grad_(False).to(self.device, dtype)
+        self.network.decoder.heads.float()
         self.config = network.config
         self.chunk = 16384 if self.device.type == "cuda" else 1024
         self.between_chunks: Callable[[], None] | None = None
@@ -166,6 +167,11 @@ class Scene:
             answer = model.network.decode(self._keys_values, self._small, *place)
             parts.append({name: x[0].cpu() for name, x in answer.items()})
         return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+
+
+def _cpu_multiplies_bf16() -> bool:
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.10 on
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def resize(image: np.ndarray, height: int, width: int) -> torch.Tensor:

@@ -126,7 +126,7 @@ def test_a_bad_checkpoint_is_told_in_a_sentence_and_the_process_stays_for_a_good
         user.publish("image", image(100 + i / 10, rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)))
         if user.until(lambda: user.heard["/d4rt/depth/image"], 0.1):
             break
-    assert user.newest("/d4rt/depth/image").height == 48
+    assert user.newest("/d4rt/depth/image").height == 36
 
     _refuses_ten_million_points(user)
     assert "no such file" in process.end()
