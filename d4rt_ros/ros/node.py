@@ -237,9 +237,7 @@ class D4rtNode(Node):
 
     def _create_diagnostics(self) -> None:
         self._reporter = diagnostics.Reporter(self.get_fully_qualified_name().lstrip("/"), time.monotonic())
-        self._reports = self.create_publisher(
-            DiagnosticArray, "/diagnostics", qos.OUTPUT, qos_overriding_options=qos.overridable()
-        )
+        self._reports = qos.publisher(self, DiagnosticArray, "/diagnostics")
         self._diagnose = self._steady_timer(1.0, self._report, MutuallyExclusiveCallbackGroup())
 
     def _report(self) -> None:

@@ -17,12 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.io.calibration import Calibration
 from d4rt_ros.ros.messages import flat, header_message
-from d4rt_ros.ros.qos import OUTPUT, overridable
-
-
-def publisher(node: Node, message_type, topic: str):
-    """A reliable publisher whose QoS the user may override by parameters."""
-    return node.create_publisher(message_type, topic, OUTPUT, qos_overriding_options=overridable())
+from d4rt_ros.ros.qos import publisher
 
 
 def parameter(node: Node, name: str, default, description: str):

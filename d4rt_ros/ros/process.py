@@ -14,13 +14,14 @@ _M_ARENA_MAX = -8  # malloc.h of glibc
 
 def prepare() -> None:
     """Call before threads are started and torch is imported."""
-    # Torch's threads otherwise spin while they wait for each other, and where the cores have other work too
-    # one window then takes thirty times as long.
+    # Torch's threads otherwise spin for milliseconds while they wait for each other, and where the cores have
+    # other work too one window then takes thirty times as long. Not at all is too little: it costs a tenth.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     # The model gives the interpreter away at each of a window's hundreds of operations and has to get it back
     # from the executor's threads, which may keep it for this long each time: at the default of 5 ms a window
     # takes three times as long.
-    sys.setswitchinterval(2e-4)
+    sys.setswitchinterval(5e-5)
     # glibc gives each thread an arena of its own, and each keeps what the largest images took: the executor's
     # threads let memory grow for minutes.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -72,15 +72,10 @@ class Publishers:
             PATH: Path,
             TRACKS: Tracks,
         }
-        self._topics = {
-            topic: node.create_publisher(kind, topic, qos.OUTPUT, qos_overriding_options=qos.overridable())
-            for topic, kind in types.items()
-        }
+        self._topics = {topic: qos.publisher(node, kind, topic) for topic, kind in types.items()}
         self._tf = None
         if tf_mode != "none":
-            self._tf = node.create_publisher(
-                TFMessage, "/tf", qos.TF, qos_overriding_options=qos.overridable()
-            )
+            self._tf = qos.publisher(node, TFMessage, "/tf", qos.TF)
         self._path: deque = deque(maxlen=path_length)
         self._before: Result | None = None
 

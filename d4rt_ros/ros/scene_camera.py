@@ -25,7 +25,8 @@ from d4rt_ros.ros.messages import (
     pose_message,
     stamp_message,
 )
-from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, publisher, run_camera
+from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
+from d4rt_ros.ros.qos import publisher
 
 MAX_BYTES = 4 * 2**30
 TRACK_FRAMES, TRACK_STRIDE, TRACK_GRID = 8, 2, (9, 12)  # as the node's defaults

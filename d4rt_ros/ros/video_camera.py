@@ -11,7 +11,8 @@ from sensor_msgs.msg import Image
 from d4rt_ros.io.calibration import Calibration, pinhole_of_view, read_calibration, uncalibrated
 from d4rt_ros.io.frames import Frames, open_frames
 from d4rt_ros.ros.messages import depth_image, header_message
-from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, publisher, run_camera
+from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
+from d4rt_ros.ros.qos import publisher
 
 
 class VideoCamera(Node):

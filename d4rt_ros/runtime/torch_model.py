@@ -66,7 +66,7 @@ class Model:
         self.network = network.eval().requires_grad_(False).to(self.device, dtype)
         self.network.decoder.heads.float()
         self.config = network.config
-        self.chunk = 16384 if self.device.type == "cuda" else 1024
+        self.chunk = 16384 if self.device.type == "cuda" else 768
         self.between_chunks: Callable[[], None] | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -159,18 +159,18 @@ class Scene:
     def _decode(self, uv: torch.Tensor, times: torch.Tensor) -> dict[str, torch.Tensor]:
         """uv (N, 2), times (N, 3) on the CPU -> raw heads (N, ·) on the CPU, in bounded memory."""
         model, parts = self._model, []
-        for start in range(0, max(len(uv), 1), model.chunk):
-            if start and model.between_chunks is not None:
+        # Equal chunks: a small rest would take nearly as long.
+        for chunk in zip(*(x.chunk(max(1, -(-len(uv) // model.chunk))) for x in (uv, times))):
+            if parts and model.between_chunks is not None:
                 model.between_chunks()
-            chunk = slice(start, start + model.chunk)
-            place = [x[None, chunk].to(model.device) for x in (uv, times)]
+            place = [x[None].to(model.device) for x in chunk]
             answer = model.network.decode(self._keys_values, self._small, *place)
             parts.append({name: x[0].cpu() for name, x in answer.items()})
         return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 
 def _cpu_multiplies_bf16() -> bool:
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.10 on
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # older torches have none
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
