@@ -4,6 +4,7 @@ Every task is a few queries and what is made of the answers. The functions take 
 interface: `num_frames`, `size` (height, width), `frames` and `query(u, v, t_src, t_tgt, t_cam)`.
 """
 
+from d4rt_ros.tasks.dense_tracks import DenseTracks, dense_tracks, tracking_cost
 from d4rt_ros.tasks.depth import PointMap, depth_map, point_map
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, intrinsics
 from d4rt_ros.tasks.point_cloud import PointCloud, point_cloud
@@ -12,6 +13,7 @@ from d4rt_ros.tasks.relative_pose import PoseError, RelativePose, camera_poses, 
 from d4rt_ros.tasks.tracks import PointTracks, tracks_of_points
 
 __all__ = [
+    "DenseTracks",
     "IntrinsicsError",
     "PointCloud",
     "PointMap",
@@ -19,11 +21,13 @@ __all__ = [
     "PoseError",
     "RelativePose",
     "camera_poses",
+    "dense_tracks",
     "depth_map",
     "intrinsics",
     "pixel_grid",
     "point_cloud",
     "point_map",
     "relative_pose",
+    "tracking_cost",
     "tracks_of_points",
 ]

@@ -10,25 +10,47 @@ from d4rt_ros.model.query import Answer, Queries
 
 # In the model's unit. So far away nothing is seen, and what is made of such numbers would overflow.
 FAR = 1e6
+# A grid of more points than this (6k x 6k) is a mistake, and would fill a machine's memory.
+MAX_GRID = 1 << 25
+
+
+class FrameNumberError(IndexError, ValueError):
+    """A frame number outside the window."""
 
 
 def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels u, v, each (h, w) float64, of a grid of `size` (h, w) over an image of `image_size` (H, W).
 
     The grid is the image resized: its corners are the image's corner pixels, and its camera is the image's
-    `Pinhole.resized(w, h)`.
+    `Pinhole.resized(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
     """
     (h, w), (height, width) = size, image_size
-    if h < 2 or w < 2:
-        raise ValueError(f"a grid of {h}x{w} rows x columns; it needs 2x2 or more")
+    check_grid(size)
     u, v = np.meshgrid(np.linspace(0, width - 1, w), np.linspace(0, height - 1, h))
     return u, v
 
 
+def check_grid(size: tuple[int, int]) -> None:
+    """Raise ValueError for a size (rows, columns) that no grid over an image has."""
+    rows, columns = size
+    if rows < 2 or columns < 2:
+        raise ValueError(f"a grid of {rows}x{columns} rows x columns; it needs 2x2 or more")
+    if rows * columns > MAX_GRID:
+        raise ValueError(
+            f"a grid of {rows}x{columns} is {rows * columns:,} points; at most {MAX_GRID:,} can be asked for"
+        )
+
+
 def frame_index(scene, t: int) -> int:
-    """0..T-1 of a frame number that may count from the newest (-1). Raises IndexError outside the window."""
+    """0..T-1 of a frame number that may count from the newest (-1).
+
+    Raises FrameNumberError (an IndexError and a ValueError) outside the window.
+    """
     if not -scene.num_frames <= t < scene.num_frames:
-        raise IndexError(f"frame {t} is outside the window of {scene.num_frames} frames")
+        raise FrameNumberError(
+            f"frame {t} is outside the window of {scene.num_frames} frames: 0 (oldest) to "
+            f"{scene.num_frames - 1}, or -1 (newest) to -{scene.num_frames}"
+        )
     return int(t) % scene.num_frames
 
 

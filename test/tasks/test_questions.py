@@ -32,3 +32,8 @@ def test_several_questions_are_one_call_with_their_own_answers():
 def test_finite_rows():
     values = np.array([[[0, 1], [np.nan, 1], [0, np.inf]]])
     np.testing.assert_array_equal(finite_rows(values), [[True, False, False]])
+
+
+def test_a_grid_of_a_hundred_million_points_is_refused():
+    with pytest.raises(ValueError, match="100,000,000 points; at most 33,554,432"):
+        pixel_grid((10_000, 10_000), (65, 97))
