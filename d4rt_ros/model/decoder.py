@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.config import HEADS, ModelConfig
 from d4rt_ros.model.layers import (
     Rotary,
     attention,
@@ -17,8 +17,6 @@ from d4rt_ros.model.layers import (
     split_heads,
     token_positions,
 )
-
-HEADS = {"xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1}
 
 KeysValues = list[tuple[Tensor, Tensor]]
 
@@ -124,13 +122,16 @@ class Decoder(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in HEADS.items()})
         self.rotary = None
         if config.position == "rotary":
-            self.rotary = Rotary(width // heads, config.token_grid, config.frames)
-            cos, sin = self.rotary.angles(token_positions(config.token_grid, config.frames, config.patch[0]))
-            extra = int(config.aspect_token)
-            self.register_buffer("cos", torch.cat((cos, torch.ones_like(cos[:extra]))), persistent=False)
-            self.register_buffer("sin", torch.cat((sin, torch.zeros_like(sin[:extra]))), persistent=False)
-            # A third of the heads look from the query's place in frame t_src, in t_tgt, in t_cam.
-            self.register_buffer("head_time", torch.arange(heads) * 3 // heads, persistent=False)
+            with torch.device("cpu"):  # computed even where the weights are only described (meta)
+                self.rotary = Rotary(width // heads, config.token_grid, config.frames)
+                cos, sin = self.rotary.angles(
+                    token_positions(config.token_grid, config.frames, config.patch[0])
+                )
+                extra = int(config.aspect_token)
+                self.register_buffer("cos", torch.cat((cos, torch.ones_like(cos[:extra]))), persistent=False)
+                self.register_buffer("sin", torch.cat((sin, torch.zeros_like(sin[:extra]))), persistent=False)
+                # A third of the heads look from the query's place in frame t_src, in t_tgt, in t_cam.
+                self.register_buffer("head_time", torch.arange(heads) * 3 // heads, persistent=False)
 
     def project(self, memory: Tensor) -> KeysValues:
         """The memory (B, N, encoder width) -> each layer's keys and values, once for a scene."""

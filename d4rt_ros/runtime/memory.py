@@ -21,3 +21,17 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _KEEP)
         mallopt(_M_TRIM_THRESHOLD, _KEEP)
+
+
+def available_bytes() -> int:
+    """Bytes of memory that a program can still get without swapping; a very large number where that is unknown."""
+    try:
+        with open("/proc/meminfo") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return 1 << 62
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for people, such as "1.5 GB"."""
+    return f"{count / 1e9:.3g} GB"
