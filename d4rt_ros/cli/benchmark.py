@@ -1,4 +1,4 @@
-"""`d4rt benchmark node`: rates, latencies and memory of the running node on this machine."""
+"""`d4rt benchmark`: the running node's rates, latencies and memory on this machine; and the model alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from d4rt_ros.cli import benchmark_model
 from d4rt_ros.cli.children import Children
 from d4rt_ros.cli.demo import own_domain, quoted, ros_arguments
 
@@ -22,8 +24,9 @@ SETTLE = 3.0  # seconds that are not counted after a change
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=["node", "messages"],
-        help="node: camera and node in processes of their own; messages: conversions alone",
+        choices=["node", "messages", "model", "precision"],
+        help="node: camera and node in processes of their own; messages: conversions alone; model: encoding and "
+        "queries; precision: what bf16 and fp16 change of the answers about a video",
     )
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (default %(default)g)")
     parser.add_argument("--checkpoint", default="", help="weights; the embedded ones by default")
@@ -31,22 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
     )
+    benchmark_model.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("figure", "value", title=f"d4rt benchmark {args.what}: {machine()}")
+    console = Console()
     try:
-        rows = message_rows() if args.what == "messages" else node_rows(args)
-    except (RuntimeError, ImportError) as error:
+        for table in tables(args):
+            console.print(table)
+    except (RuntimeError, ImportError, ValueError) as error:
         print(f"d4rt benchmark: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def tables(args: argparse.Namespace) -> Iterator:
+    from rich.table import Table
+
+    if args.what in ("model", "precision"):
+        yield from benchmark_model.tables(args, machine())
+        return
+    rows = message_rows() if args.what == "messages" else node_rows(args)
+    table = Table("figure", "value", title=f"d4rt benchmark {args.what}: {machine()}")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
-    return 0
+    yield table
 
 
 def machine() -> str:

@@ -37,18 +37,27 @@ def sample_patches(frames: Tensor, uv: Tensor, t: Tensor, side: int) -> Tensor:
     batch, count, height, width, _ = frames.shape
     position = uv * torch.tensor((width - 1, height - 1), device=uv.device, dtype=uv.dtype)
     corner = position.floor()
-    fraction = (position - corner)[..., None, None, None]
     reach = torch.arange(side + 1, device=uv.device) - side // 2
     columns = (corner[..., :1].long() + reach).clamp(0, width - 1)
     rows = (corner[..., 1:].long() + reach).clamp(0, height - 1)
     first = (torch.arange(batch, device=uv.device)[:, None] * count + t) * height
     index = (first[..., None] + rows)[..., :, None] * width + columns[..., None, :]
     pixels = frames.reshape(-1, 3).index_select(0, index.flatten()).view(*index.shape, 3)
-    pixels = pixels.to(uv.dtype) / 255 if frames.dtype == torch.uint8 else pixels.to(uv.dtype)
+    return interpolate_patches(pixels, position - corner)
+
+
+def interpolate_patches(pixels: Tensor, fraction: Tensor) -> Tensor:
+    """Bilinear patches from the pixels around them.
+
+    pixels: (B, Q, p + 1, p + 1, 3) uint8 or float; fraction: (B, Q, 2), how far x, y of the samples lie beyond the
+    pixels. Returns (B, Q, 3, p, p) float in the pixels' range ([0, 1] for uint8).
+    """
+    fraction = fraction[..., None, None, None]
+    values = pixels.to(fraction.dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(fraction.dtype)
     x, y = fraction[..., 0, :, :, :], fraction[..., 1, :, :, :]
-    pixels = pixels[..., :-1, :] + x * (pixels[..., 1:, :] - pixels[..., :-1, :])
-    pixels = pixels[..., :-1, :, :] + y * (pixels[..., 1:, :, :] - pixels[..., :-1, :, :])
-    return pixels.movedim(-1, -3)
+    values = values[..., :-1, :] + x * (values[..., 1:, :] - values[..., :-1, :])
+    values = values[..., :-1, :, :] + y * (values[..., 1:, :, :] - values[..., :-1, :, :])
+    return values.permute(0, 1, 4, 2, 3)
 
 
 class QueryEmbedding(nn.Module):
@@ -152,13 +161,13 @@ class Decoder(nn.Module):
             x = block(x, k, v, turn)
         x = self.out_norm(x).float()
         # In float32 whatever the rest computes in: a bf16 depth of 1 would come in steps of 0.8 %.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # it knows no meta
             answer = {name: head(x) for name, head in self.heads.items()}
         if self.config.uv_offset:
             answer["uv"] = answer["uv"] + uv.float()
         return answer
 
     def _turn(self, uv: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        time = times[..., self.head_time].movedim(-1, 1).to(uv.dtype)
+        time = times[..., self.head_time].transpose(-1, -2).to(uv.dtype)
         place = uv.flip(-1)[:, None].expand(-1, time.shape[1], -1, -1)
         return self.rotary.angles(torch.cat((time[..., None], place), -1))

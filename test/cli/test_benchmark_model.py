@@ -1,0 +1,83 @@
+"""`d4rt benchmark model` and `precision`, as the README calls them, on sizes that take no time."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from d4rt_ros.cli import benchmark_model
+from d4rt_ros.cli.main import main
+
+QUICK = ["--device", "cpu", "--seconds", "0.05"]
+SMALL = ["--preset", "tiny", "--frames", "2", "--size", "16", "16", *QUICK]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def refused(capsys, *arguments) -> str:
+    assert main(["benchmark", *arguments]) == 1
+    return capsys.readouterr().err
+
+
+def test_random_weights_of_a_preset(capsys):
+    assert main(["benchmark", "model", *SMALL, "--precision", "fp32"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("tiny, random weights, 2 frames of 16x16, float32", "encode", "one query", "65,536 queries",
+                 "depth map 256x256", "memory: weights", "parameters"):  # fmt: skip
+        assert part in printed
+    assert "floor" not in printed  # a GPU's, that are not a CPU's
+
+
+def test_floors_and_every_precision(capsys):
+    assert main(["benchmark", "model", *SMALL, "--precision", "all", "--peak-tflops", "0.1"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("arithmetic floor") == 3
+    assert all(name in printed for name in ("float32", "bfloat16", "float16"))
+
+
+def test_against_the_naive_way(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark_model, "NAIVE_MAP", 32)
+    assert main(["benchmark", "model", *SMALL, "--against", "naive", "--precision", "fp32"]) == 0
+    printed = capsys.readouterr().out
+    assert "chunks of 512" in printed and "memory of 512 patches" in printed
+    difference = next(line for line in printed.splitlines() if "largest difference" in line)
+    assert float(difference.split("│")[3]) <= 1e-5
+
+
+def test_embedded_weights_and_threads(capsys):
+    assert main(["benchmark", "model", *QUICK, "--threads", "1", "--precision", "fp32"]) == 0
+    printed = capsys.readouterr().out
+    assert "embedded weights, 8 frames of 64x64" in printed and "1 threads" in printed
+
+
+def test_precision_on_a_folder(tmp_path, capsys):
+    for i in range(16):
+        image = np.random.default_rng(i).integers(0, 256, (24, 32, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+    assert main(["benchmark", "precision", "--video", str(tmp_path), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "bf16" in printed and "fp16" in printed and "1 windows" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["model", "--frames", "4"], "need a --preset"),
+        (["model", "--preset", "tiny", "--checkpoint", "x"], "give one of them"),
+        (["model", "--preset", "tiny", "--frames", "3"], "frames is a multiple"),
+        (["model", "--checkpoint", "none.safetensors"], "no such file"),
+        (["model", "--threads", "0"], "must be 1 or more"),
+        (["model", "--device", "gpu"], "unknown device 'gpu'"),
+        (["precision"], "give --video"),
+        (["precision", "--video", "none.mp4"], "does not exist"),
+        (["precision", "--video", "x", "--preset", "base"], "leave out --preset"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_sentence(arguments, sentence, capsys):
+    assert sentence in refused(capsys, *arguments)
