@@ -14,7 +14,8 @@ PLAIN_ATTENTION_KEYS = 1024
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention. q: (..., Q, d); k, v: (..., N, d). Returns (..., Q, d)."""
-    if q.is_cuda or not torch.is_grad_enabled() or k.shape[-2] > PLAIN_ATTENTION_KEYS:
+    fused = q.is_cuda or not torch.is_grad_enabled() or k.shape[-2] > PLAIN_ATTENTION_KEYS
+    if fused and not torch.onnx.is_in_onnx_export():
         return F.scaled_dot_product_attention(q, k, v)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     return scores.softmax(-1) @ v

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from d4rt_ros.model.config import ModelConfig
-from d4rt_ros.model.decoder import Decoder, KeysValues, sample_patches
+from d4rt_ros.model.decoder import Decoder, KeysValues, interpolate_patches, sample_patches
 from d4rt_ros.model.encoder import Encoder
 from d4rt_ros.model.layers import initialise
 
@@ -30,14 +30,32 @@ class D4RT(nn.Module):
         """
         return self.decoder.project(self.encoder(self._normalise(video), aspect))
 
-    def decode(self, keys_values: KeysValues, frames: Tensor, uv: Tensor, times: Tensor) -> dict[str, Tensor]:
-        """Answer queries. frames: (B, T, h, w, 3) for the RGB patches, uint8 or RGB in [0, 1], of any resolution.
+    def decode(
+        self,
+        keys_values: KeysValues,
+        frames: Tensor,
+        uv: Tensor,
+        times: Tensor,
+        patch_uv: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Answer queries. frames: (B, T, H, W, 3) for the RGB patches, uint8 or RGB in [0, 1], of any resolution.
 
-        uv: (B, Q, 2) in [0, 1]; times: (B, Q, 3) as t_src, t_tgt, t_cam. Returns raw head outputs (B, Q, ·).
+        uv: (B, Q, 2) in [0, 1]; times: (B, Q, 3) as t_src, t_tgt, t_cam; patch_uv: (B, Q, 2), where the patches
+        are in `frames`, if not at uv: pixel x is u·(W-1). Returns raw head outputs (B, Q, ·).
         """
         patches = None
         if self.config.rgb_patch:
-            patches = self._normalise(sample_patches(frames, uv, times[..., 0], self.config.rgb_patch))
+            place = uv if patch_uv is None else patch_uv
+            patches = self._normalise(sample_patches(frames, place, times[..., 0], self.config.rgb_patch))
+        return self.decoder(keys_values, uv, times, patches)
+
+    def decode_pixels(
+        self, keys_values: KeysValues, pixels: Tensor, fraction: Tensor, uv: Tensor, times: Tensor
+    ) -> dict[str, Tensor]:
+        """`decode` for pixels that are already gathered; see `interpolate_patches` for them."""
+        patches = None
+        if self.config.rgb_patch:
+            patches = self._normalise(interpolate_patches(pixels, fraction))
         return self.decoder(keys_values, uv, times, patches)
 
     def _normalise(self, rgb: Tensor) -> Tensor:

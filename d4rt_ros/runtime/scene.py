@@ -74,6 +74,11 @@ class SceneModel:
         scale = ours / theirs / (ours - 1)
         return scale, (0.5 * ours / theirs - 0.5) / (ours - 1)
 
+    def pixels(self, uv: np.ndarray, height: int, width: int) -> np.ndarray:
+        """(N, 2) pixels x, y, in an image of this size, of the network's u, v."""
+        scale, shift = self.pixel_map(height, width)
+        return (uv - shift) / scale
+
     def encode(self, frames: np.ndarray | Sequence[PreparedFrame]) -> Scene:
         """Encode a clip, oldest frame first.
 
@@ -159,7 +164,7 @@ class Scene:
         length = np.linalg.norm(raw["normal"], axis=-1, keepdims=True)
         return Answer(
             raw["xyz"],
-            ((raw["uv"] - shift) / scale).astype(np.float32),
+            self._model.pixels(raw["uv"], height, width).astype(np.float32),
             _sigmoid(raw["visibility"][:, 0]),
             _sigmoid(raw["confidence"][:, 0]),
             raw["normal"] / np.maximum(length, 1e-12),

@@ -12,18 +12,24 @@ from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.runtime.memory import keep_freed_memory
+from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import SceneModel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def load(checkpoint: str | Path | None = None, device: str = "auto", precision: str = "auto") -> Model:
-    """A model ready to encode: the embedded weights, or those of a .safetensors file.
+def load_torch(
+    checkpoint: str | Path | None, device: str, precision: str, patch_source: str, progress=None
+) -> Model:
+    """`load` with backend torch."""
+    place = _place(device)
+    if precision == "auto":
+        precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
+    network = load_checkpoint(checkpoint)
+    return Model(network, place, PRECISIONS[precision], patch_source)
 
-    device: auto (CUDA where there is one, else CPU), cpu, cuda, cuda:1, …
-    precision: fp32, bf16, fp16, or auto (bf16 on CUDA and on a CPU with instructions for it, else fp32).
-    Raises CheckpointError where the file cannot be used, ValueError for an unknown device or precision.
-    """
+
+def _place(device: str) -> torch.device:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(name)
@@ -33,45 +39,77 @@ def load(checkpoint: str | Path | None = None, device: str = "auto", precision: 
         raise ValueError(
             f"device {device} asked for, but this torch ({torch.__version__}) sees no CUDA device"
         )
-    if precision == "auto":
-        precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; use auto, {', '.join(PRECISIONS)}")
-    return Model(load_checkpoint(checkpoint), place, PRECISIONS[precision])
+    return place
 
 
 class Model(SceneModel):
     """A network on a device. Use it from one thread at a time."""
 
-    def __init__(self, network: D4RT, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        network: D4RT,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        patch_source: str = "encoder",
+    ):
+        super().__init__(network.config, 768, patch_source)
         self.device = torch.device(device)
         self.dtype = dtype
         self.network = network.eval().requires_grad_(False).to(self.device, dtype)
         self.network.decoder.heads.float()
-        super().__init__(network.config, 16384 if self.device.type == "cuda" else 768)
         if self.device.type == "cpu":
             keep_freed_memory()
+        else:
+            self.chunk = 16384
 
     @torch.inference_mode()
     def _encode(
         self, small: np.ndarray, aspect: float, images: list[np.ndarray]
-    ) -> tuple[KeysValues, torch.Tensor]:
+    ) -> tuple[KeysValues, torch.Tensor | list[np.ndarray] | None]:
         frames = self._upload(small)[None]
         video = frames.movedim(-1, 2).to(self.dtype) / 255
-        return self.network.encode(video, torch.tensor([aspect], device=self.device)), frames
+        keys_values = self.network.encode(video, torch.tensor([aspect], device=self.device))
+        if self.patch_source == "frames":
+            return keys_values, images if self.device.type == "cpu" else self._upload_each(images)
+        return keys_values, frames if self.patch_source == "encoder" else None
 
     @torch.inference_mode()
     def decode(
-        self, keys_values: KeysValues, frames: torch.Tensor, uv: np.ndarray, times: np.ndarray
+        self,
+        keys_values: KeysValues,
+        frames: torch.Tensor | list[np.ndarray] | None,
+        uv: np.ndarray,
+        times: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        answer = self.network.decode(keys_values, frames, self._upload(uv)[None], self._upload(times)[None])
+        place, when = self._upload(uv)[None], self._upload(times)[None]
+        if isinstance(frames, torch.Tensor):
+            small = frames.shape[2:4] == (self.config.height, self.config.width)
+            patch_uv = None if small else self._patch_uv(uv, *frames.shape[2:4])
+            answer = self.network.decode(keys_values, frames, place, when, patch_uv)
+        else:
+            size = (2, 2) if frames is None else frames[0].shape[:2]
+            around = gather_pixels(frames, self.pixels(uv, *size), times[:, 0], self.config.rgb_patch)
+            pixels, fraction = (self._upload(x)[None] for x in around)
+            answer = self.network.decode_pixels(keys_values, pixels, fraction, place, when)
         # One transfer for all heads.
         together = torch.cat([answer[name] for name in HEADS], -1)[0].cpu().numpy()
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
 
+    def _patch_uv(self, uv: np.ndarray, height: int, width: int) -> torch.Tensor:
+        """(1, N, 2): the network's u, v as `sample_patches` takes them for frames of this size."""
+        pixels = self.pixels(uv, height, width) / (width - 1, height - 1)
+        return self._upload(pixels.astype(np.float32))[None]
+
+    def _upload_each(self, images: list[np.ndarray]) -> torch.Tensor:
+        """T images (H, W, 3) -> (1, T, H, W, 3) on the device, without a copy of the clip on the host."""
+        frames = torch.empty((1, len(images), *images[0].shape), dtype=torch.uint8, device=self.device)
+        for there, image in zip(frames[0], images):
+            there.copy_(torch.from_numpy(np.ascontiguousarray(image)), non_blocking=True)
+        return frames
+
     def _upload(self, array: np.ndarray) -> torch.Tensor:
         """To the device; on CUDA from pinned memory, while the CPU goes on."""
-        tensor = torch.from_numpy(array)
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
         if self.device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)

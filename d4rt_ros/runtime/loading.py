@@ -1,0 +1,60 @@
+"""`load`: which backend a checkpoint needs, and the model on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from d4rt_ros.runtime.scene import SceneModel, check_patch_source
+
+BACKENDS = ("auto", "torch", "onnx")
+PRECISION_NAMES = ("auto", "fp32", "bf16", "fp16")
+
+
+def load(
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    backend: str = "auto",
+    patch_source: str = "encoder",
+    progress=None,
+) -> SceneModel:
+    """A model ready to encode: the embedded weights, those of a checkpoint file, or a folder of `d4rt export`.
+
+    device: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:1, …
+    precision: fp32, bf16, fp16, or auto (bf16 on CUDA and on a CPU with instructions for it, else fp32; an exported
+        model computes in fp32, and with TensorRT in fp16 on request).
+    backend: torch for a file, onnx for a folder, or auto.
+    patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel.
+    progress: passed to `load_checkpoint`, for a file that takes long.
+    Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for an
+    unknown device, precision, backend or patch_source.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; use {', '.join(BACKENDS)}")
+    if precision not in PRECISION_NAMES:
+        raise ValueError(f"unknown precision {precision!r}; use {', '.join(PRECISION_NAMES)}")
+    check_patch_source(patch_source)
+    folder = checkpoint is not None and Path(checkpoint).is_dir()
+    if backend == "torch" and folder:
+        raise ValueError(
+            f"{checkpoint}: a folder, which backend torch cannot load; give the checkpoint file that it was "
+            "exported from, or backend onnx"
+        )
+    if backend == "onnx" and not folder:
+        raise ValueError(
+            f"{checkpoint or 'the embedded weights'}: backend onnx needs a folder that `d4rt export` wrote: run "
+            f"`d4rt export {f'--checkpoint {checkpoint} ' if checkpoint else ''}--out DIR` and give DIR as the "
+            "checkpoint"
+        )
+    if not folder:
+        from d4rt_ros.runtime.torch_model import load_torch
+
+        return load_torch(checkpoint, device, precision, patch_source, progress)
+
+    from d4rt_ros.runtime.onnx_model import OnnxModel
+
+    if precision == "bf16":
+        raise ValueError(
+            "an exported model computes in fp32 or fp16, not in bf16; use precision fp32 or auto"
+        )
+    return OnnxModel(checkpoint, device, patch_source, fp16=precision == "fp16")
