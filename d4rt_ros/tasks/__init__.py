@@ -4,6 +4,7 @@ Every task is a few queries and what is made of the answers. The functions take 
 interface: `num_frames`, `size` (height, width), `frames` and `query(u, v, t_src, t_tgt, t_cam)`.
 """
 
+from d4rt_ros.tasks.adaptive_depth import adaptive_depth_map, adaptive_point_map
 from d4rt_ros.tasks.dense_tracks import DenseTracks, dense_tracks, tracking_cost
 from d4rt_ros.tasks.depth import PointMap, depth_map, point_map
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, intrinsics
@@ -20,6 +21,8 @@ __all__ = [
     "PointTracks",
     "PoseError",
     "RelativePose",
+    "adaptive_depth_map",
+    "adaptive_point_map",
     "camera_poses",
     "dense_tracks",
     "depth_map",
