@@ -12,9 +12,10 @@ from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_points, world_tracks
 from d4rt_ros.stream.window import Frame, Window
 from d4rt_ros.stream.world import World
-from d4rt_ros.tasks.depth import point_map_of, point_map_questions
+from d4rt_ros.tasks.adaptive_depth import MIN_QUERIES, coarse_questions, filled_point_map, refined
+from d4rt_ros.tasks.depth import point_map_questions
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
-from d4rt_ros.tasks.questions import ask, pixel_grid
+from d4rt_ros.tasks.questions import ask, check_grid, pixel_grid
 from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS, PoseError, RelativePose, pose_of, pose_questions
 from d4rt_ros.tasks.tracks import track_questions, tracks_of
 
@@ -39,13 +40,15 @@ class Outputs:
 @dataclass(frozen=True)
 class PipelineConfig:
     """frames of a window (None: as many as the model takes), every `stride`-th of the stream, a window every
-    `hop` of these; sizes are rows, columns of grids over the image. pose_min_inliers: the share of points
-    that must agree with a pose for it to be trusted. Raises ValueError for what cannot be."""
+    `hop` of these; sizes are rows, columns of grids over the image. depth_queries: the most queries for the depth
+    grid, whose other points are interpolated (None: every point is asked). pose_min_inliers: the share of
+    points that must agree with a pose for it to be trusted. Raises ValueError for what cannot be."""
 
     frames: int | None = None
     stride: int = 1
     hop: int = 1
     depth_size: tuple[int, int] = (36, 48)
+    depth_queries: int | None = None
     tracks_size: tuple[int, int] = (9, 12)
     pose_method: str = "pnp"
     pose_grid: tuple[int, int] = (12, 12)
@@ -57,6 +60,9 @@ class PipelineConfig:
                 raise ValueError(
                     f"{name} = {getattr(self, name)}; it must be (rows, columns), each 2 or more"
                 )
+            check_grid(getattr(self, name))
+        if self.depth_queries is not None and self.depth_queries < MIN_QUERIES:
+            raise ValueError(f"depth_queries = {self.depth_queries}; it must be {MIN_QUERIES} or more")
         if self.pose_grid[0] * self.pose_grid[1] < MIN_POINTS:
             raise ValueError(f"pose_grid = {self.pose_grid}; a pose needs {MIN_POINTS} points or more")
         if self.pose_method not in METHODS:
@@ -101,7 +107,7 @@ class Pipeline:
         pose = self._align_to_world(clip, scene, camera, heard, config) if outputs.world else {}
 
         # What it sees, and how that moves.
-        points = _points(clip[-1], camera, heard, config) if outputs.points else None
+        points = _points(clip[-1], scene, camera, heard, config) if outputs.points else None
         tracks = self._tracks(stamps, heard) if outputs.tracks else None
 
         return Result(
@@ -136,10 +142,11 @@ class Pipeline:
     def _ask(
         self, scene, clip: list[Frame], outputs: Outputs, config: PipelineConfig
     ) -> dict[str, tuple[Queries, Answer]]:
-        """All that the outputs need, in one call: what was asked and what was answered, by name."""
+        """All that the outputs need: what was asked and what was answered, by name. One call, and one more for
+        each level of a depth grid that is not asked whole."""
         newest, asked = len(clip) - 1, {}
         if outputs.points:
-            asked["points"] = point_map_questions(scene, newest, config.depth_size, newest)
+            asked["points"] = coarse_questions(scene, newest, config.depth_size, _depth_queries(config))
         elif clip[-1].camera is None:
             asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
         if outputs.world:
@@ -151,7 +158,10 @@ class Pipeline:
             u, v = pixel_grid(config.tracks_size, scene.size)
             asked["tracks"] = track_questions(scene, u, v, newest, newest)
         answers = ask(scene, *asked.values()) if asked else []
-        return {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
+        heard = {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
+        if outputs.points:
+            heard["points"] = refined(scene, *heard["points"], config.depth_size, _depth_queries(config))
+        return heard
 
     def _keyframe_index(self, clip: list[Frame]) -> int | None:
         """Where in the clip the frame is that poses are measured from; None where it has gone."""
@@ -221,6 +231,12 @@ def _measured_step(
     return step, ""
 
 
-def _points(frame: Frame, camera: Pinhole, heard: dict, config: PipelineConfig) -> Points:
-    asked, answer = heard["points"]
-    return coloured_points(point_map_of(answer, asked, config.depth_size), frame.image, camera)
+def _points(frame: Frame, scene, camera: Pinhole, heard: dict, config: PipelineConfig) -> Points:
+    points = filled_point_map(*heard["points"], config.depth_size, scene.size, _depth_queries(config))
+    return coloured_points(points, frame.image, camera)
+
+
+def _depth_queries(config: PipelineConfig) -> int:
+    """How many the depth grid may ask; its own number of points is all that it can use."""
+    every = config.depth_size[0] * config.depth_size[1]
+    return every if config.depth_queries is None else min(config.depth_queries, every)

@@ -99,6 +99,41 @@ def test_points_lie_on_the_cameras_rays_and_wear_the_images_colours():
     np.testing.assert_allclose(points.xyz, truth, atol=1e-4)
 
 
+@pytest.mark.parametrize("camera", [CAMERA, None], ids=["calibrated", "uncalibrated"])
+def test_a_budget_that_reaches_the_whole_grid_changes_nothing(camera):
+    plain, ample = (
+        run(
+            Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13), depth_queries=n)),
+            range(8),
+            camera=camera,
+        )
+        for n in (None, 9 * 13)
+    )
+    for (_, one), (_, other) in zip(plain, ample, strict=True):
+        assert one.scene.calls == other.scene.calls == 1 and one.camera == other.camera
+        for name in ("xyz", "rgb", "confidence"):
+            np.testing.assert_array_equal(getattr(one.points, name), getattr(other.points, name))
+        np.testing.assert_array_equal(one.world_from_camera, other.world_from_camera)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, None], ids=["calibrated", "uncalibrated"])
+def test_a_depth_grid_on_a_budget(camera):
+    counts = []
+    model = AnalyticModel(change=lambda answer: counts.append(len(answer)))
+    config = PipelineConfig(depth_size=(65, 97), depth_queries=1600)
+    k, result = run(Pipeline(model, config), range(8), Outputs(True, False, False), camera=camera)[-1]
+    calls = result.scene.calls
+    assert 1 < calls <= 5 and sum(counts[-calls:]) == 1600
+    np.testing.assert_allclose(result.camera.matrix, CAMERA.matrix, rtol=1e-3)
+    u, v = np.meshgrid(np.arange(97), np.arange(65))
+    truth = (
+        result.scene.query(u=u.ravel(), v=v.ravel(), t_src=-1, t_tgt=-1, t_cam=-1).xyz[:, 2].reshape(65, 97)
+    )
+    wrong = np.abs(result.points.depth / truth - 1)
+    assert wrong.mean() < 2e-3 and np.mean(wrong > 0.01) < 0.02
+    np.testing.assert_array_equal(result.points.rgb, frame(k).image)
+
+
 def test_a_given_camera_rules_over_the_models_rays():
     other = Pinhole(100.0, 60.0, 40.0, 35.0, 97, 65)
     pipeline = Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
@@ -377,6 +412,8 @@ def test_the_memory_is_bounded():
     "bad, words",
     [
         (dict(depth_size=(1, 64)), "depth_size"),
+        (dict(depth_size=(10_000, 10_000)), "100,000,000 points; at most"),
+        (dict(depth_queries=3), "depth_queries = 3; it must be 4 or more"),
         (dict(tracks_size=(4,)), "tracks_size"),
         (dict(pose_grid=(2, 4)), "pose_grid"),
         (dict(pose_method="icp"), "pnp, rigid"),

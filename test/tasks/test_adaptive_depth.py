@@ -135,7 +135,7 @@ def test_a_quarter_of_the_queries_beats_an_even_grid_of_as_many(noise):
         wrong = [np.abs(guess / true - 1) for guess in guesses]
         errors.append([(w.mean(), w[edge].mean()) for w in wrong])
     ours, even = np.mean(errors, axis=0)
-    # Measured: 0.2 and 0.1 times without noise; of noise itself, half of the mean is left.
+    # Measured: 0.18 and 0.05 times without noise, 0.55 and 0.21 with it: of the noise none goes away.
     assert ours[0] < (0.5 if noise == 0 else 0.75) * even[0]
     assert ours[1] < 0.5 * even[1]
 
