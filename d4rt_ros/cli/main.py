@@ -9,8 +9,10 @@ import sys
 # Module in d4rt_ros.cli -> what `d4rt --help` says of it.
 COMMANDS = {
     "demo": "see it run: a camera, the node, and a measured report with a picture",
+    "convert": "write a checkpoint of OpenD4RT as one small file of ours",
     "train": "train a model on procedural scenes",
     "evaluate": "measure a model's accuracy on held-out scenes",
+    "export": "write a checkpoint as ONNX graphs, checked against torch",
     "benchmark": "measure latency and throughput on this machine",
 }
 

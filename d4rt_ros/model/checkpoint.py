@@ -1,29 +1,53 @@
-"""Weights in files: safetensors with the model's configuration beside the tensors."""
+"""Weights in files: our own, which carry the model's configuration, and OpenD4RT's."""
 
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from d4rt_ros.model.config import ConfigError, ModelConfig
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.opend4rt import from_opend4rt, is_opend4rt, opend4rt_config, their_name, to_opend4rt
+from d4rt_ros.model.tensor_files import CheckpointError, TensorFile, read_tensors
+
+__all__ = ["EMBEDDED", "CheckpointError", "empty_network", "load_checkpoint", "save_checkpoint"]
 
 EMBEDDED = Path(__file__).parent / "weights" / "tiny.safetensors"
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the sentence names the file and what is wrong with it."""
+# Parts of tensor names that only that model has.
+_OTHER_MODELS = [
+    ("VGGT", ("aggregator.frame_blocks.", "aggregator.global_blocks.")),
+    ("MASt3R", ("downstream_head1.head_local_features.",)),
+    ("DUSt3R", ("downstream_head1.", "dec_blocks2.")),
+    ("CroCo", ("enc_blocks.", "dec_blocks.")),
+    ("VideoMAE", ("attn.q_bias", "encoder_to_decoder.")),
+    ("Segment Anything", ("image_encoder.", "mask_decoder.")),
+    ("Depth Anything", ("depth_head.scratch.",)),
+    ("CoTracker", ("updateformer.",)),
+    ("RAFT", ("update_block.gru.",)),
+    ("DINOv2", (".ls1.gamma", "cls_token")),
+    ("a vision transformer", ("blocks.0.attn.qkv.weight",)),
+]
 
 
 def save_checkpoint(
     path: str | Path, network: D4RT, dtype: torch.dtype = torch.float32, notes: dict | None = None
 ):
-    """Write the weights at `dtype`, the configuration, and `notes` (text by name, such as how it was trained)."""
-    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
+    """Write the weights at `dtype`, the configuration, and `notes` (text by name, such as how it was trained).
+
+    The heads, which compute in float32, are written in float32.
+    """
+    tensors = {
+        name: t.detach().to("cpu", _dtype_of(name, dtype)).contiguous()
+        for name, t in network.state_dict().items()
+    }
     metadata = {"format": "d4rt_ros", "config": json.dumps(network.config.to_dict())}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,50 +56,134 @@ def save_checkpoint(
     partial.replace(path)
 
 
-def load_checkpoint(path: str | Path | None = None) -> D4RT:
-    """A float32 network in evaluation mode from a file of `save_checkpoint`; None: the embedded weights.
+def load_checkpoint(
+    path: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[float], None] | None = None,
+) -> D4RT:
+    """A network in evaluation mode on the CPU; its weights are at `dtype`, its heads and tables in float32.
 
-    Nothing in the file is executed. Raises CheckpointError for a file that is missing, truncated, not ours,
-    or that holds tensors which are missing, extra, of another shape or not finite.
+    path: a file of `save_checkpoint`, or OpenD4RT's opend4rt.ckpt, best with its model.yaml beside it: image size,
+    numbers of heads, attention pattern and token limit are not in the tensors, so that without it those of the public
+    models are assumed, with a warning. None: the embedded weights.
+    progress: called with the fraction that has been read, 0 .. 1.
+
+    Nothing in the file is executed. Peak memory is that of the weights at `dtype` and one tensor of the file. Raises
+    CheckpointError for a file that is missing, truncated, of another model, or that would execute code; for tensors
+    that are missing, extra, of another shape, not finite, or beyond what `dtype` can hold; for a model.yaml that
+    cannot be read or contradicts the tensors.
     """
     path = Path(path) if path else EMBEDDED
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a .safetensors checkpoint of d4rt_ros")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}); it may be truncated or of another format"
-        ) from None
-    if metadata.get("format") != "d4rt_ros":
-        raise CheckpointError(
-            f"{path}: a safetensors file, but not written by d4rt_ros (its metadata lack our mark)"
-        )
-    try:
-        config = ModelConfig.from_dict(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ConfigError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: its model configuration cannot be used: {error}") from None
-    network = D4RT(config).eval()
-    check_tensors(path, tensors, network.state_dict())
-    network.load_state_dict(tensors)
+    file = read_tensors(path)
+    theirs = not _is_ours(file)
+    network = empty_network(_config(file))
+    expected = network.state_dict()
+    _check_tensors(file, to_opend4rt(expected) if theirs else expected)
+    tensors = from_opend4rt(file.tensors, expected) if theirs else file.tensors
+    network.load_state_dict(dict(_weights(file, tensors, dtype, progress)), assign=True)
     return network
 
 
-def check_tensors(path: Path, found: dict, expected: dict) -> None:
-    """Raise CheckpointError naming the first tensor that is missing, extra, misshapen or not finite."""
-    for names, what in (
-        (expected.keys() - found.keys(), "is missing"),
-        (found.keys() - expected.keys(), "is extra"),
-    ):
-        if names:
-            others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            raise CheckpointError(f"{path}: tensor {sorted(names)[0]} {what}{others}")
-    for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
+def empty_network(config: ModelConfig) -> D4RT:
+    """The network in evaluation mode without its weights (they are on the meta device), in no time and memory."""
+    with torch.device("meta"), _NoInitialisation():
+        return D4RT(config).eval()
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """No first values for weights: on the meta device drawing them would import torch's compiler, for seconds."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return function(*args, **(kwargs or {}))
+
+
+def _is_ours(file: TensorFile) -> bool:
+    return file.notes.get("format") == "d4rt_ros"
+
+
+def _config(file: TensorFile) -> ModelConfig:
+    try:
+        if _is_ours(file):
+            return ModelConfig.from_dict(json.loads(file.notes["config"]))
+        if not is_opend4rt(file.tensors):
+            raise CheckpointError(f"{file.path}: {_whose(file.tensors)}")
+        config, assumed = opend4rt_config(file.tensors, file.path.with_name("model.yaml"))
+    except (KeyError, TypeError, ConfigError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{file.path}: its model configuration cannot be used: {error}") from None
+    if assumed:
+        warnings.warn(
+            f"{file.path}: assumed, as in OpenD4RT's public models, since no model.yaml beside it says so: "
+            f"{', '.join(assumed)}. If it is another model, its answers are wrong: put its model.yaml there",
+            stacklevel=3,
+        )
+    return config
+
+
+def _whose(names: Iterable[str]) -> str:
+    """What a state dict that is no D4RT's seems to be, and what can be done with it."""
+    names = list(names)
+    wanted = "expected a .safetensors file of d4rt_ros, or OpenD4RT's opend4rt.ckpt"
+    if "decoder.embedding.uv_proj.weight" in names:
+        return "tensors of d4rt_ros without their configuration (a training's state?); give its weights.safetensors"
+    for model, parts in _OTHER_MODELS:
+        if all(any(part in name for name in names) for part in parts):
+            if model == "VideoMAE":
+                return (
+                    f"weights of VideoMAE, which a training can start from: d4rt train --init FILE; {wanted}"
+                )
+            return f"weights of {model}, not of a D4RT; {wanted}"
+    return f"not written by d4rt_ros, and no D4RT's tensors (it holds {', '.join(sorted(names)[:3])}, …); {wanted}"
+
+
+def _check_tensors(file: TensorFile, expected: dict[str, Tensor]) -> None:
+    """Raise CheckpointError that names the tensors which are missing, extra or misshapen."""
+    found = file.tensors
+    misshapen = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name].shape != expected[name].shape
+    ]
+    problems = (
+        ("missing", sorted(expected.keys() - found.keys())),
+        ("extra", sorted(found.keys() - expected.keys())),
+        ("of another shape", misshapen),
+    )
+    sentences = [f"{len(names)} tensors {what}: {_first_few(names)}" for what, names in problems if names]
+    if sentences:
+        raise CheckpointError(
+            f"{file.path}: {'; '.join(sentences)}. Nothing was loaded".replace(" 1 tensors", " 1 tensor")
+        )
+
+
+def _first_few(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def _weights(
+    file: TensorFile, tensors: dict[str, Tensor], dtype: torch.dtype, progress: Callable[[float], None] | None
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors by name, one after the other, checked, in memory of their own."""
+    total, done = sum(tensor.nbytes for tensor in tensors.values()), 0
+    for name, tensor in tensors.items():
+        copy = file.take(tensor, _dtype_of(name, dtype))
+        if not torch.isfinite(copy).all():
+            beyond = torch.isfinite(tensor).all()
             raise CheckpointError(
-                f"{path}: tensor {name} has shape {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
+                f"{file.path}: tensor {name if _is_ours(file) else their_name(name)} holds "
+                + (
+                    f"values beyond the range of {dtype}; use bf16 or fp32"
+                    if beyond
+                    else "NaN or infinite values; the training that wrote it diverged, or the file is damaged"
+                )
             )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values")
+        yield name, copy
+        done += tensor.nbytes
+        if progress is not None:
+            progress(done / total)
+
+
+def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
+    """The heads stay in float32, as they compute (see Decoder.forward)."""
+    return torch.float32 if name.startswith("decoder.heads.") else dtype

@@ -92,16 +92,17 @@ class Encoder(nn.Module):
             else PatchEmbedding(3, width, config.patch)
         )
         self.rotary = None
-        if config.position == "rotary":
-            positions = token_positions(self.grid, config.frames, pt)
-            self.rotary = Rotary(width // config.encoder_heads, self.grid, config.frames)
-            cos, sin = self.rotary.angles(positions)
-            # The aspect token has no place: it is not turned.
-            self.register_buffer("cos", torch.cat((cos, torch.ones_like(cos[:1]))), persistent=False)
-            self.register_buffer("sin", torch.cat((sin, torch.zeros_like(sin[:1]))), persistent=False)
-            table = _separable_table(self.grid, width)
-        else:
-            table = sinusoidal_table(tokens, width)
+        with torch.device("cpu"):  # tables are computed even where the weights are only described (meta)
+            if config.position == "rotary":
+                positions = token_positions(self.grid, config.frames, pt)
+                self.rotary = Rotary(width // config.encoder_heads, self.grid, config.frames)
+                cos, sin = self.rotary.angles(positions)
+                # The aspect token has no place: it is not turned.
+                self.register_buffer("cos", torch.cat((cos, torch.ones_like(cos[:1]))), persistent=False)
+                self.register_buffer("sin", torch.cat((sin, torch.zeros_like(sin[:1]))), persistent=False)
+                table = _separable_table(self.grid, width)
+            else:
+                table = sinusoidal_table(tokens, width)
         self.register_buffer("table", table, persistent=False)
         self.aspect_proj = (
             nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))

@@ -15,6 +15,7 @@ from torch import Tensor
 from d4rt_ros.model.checkpoint import save_checkpoint
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.videomae import start_from_videomae
 from d4rt_ros.runtime.memory import keep_freed_memory
 from d4rt_ros.training.augment import augment
 from d4rt_ros.training.config import TrainConfig
@@ -38,17 +39,23 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = False, save_every: int = 500,
-          compile: bool = False) -> Path:  # fmt: skip
+          compile: bool = False, init: Path | None = None) -> Path:  # fmt: skip
     """Train from scratch or go on from `out`/state.pt; returns the path of the weights.
 
+    init: a VideoMAE checkpoint that the encoder of a new run starts from; what it gives is printed.
+
     Writes out/weights.safetensors (fp16), out/state.pt (to resume) and out/log.jsonl.
-    Raises TrainingError where there is nothing to resume, or where the gradient is no longer finite.
+    Raises TrainingError where there is nothing to resume, or where the gradient is no longer finite, and
+    CheckpointError where `init` cannot be used.
     """
     if device == "cpu":
         keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    network = D4RT(PRESETS[config.preset]).to(device)
+    network = D4RT(PRESETS[config.preset])
+    if init and not resume:
+        print(f"{init}: {start_from_videomae(network, init)}", flush=True)
+    network.to(device)
     optimisers = _optimisers(network, config)
     step = _resume(out / "state.pt", network, optimisers, device) if resume else 0
     # Another stream after every resumption: no clip is seen twice.
@@ -131,7 +138,9 @@ def _example(batch: Clips, config: TrainConfig, draws: torch.Generator) -> tuple
     return video, frames, uv, times, truth_of(batch, uv, times)
 
 
-def _losses(network: D4RT, batch: Clips, video, frames, uv, times, truth, config: TrainConfig) -> dict[str, Tensor]:
+def _losses(
+    network: D4RT, batch: Clips, video, frames, uv, times, truth, config: TrainConfig
+) -> dict[str, Tensor]:
     with torch.autocast(video.device.type, torch.bfloat16):
         answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
     return composite_loss(answer, truth, config.loss)

@@ -1,12 +1,23 @@
-"""Checkpoints: what is written comes back, and every kind of bad file is named."""
+"""Checkpoints: what is written comes back, in little memory, and every kind of bad file is named."""
 
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from d4rt_ros.model.checkpoint import EMBEDDED, CheckpointError, load_checkpoint, save_checkpoint
+from d4rt_ros.model.checkpoint import (
+    EMBEDDED,
+    CheckpointError,
+    empty_network,
+    load_checkpoint,
+    save_checkpoint,
+)
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 
@@ -22,8 +33,6 @@ def written(tmp_path):
 
 
 def metadata(path):
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         return file.metadata()
 
@@ -52,6 +61,84 @@ def test_half_precision_comes_back_as_float32(tmp_path):
     torch.testing.assert_close(weight, network.encoder.blocks[0].qkv.weight, atol=1e-3, rtol=1e-3)
 
 
+def test_the_heads_keep_float32_in_the_file_and_out_of_it(tmp_path):
+    network = D4RT(CONFIG)
+    save_checkpoint(tmp_path / "half.safetensors", network, torch.bfloat16)
+    loaded = load_checkpoint(tmp_path / "half.safetensors", torch.bfloat16)
+    assert loaded.encoder.blocks[0].qkv.weight.dtype == torch.bfloat16
+    assert torch.equal(loaded.decoder.heads["xyz"].weight, network.decoder.heads["xyz"].weight)
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "rotary"])
+def test_tables_are_real_where_weights_are_not(position):
+    config = replace(CONFIG, position=position)
+    empty, real = empty_network(config), D4RT(config)
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    buffers = dict(real.named_buffers())
+    assert buffers.keys() == dict(empty.named_buffers()).keys()
+    for name, buffer in empty.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+
+
+def test_the_public_models_size_is_counted_without_its_memory():
+    network = empty_network(PRESETS["giant"])
+    encoder, decoder = (sum(p.numel() for p in m.parameters()) for m in (network.encoder, network.decoder))
+    assert encoder == pytest.approx(1.0e9, rel=0.05) and decoder == pytest.approx(0.14e9, rel=0.1)
+
+
+def test_progress_runs_to_one(written):
+    seen = []
+    load_checkpoint(written[0], progress=seen.append)
+    assert seen == sorted(seen) and 0 < seen[0] and seen[-1] == 1
+
+
+# About 290 MB in float32.
+LARGE = "ModelConfig(frames=16, encoder_width=768, encoder_layers=9, encoder_heads=12, encoder_mlp_ratio=4.0, " \
+    "decoder_width=384, decoder_layers=4)"  # fmt: skip
+WRITE = f"""
+import sys, torch
+from d4rt_ros.model.checkpoint import empty_network, save_checkpoint
+from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.opend4rt import to_opend4rt
+network = empty_network({LARGE}).to_empty(device="cpu")
+for p in network.parameters():
+    torch.nn.init.normal_(p, std=0.02)
+if sys.argv[1].endswith(".ckpt"):
+    torch.save({{"model": to_opend4rt(network.state_dict())}}, sys.argv[1])
+else:
+    save_checkpoint(sys.argv[1], network)
+"""
+MEASURE = """
+import resource, sys, torch
+from d4rt_ros.model.checkpoint import EMBEDDED, load_checkpoint
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+load_checkpoint(EMBEDDED)  # what code itself takes
+before = peak()
+network = load_checkpoint(sys.argv[1], getattr(torch, sys.argv[2]))
+grown = peak() - before
+print(sum(p.nbytes for p in network.parameters()), grown)
+"""
+
+
+def run(code, *arguments):
+    # A test process with a large peak would hand it on: a child begins with its parent's until it executes.
+    words = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_loading_takes_little_more_memory_than_the_weights(tmp_path, suffix):
+    path = tmp_path / f"large.{suffix}"
+    run(WRITE, path)
+    assert path.stat().st_size > 250e6
+    for dtype in ("float32", "bfloat16"):
+        weights, peak = map(int, run(MEASURE, path, dtype).split())
+        assert peak < 1.2 * weights, f"{dtype}: {peak / weights:.2f} times the weights"
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere.safetensors: no such file"):
         load_checkpoint(tmp_path / "nowhere.safetensors")
@@ -64,34 +151,100 @@ def test_truncated_file(written):
         load_checkpoint(path)
 
 
-def test_pickle_is_not_executed(tmp_path):
-    import pickle
+@pytest.mark.parametrize("zipped", [True, False])
+def test_truncated_torch_file(tmp_path, zipped):
+    path = tmp_path / "opend4rt.ckpt"
+    torch.save({"model": {"a": torch.zeros(5000)}}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="opend4rt.ckpt: not a whole torch checkpoint.*truncated"):
+        load_checkpoint(path)
 
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "executed"), "w"))
 
-    path = tmp_path / "bomb.safetensors"
-    path.write_bytes(pickle.dumps({"model": Bomb()}))
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+def test_empty_file(tmp_path):
+    (tmp_path / "empty.ckpt").touch()
+    with pytest.raises(CheckpointError, match="empty.ckpt: not a whole"):
+        load_checkpoint(tmp_path / "empty.ckpt")
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("write", ["torch", "torch of old", "pickle"])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("bomb.ckpt", "refused, nothing of it was executed: it asks for"),
+        ("bomb.safetensors", "not a whole safetensors file"),
+    ],
+)
+def test_pickle_is_not_executed(tmp_path, write, name, words):
+    path, payload = tmp_path / name, {"model": {"a": torch.zeros(1)}, "extra": Bomb(tmp_path / "executed")}
+    if write == "pickle":
+        path.write_bytes(pickle.dumps(payload["extra"], protocol=4))
+    else:
+        torch.save(payload, path, _use_new_zipfile_serialization=write == "torch")
+    with pytest.raises(CheckpointError, match=words):
         load_checkpoint(path)
     assert not (tmp_path / "executed").exists()
 
 
-def test_foreign_file(tmp_path):
-    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="not written by d4rt_ros"):
-        load_checkpoint(tmp_path / "other.safetensors")
+def test_what_is_refused_is_named(tmp_path):
+    torch.save({"model": {"a": torch.zeros(1)}, "extra": Bomb("executed")}, tmp_path / "bomb.ckpt")
+    with pytest.raises(CheckpointError, match=r"it asks for \S*open, and what"):
+        load_checkpoint(tmp_path / "bomb.ckpt")
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        (["weight"], "not written by d4rt_ros.*weight"),
+        (["aggregator.frame_blocks.0.attn.qkv.weight", "aggregator.global_blocks.0.x"], "VGGT"),
+        (["enc_blocks.0.attn.qkv.weight", "dec_blocks2.0.x", "downstream_head1.dpt.x"], "DUSt3R"),
+        (["encoder.blocks.0.attn.q_bias", "encoder_to_decoder.weight"], "VideoMAE.*train --init"),
+        (["blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma", "cls_token"], "DINOv2"),
+        (["decoder.embedding.uv_proj.weight"], "without their configuration.*weights.safetensors"),
+    ],
+)
+def test_another_models_weights_are_recognised(tmp_path, names, words):
+    tensors = {name: torch.zeros(3) for name in names}
+    save_file(tensors, tmp_path / "other.safetensors")
+    torch.save({"model": tensors}, tmp_path / "other.pth")
+    for path in (tmp_path / "other.safetensors", tmp_path / "other.pth"):
+        with pytest.raises(CheckpointError, match=words):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "payload, words",
+    [
+        ({"epoch": 3}, "holds no weights but a dict with epoch"),
+        ([1, 2], "holds no weights but a list"),
+        ({"model": {"a": torch.zeros(1), "b": "text"}}, "b is of type str"),
+    ],
+)
+def test_a_torch_file_without_weights(tmp_path, payload, words):
+    torch.save(payload, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / "odd.pth")
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda t: t.pop("encoder.final_norm.weight"), "tensor encoder.final_norm.weight is missing"),
-        (lambda t: t.update(extra=torch.zeros(1)), "tensor extra is extra"),
+        (lambda t: t.pop("encoder.final_norm.weight"), "1 tensor missing: encoder.final_norm.weight"),
+        (lambda t: t.update(extra=torch.zeros(1)), "1 tensor extra: extra"),
+        (
+            lambda t: [t.pop(name) for name in sorted(t) if ".blocks.0." in name],
+            r"tensors missing: decoder\.blocks\.0\.\S+, .* and \d+ more",
+        ),
         (
             lambda t: t.update({"encoder.final_norm.bias": torch.zeros(7)}),
-            r"has shape \(7,\) instead of \(48,\)",
+            r"of another shape: encoder.final_norm.bias \(7,\) instead of \(48,\)",
         ),
         (lambda t: t["decoder.out_norm.bias"].fill_(float("nan")), "decoder.out_norm.bias holds NaN"),
     ],
@@ -100,6 +253,13 @@ def test_bad_tensors_are_named(written, change, words):
     path = rewritten(written[0], change)
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(path)
+
+
+def test_values_beyond_half_precision_are_named(written):
+    path = rewritten(written[0], lambda t: t["decoder.out_norm.weight"].fill_(1e6))
+    load_checkpoint(path, torch.bfloat16)
+    with pytest.raises(CheckpointError, match="decoder.out_norm.weight holds values beyond.*bf16"):
+        load_checkpoint(path, torch.float16)
 
 
 def test_unknown_configuration(written):
