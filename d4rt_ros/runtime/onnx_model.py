@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.model.config import HEADS, ConfigError, ModelConfig
-from d4rt_ros.runtime.memory import keep_freed_memory
+from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
-from d4rt_ros.runtime.scene import SceneModel
+from d4rt_ros.runtime.scene import SceneModel, scene_bytes
 
 FORMAT, VERSION, DESCRIPTION = "d4rt_ros onnx", 1, "model.json"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -89,6 +89,15 @@ class OnnxModel(SceneModel):
         self._decoder.run_with_iobinding(binding)
         together = binding.copy_outputs_to_cpu()[0]
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
+
+    def _scene_bytes(self, images: list[np.ndarray]) -> int:
+        # ONNX Runtime's attention on a CPU holds the scores of all heads, and their softmax.
+        t, rows, columns = self.config.token_grid
+        scores = 2 * 4 * self.config.encoder_heads * (t * rows * columns + 1) ** 2
+        return scene_bytes(self.config, 4) + (scores if self.device == "cpu" else 0)
+
+    def _free_bytes(self) -> int:
+        return available_bytes() if self.device == "cpu" else 1 << 62  # ONNX Runtime does not tell of a GPU's
 
     def _device(self) -> tuple[str, int]:
         kind, _, number = self.device.partition(":")

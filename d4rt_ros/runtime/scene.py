@@ -50,6 +50,7 @@ class SceneModel:
         self.between_chunks: Callable[[], None] | None = None
         self.queries_per_second: float | None = None
         self.clock: Callable[[], float] = time.perf_counter
+        self._fits: set = set()
 
     @property
     def num_frames(self) -> int:
@@ -83,7 +84,8 @@ class SceneModel:
         """Encode a clip, oldest frame first.
 
         frames: (T, H, W, 3) uint8 RGB of any size, or T frames that `prepare` returned.
-        Raises FrameError for another number of frames, another type, or frames of different sizes.
+        Raises FrameError for another number of frames, another type, frames of different sizes, or a scene that
+        is larger than memory.
         """
         check_patch_source(self.patch_source)
         if len(frames) != self.num_frames:
@@ -97,8 +99,29 @@ class SceneModel:
             raise FrameError(f"the frames have different sizes: {sorted(sizes)}")
         images = [f.image for f in prepared]
         height, width = images[0].shape[:2]
+        self._check_memory(images)
         keys_values, patches = self._encode(np.stack([f.small for f in prepared]), width / height, images)
         return Scene(self, keys_values, patches, images)
+
+    def _check_memory(self, images: list[np.ndarray]) -> None:
+        """Raise FrameError if encoding these would not fit; asked once for a size of frames, before allocating."""
+        kind = images[0].shape, self.patch_source
+        if kind in self._fits:
+            return
+        need, free = self._scene_bytes(images), self._free_bytes()
+        if need > free:
+            raise FrameError(
+                f"encoding {len(images)} frames of {images[0].shape[1]}x{images[0].shape[0]} needs about "
+                f"{gigabytes(need)}, and {gigabytes(free)} of memory are free: use a smaller model, a lower "
+                "precision or smaller frames"
+            )
+        self._fits.add(kind)
+
+    def _scene_bytes(self, images: list[np.ndarray]) -> int:
+        return scene_bytes(self.config, 4)
+
+    def _free_bytes(self) -> int:
+        return available_bytes()
 
     def _encode(self, small: np.ndarray, aspect: float, images: list[np.ndarray]) -> tuple[Any, Any]:
         """small: (T, h, w, 3) uint8; aspect: width / height of the images (T of (H, W, 3) uint8).
@@ -186,6 +209,17 @@ class Scene:
             for name, values in part.items():
                 answer[name][start:stop] = values
         return answer
+
+
+def scene_bytes(config: ModelConfig, itemsize: int) -> int:
+    """About what encoding one clip allocates at its peak, weights aside, in numbers of `itemsize` bytes."""
+    t, rows, columns = config.token_grid
+    tokens = t * rows * columns + int(config.aspect_token)
+    pixels = config.frames * config.height * config.width
+    layer = tokens * config.encoder_width * (2 + max(5, 2 * config.encoder_mlp_ratio))
+    stem = pixels * (9 + config.stem) if config.stem else 0
+    keys_values = 2 * config.decoder_layers * tokens * config.decoder_width
+    return int(itemsize * (max(layer, stem) + keys_values + 6 * pixels) + 3 * pixels)
 
 
 def check_patch_source(name: str) -> None:

@@ -11,9 +11,9 @@ from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.runtime.memory import keep_freed_memory
+from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
-from d4rt_ros.runtime.scene import SceneModel
+from d4rt_ros.runtime.scene import SceneModel, scene_bytes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,8 +25,8 @@ def load_torch(
     place = _place(device)
     if precision == "auto":
         precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
-    network = load_checkpoint(checkpoint)
-    return Model(network, place, PRECISIONS[precision], patch_source)
+    dtype = PRECISIONS[precision]
+    return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source)
 
 
 def _place(device: str) -> torch.device:
@@ -55,8 +55,10 @@ class Model(SceneModel):
         super().__init__(network.config, 768, patch_source)
         self.device = torch.device(device)
         self.dtype = dtype
-        self.network = network.eval().requires_grad_(False).to(self.device, dtype)
-        self.network.decoder.heads.float()
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        # Not the heads, whose answers would come in steps, and not the buffers: a half tells few angles apart.
+        for name, weight in self.network.named_parameters():
+            weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
         if self.device.type == "cpu":
             keep_freed_memory()
         else:
@@ -94,6 +96,16 @@ class Model(SceneModel):
         # One transfer for all heads.
         together = torch.cat([answer[name] for name in HEADS], -1)[0].cpu().numpy()
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
+
+    def _scene_bytes(self, images: list[np.ndarray]) -> int:
+        uploaded = self.patch_source == "frames" and self.device.type == "cuda"
+        return scene_bytes(self.config, self.dtype.itemsize) + uploaded * sum(i.nbytes for i in images)
+
+    def _free_bytes(self) -> int:
+        if self.device.type != "cuda":
+            return available_bytes()
+        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + cached
 
     def _patch_uv(self, uv: np.ndarray, height: int, width: int) -> torch.Tensor:
         """(1, N, 2): the network's u, v as `sample_patches` takes them for frames of this size."""

@@ -8,6 +8,8 @@ from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.query import QueryError
 from d4rt_ros.runtime import Model, load
+from d4rt_ros.runtime import scene as scenes
+from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import FrameError, resize
 
 SIZE = (90, 120)
@@ -97,6 +99,8 @@ def test_answers_are_in_the_user_s_pixels(model):
     "frames, words",
     [
         (np.zeros((7, 9, 12, 3), np.uint8), "7 frames given; this model takes clips of 8"),
+        (np.zeros((1, 9, 12, 3), np.uint8), "1 frames given"),
+        (np.zeros((9, 9, 12, 3), np.uint8), "9 frames given; .* drop the oldest"),
         (np.zeros((8, 9, 12, 3), np.float32), "uint8"),
         (np.zeros((8, 9, 12), np.uint8), "expected"),
         (np.zeros((8, 0, 12, 3), np.uint8), "expected"),
@@ -113,6 +117,85 @@ def test_frames_of_two_sizes_are_refused(model):
         model.encode(frames)
 
 
+def test_a_clip_larger_than_memory_is_refused_before_it_is_encoded(clip, monkeypatch):
+    model = Model(D4RT(PRESETS["tiny"]))
+    monkeypatch.setattr(model, "_encode", None)
+    monkeypatch.setattr(model, "_free_bytes", lambda: 1_000_000)
+    with pytest.raises(FrameError, match="8 frames of 120x90 needs about .* GB, and 0.001 GB"):
+        model.encode(clip)
+
+
+def test_scene_bytes_of_the_public_model():
+    assert 0.4e9 < scenes.scene_bytes(PRESETS["giant"], 2) < 2e9
+
+
+def test_more_queries_than_memory_holds_are_refused_before_they_are_copied(model, clip, monkeypatch):
+    scene = model.encode(clip)
+    many = np.broadcast_to(np.float64(1), (100_000_000,))
+    monkeypatch.setattr(scenes, "available_bytes", lambda: 8_000_000_000)
+    with pytest.raises(QueryError, match="100000000 queries at once need about 32 GB.*coarser grid"):
+        scene.query(many, many, 0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(40, 200), (200, 40), (2, 2)])
+def test_clips_need_not_be_square(model, size):
+    frames = np.random.default_rng(1).integers(0, 256, (8, *size, 3), np.uint8)
+    answer = model.encode(frames).query([0, size[1] - 1], [0, size[0] - 1], 0, 3, 3)
+    assert np.isfinite(answer.xyz).all()
+
+
+def test_frames_at_the_encoder_s_size_are_patches_of_either_source(model):
+    frames = np.random.default_rng(2).integers(0, 256, (8, 64, 64, 3), np.uint8)
+    question = (np.linspace(0, 63, 40), np.linspace(0, 63, 40), np.arange(40) % 8, 3, 3)
+    whole = model.encode(frames).query(*question)
+    try:
+        model.patch_source = "frames"
+        same(whole, model.encode(frames).query(*question))
+        model.patch_source = "none"
+        assert np.abs(model.encode(frames).query(*question).xyz - whole.xyz).max() > 1e-4
+        model.patch_source = "sky"
+        with pytest.raises(ValueError, match="unknown patch_source 'sky'; use one of none, encoder, frames"):
+            model.encode(frames)
+    finally:
+        model.patch_source = "encoder"
+
+
+def test_patches_of_the_frames_are_around_the_very_pixel(model):
+    """The patch's centre is the frame's pixel that was asked for, whatever the frame's size."""
+    height, width = 90, 250
+    u, v = np.array([0.0, 100, 249, 77.25]), np.array([0.0, 50, 89, 33.5])
+    scale, shift = model.pixel_map(height, width)
+    place = model.pixels((np.stack((u, v), -1) * scale + shift).astype(np.float32), height, width)
+    np.testing.assert_allclose(place, np.stack((u, v), -1), atol=1e-4)
+    ramp = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None], (height, width, 3))
+    pixels, fraction = gather_pixels([ramp], place + 1e-4, np.zeros(4, int), 9)
+    np.testing.assert_allclose(pixels[:, 4, 4, 0] + fraction[:, 0], u, atol=1e-3)
+
+
+def test_frames_on_a_device_give_the_patches_of_frames_on_the_host(model):
+    """What CUDA does with whole frames, done on the CPU."""
+    frames = np.random.default_rng(3).integers(0, 256, (8, 90, 120, 3), np.uint8)
+    uv = np.random.default_rng(4).random((30, 2), np.float32)
+    times = np.random.default_rng(5).integers(0, 8, (30, 3))
+    keys_values, _ = model._encode(np.stack([model.prepare(f).small for f in frames]), 1.3, list(frames))
+    host = model.decode(keys_values, list(frames), uv, times)
+    there = model.decode(keys_values, model._upload_each(list(frames)), uv, times)
+    for name in host:
+        np.testing.assert_allclose(host[name], there[name], atol=1e-4, err_msg=name)
+
+
+def test_the_rate_of_full_chunks_is_measured(model, clip):
+    scene = Model(model.network).encode(clip)
+    ticks = iter(range(100))
+    scene._model.clock, scene._model.chunk = lambda: 0.5 * next(ticks), 100
+    scene.query(np.full(20, 3.0), 3, 0, 0, 0)
+    assert scene.queries_per_second is None  # too few to tell
+    scene.query(np.full(200, 3.0), 3, 0, 0, 0)
+    assert scene.queries_per_second == pytest.approx(200)
+    scene._model.measured(100, 0.25)
+    assert scene.queries_per_second == pytest.approx(240)
+
+
 def test_bad_queries_are_refused(model, clip):
     with pytest.raises(QueryError):
         model.encode(clip).query(np.nan, 0, 0, 0, 0)
@@ -123,9 +206,22 @@ def test_bad_devices_and_precisions_are_refused():
         load(device="toaster")
     with pytest.raises(ValueError, match="unknown precision"):
         load(device="cpu", precision="fp7")
+    with pytest.raises(ValueError, match="unknown backend"):
+        load(device="cpu", backend="abacus")
+    with pytest.raises(ValueError, match="unknown patch_source"):
+        load(device="cpu", patch_source="sky")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             load(device="cuda")
+
+
+def test_heads_and_angles_stay_in_full_precision():
+    network = D4RT(PRESETS["tiny"])
+    exact = network.decoder.heads["xyz"].weight.detach().clone()
+    half = Model(network, dtype=torch.bfloat16).network
+    assert torch.equal(half.decoder.heads["xyz"].weight, exact)
+    assert half.encoder.blocks[0].qkv.weight.dtype == torch.bfloat16
+    assert half.decoder.rotary.rates.dtype == torch.float32
 
 
 def test_half_precision_answers_like_full(model, clip):
