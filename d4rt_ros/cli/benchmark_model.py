@@ -11,6 +11,7 @@ BATCHES = (1, 512, 4096, 65536)
 DEPTH_SIZES = (128, 256)
 NAIVE_CHUNK = 512  # queries that both ways decode at a time when they are compared
 NAIVE_MAP = 128  # rows and columns of the depth map of that comparison
+H200 = 989, 4800  # TFLOP/s in bf16, GB/s, by its data sheet
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", choices=["naive"], help="ratios to the same weights used the straightforward way"
     )
     group.add_argument(
-        "--peak-tflops", type=float, metavar="N", default=989,
-        help="of the arithmetic floor (default %(default)s: an H200's bf16 by its data sheet)",
+        "--peak-tflops", type=float, metavar="N",
+        help=f"what the arithmetic floor assumes, for this precision (on a GPU {H200[0]}, an H200's in bf16)",
     )  # fmt: skip
     group.add_argument(
-        "--bandwidth", type=float, metavar="GB/S", default=4800,
-        help="of the memory traffic floor (default %(default)s: an H200's)",
+        "--bandwidth", type=float, metavar="GB/S",
+        help=f"what the memory traffic floor assumes (on a GPU {H200[1]}, an H200's)",
     )  # fmt: skip
     group.add_argument("--video", help="for `precision`: a video file or a folder of images")
 
@@ -140,13 +141,19 @@ def speed_table(args: argparse.Namespace, device, precision: str, place: str):
     model, what = build(args, device, precision)
     rows = speed_rows(model, device, args.seconds)
     # A CPU's floors at a GPU's figures would say nothing.
-    floors = device.type == "cuda" or (args.peak_tflops, args.bandwidth) != (989, 4800)
-    heads = ["", "median", "rate", *(["arithmetic floor", "traffic floor", "times arithmetic"] * floors)]
+    floors = device.type == "cuda" or bool(args.peak_tflops or args.bandwidth)
+    peak, bandwidth = args.peak_tflops or H200[0], args.bandwidth or H200[1]
+    heads = ["", "median", "rate"]
+    if floors:
+        heads += [
+            f"arithmetic floor, {peak:g} TFLOP/s",
+            f"traffic floor, {bandwidth:g} GB/s",
+            "ratio to first",
+        ]
     table = Table(*heads, title=title(model, what, place))
     for row in rows:
-        table.add_row(
-            row.name, milliseconds(row.seconds), row.rate, *(floor_cells(row, args) if floors else [])
-        )
+        extra = floor_cells(row, peak, bandwidth) if floors else []
+        table.add_row(row.name, milliseconds(row.seconds), row.rate, *extra)
     table.add_section()
     network = model.network
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
@@ -190,11 +197,11 @@ def speed_rows(model, device, seconds: float) -> list[Row]:
     return rows
 
 
-def floor_cells(row: Row, args: argparse.Namespace) -> list[str]:
+def floor_cells(row: Row, peak: float, bandwidth: float) -> list[str]:
+    """The floors and how many times the arithmetic one was taken; peak in TFLOP/s, bandwidth in GB/s."""
     if row.work is None:
         return ["", "", ""]
-    arithmetic = row.work.flops / (args.peak_tflops * 1e12)
-    traffic = row.work.traffic / (args.bandwidth * 1e9)
+    arithmetic, traffic = row.work.flops / (peak * 1e12), row.work.traffic / (bandwidth * 1e9)
     return [milliseconds(arithmetic), milliseconds(traffic), f"{row.seconds / arithmetic:.1f}"]
 
 
@@ -244,13 +251,16 @@ def naive_rows(model, device, seconds: float) -> list[tuple[str, ...]]:
         def naive(uv, times):
             return naive_decode(network, memory, video, uv, times, chunk)
 
-        rows = []
-        middle = side * side // 2
-        for name, asked in (
-            (f"depth map {side}x{side}, chunks of {chunk}", (uv, times)),
-            ("one query", (uv[:, middle : middle + 1], times[:, middle : middle + 1])),
+        # The answers of the whole map are what warms up, too.
+        one, other = naive(uv, times), ours(uv, times)
+        difference = max(float((one[name] - other[name]).abs().max()) for name in one)
+        rows, middle = [], side * side // 2
+        for name, asked, limit in (
+            ("one query", (uv[:, middle : middle + 1], times[:, middle : middle + 1]), seconds / 4),
+            (f"depth map {side}x{side}, chunks of {chunk}", (uv, times), seconds),
         ):
-            slow, fast = alternating_seconds([lambda: naive(*asked), lambda: ours(*asked)], device, seconds)
+            works = [lambda: naive(*asked), lambda: ours(*asked)]
+            slow, fast = alternating_seconds(works, device, limit, warm_up=asked[0] is not uv)
             rows.append((name, milliseconds(slow), milliseconds(fast), f"{slow / fast:.1f}"))
         if config.rgb_patch:
             some = uv[:, :chunk], times[:, :chunk, 0], config.rgb_patch
@@ -259,8 +269,6 @@ def naive_rows(model, device, seconds: float) -> list[tuple[str, ...]]:
             rows.append(
                 (f"memory of {chunk} patches", megabytes(slow), megabytes(fast), f"{slow / fast:.0f}")
             )
-        one, other = naive(uv, times), ours(uv, times)
-        difference = max(float((one[name] - other[name]).abs().max()) for name in one)
     return [*rows, ("largest difference of the answers", "", f"{difference:.1e}", "")]
 
 

@@ -46,11 +46,11 @@ def median_seconds(work: Callable, device: torch.device, limit: float, most: int
 
 
 def alternating_seconds(
-    works: list[Callable], device: torch.device, limit: float, most: int = 50
+    works: list[Callable], device: torch.device, limit: float, most: int = 50, warm_up: bool = True
 ) -> list[float]:
     """Median times of several works that take turns, so that a machine's moods meet them all alike."""
     times = [[] for _ in works]
-    for work in works:
+    for work in works if warm_up else ():
         _timed(work, device)
     end = time.perf_counter() + limit
     while len(times[0]) < most and (not times[0] or time.perf_counter() < end):
@@ -73,6 +73,7 @@ def _timed(work: Callable, device: torch.device) -> float:
 def reset_peak(device: torch.device) -> None:
     """Start `peak_bytes` anew from what is held now."""
     if device.type == "cuda":
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
