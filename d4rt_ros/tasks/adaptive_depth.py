@@ -78,9 +78,9 @@ def filled_point_map(
     if step == 1:
         return point_map_of(answer, asked, size)
     values, known = _scattered(asked, answer, size, image_size)
-    x, y, inverse, confidence = np.moveaxis(_filled(values, known, step, 1), 2, 0)
-    xyz = np.stack([x / inverse, y / inverse, 1.0 / inverse], axis=2).astype(np.float32)
-    confidence = np.nan_to_num(confidence).astype(np.float32)
+    inverse, x, y, confidence = np.moveaxis(_filled(values, known, step, 1), 2, 0)
+    xyz = np.stack([x / inverse, y / inverse, 1 / inverse], axis=2)
+    confidence = np.nan_to_num(confidence)
     # What was asked is not to be rounded on its way.
     rows, columns = _indices(asked, size, image_size)
     xyz[rows, columns], confidence[rows, columns] = usable_points(answer, in_front=True)
@@ -126,18 +126,19 @@ def _joined(a, b):
 
 
 def _scattered(asked, answer, size, image_size) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w, 4) of x/z, y/z, 1/z and confidence, NaN where the answer is not usable; (h, w) bool: asked."""
+    """(h, w, 4) float32 of 1/z, x/z, y/z and confidence, NaN where no usable answer is; (h, w) bool: asked."""
     xyz, confidence = usable_points(answer, in_front=True)
     index = _indices(asked, size, image_size)
-    values, known = np.full((*size, 4), np.nan), np.zeros(size, bool)
-    inverse = 1.0 / xyz[:, 2:].astype(np.float64)
-    values[index] = np.concatenate([xyz[:, :2] * inverse, inverse, confidence[:, None]], axis=1)
+    values, known = np.full((*size, 4), np.nan, np.float32), np.zeros(size, bool)
+    inverse = 1 / xyz[:, 2:]
+    values[index] = np.concatenate([inverse, xyz[:, :2] * inverse, confidence[:, None]], axis=1)
     known[index] = True
     return values, known
 
 
 def _filled(values: np.ndarray, known: np.ndarray, coarsest: int, finest: int) -> np.ndarray:
-    """The values on the lattice of step `finest`: interpolated from level to level, asked ones as they are."""
+    """Values (h, w, k), inverse depth first, on the lattice of step `finest`: asked ones as they are, the others
+    interpolated from level to level."""
     size, step = known.shape, coarsest
     rows, columns = (_lattice(n, step) for n in size)
     filled = values[np.ix_(rows, columns)]
@@ -153,13 +154,13 @@ def _filled(values: np.ndarray, known: np.ndarray, coarsest: int, finest: int) -
 
 
 def _between(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Values (len(old), n, 4) at the indices `old` -> at `new`: linear, but the nearest across a jump."""
+    """Values (len(old), n, k) at the indices `old` -> at `new`: linear, but the nearest across a jump."""
     lower = np.minimum(np.searchsorted(old, new, "right") - 1, len(old) - 2)
-    weight = ((new - old[lower]) / (old[lower + 1] - old[lower]))[:, None]
-    smooth = (_jumps(values[..., 2], old) < JUMP)[lower]
+    weight = ((new - old[lower]) / (old[lower + 1] - old[lower])).astype(np.float32)[:, None]
+    smooth = (_jumps(values[..., 0], old) < JUMP)[lower]
     a, b = values[lower], values[lower + 1]
     # Half way, the nearer surface: a robot would rather not hit it.
-    take_b = (weight > 0.5) | ((weight == 0.5) & ~(a[..., 2] >= b[..., 2]))
+    take_b = (weight > 0.5) | ((weight == 0.5) & ~(a[..., 0] >= b[..., 0]))
     weight = np.where(smooth, weight, take_b)[..., None]
     return np.where(weight == 0, a, np.where(weight == 1, b, a + weight * (b - a)))
 
@@ -184,7 +185,7 @@ def _jumps(inverse: np.ndarray, index: np.ndarray) -> np.ndarray:
 def _most_wanted(asked, answer, size, image_size, queries: int, step: int) -> np.ndarray:
     """Rows and columns (n, 2) of the points of the lattice of `step` where depth jumps most, within the budget."""
     values, known = _scattered(asked, answer, size, image_size)
-    coarse = _filled(values, known, _coarsest_step(size, queries), 2 * step)[..., 2]
+    coarse = _filled(values[..., :1], known, _coarsest_step(size, queries), 2 * step)[..., 0]
     old_rows, old_columns = (_lattice(n, 2 * step) for n in size)
     rows, columns = (_lattice(n, step) for n in size)
     along, across = _jumps(coarse, old_rows), _jumps(coarse.T, old_columns).T
