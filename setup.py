@@ -152,7 +152,9 @@ setup(
             "ros-visualization-msgs~=5.5.1",
             "ros-diagnostic-msgs~=5.5.1",
         ],
-        "gpu": ["onnxruntime-gpu"],
-        "test": ["pytest>=7", "hypothesis>=6"],
+        # `d4rt export`, and running what it wrote: one of the two, they are the same module.
+        "gpu": ["onnxruntime-gpu", "onnx"],
+        "onnx": ["onnxruntime", "onnx"],
+        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx"],
     },
 )

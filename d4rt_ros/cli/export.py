@@ -14,17 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from d4rt_ros.model.checkpoint import load_checkpoint
+    from d4rt_ros.runtime.onnx_export import export_onnx
 
     try:
-        from d4rt_ros.runtime.onnx_export import export_onnx
-
         errors = export_onnx(load_checkpoint(args.checkpoint), args.out)
-    except ModuleNotFoundError as error:
-        print(
-            f"d4rt export: {error}; it needs: pip install onnx onnxscript onnxruntime (or onnxruntime-gpu)",
-            file=sys.stderr,
-        )
-        return 1
     except (OSError, ValueError) as error:  # CheckpointError and OnnxError are ValueErrors
         print(f"d4rt export: {error}", file=sys.stderr)
         return 1

@@ -103,6 +103,9 @@ class Encoder(nn.Module):
                 table = _separable_table(self.grid, width)
             else:
                 table = sinusoidal_table(tokens, width)
+            rows, columns = config.height // config.patch[1], config.width // config.patch[2]
+            self.register_buffer("pool_rows", _pooling(rows, self.grid[1]), persistent=False)
+            self.register_buffer("pool_columns", _pooling(columns, self.grid[2]), persistent=False)
         self.register_buffer("table", table, persistent=False)
         self.aspect_proj = (
             nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
@@ -121,8 +124,8 @@ class Encoder(nn.Module):
             video = self.stem(video)
         x = self.patch_embed(video)
         if x.shape[1:4] != self.grid:
-            x = F.adaptive_avg_pool2d(x.permute(0, 1, 4, 2, 3).flatten(0, 1), self.grid[1:])
-            x = x.unflatten(0, (-1, self.grid[0])).permute(0, 1, 3, 4, 2)
+            x = (self.pool_rows.to(x.dtype) @ x.flatten(3)).unflatten(3, x.shape[3:])
+            x = self.pool_columns.to(x.dtype) @ x
         x = x.flatten(1, 3)
         x = x + self.table.to(x.dtype)
         extra = None if self.aspect_proj is None else self.aspect_proj(aspect.to(x.dtype)[:, None, None])
@@ -144,6 +147,15 @@ class Encoder(nn.Module):
 
     def _turn(self, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
         return None if self.rotary is None else (self.cos[start:stop], self.sin[start:stop])
+
+
+def _pooling(count: int, fewer: int) -> Tensor:
+    """(fewer, count): adaptive average pooling along an axis, as a matrix, which ONNX can do too."""
+    matrix = torch.zeros(fewer, count)
+    for i in range(fewer):
+        start, stop = i * count // fewer, -(-(i + 1) * count // fewer)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
 
 
 def _separable_table(grid: tuple[int, int, int], width: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import logging
 import shutil
 import warnings
 from pathlib import Path
@@ -59,6 +59,8 @@ def export_onnx(network: D4RT, out: str | Path) -> dict[str, float]:
     from torch's, as a part of the largest answer (or absolutely where that is below 1). Raises OnnxError if one is
     beyond 1e-4, or the folder holds something else; it is then left as it was.
     """
+    if importlib.util.find_spec("onnx") is None:
+        raise OnnxError("exporting needs the package onnx: pip install onnx")
     out = Path(out)
     if out.exists() and not (out / DESCRIPTION).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OnnxError(
@@ -143,16 +145,19 @@ def sizes(config: ModelConfig) -> dict[str, int]:
 
 def _export(module: nn.Module, inputs: tuple, path: Path, names: list, outputs: list, axes: dict) -> None:
     # By tracing: the other exporter takes minutes where this takes seconds, and nothing here branches on values.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            inputs,
-            str(path),
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    logging.getLogger(__name__).debug("wrote %s", path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                inputs,
+                str(path),
+                input_names=names,
+                output_names=outputs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+    except RuntimeError as error:  # the exporter's own errors are RuntimeErrors too
+        reason = str(error).strip().splitlines()[0]
+        raise OnnxError(f"torch could not export {path.name}: {reason}") from error

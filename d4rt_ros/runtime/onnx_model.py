@@ -66,7 +66,8 @@ class OnnxModel(SceneModel):
         frames = {"none": None, "encoder": list(small), "frames": images}[self.patch_source]
         binding = self._encoder.io_binding()
         binding.bind_cpu_input("frames", np.ascontiguousarray(small))
-        binding.bind_cpu_input("aspect", np.array([aspect], np.float32))
+        if self.config.aspect_token:
+            binding.bind_cpu_input("aspect", np.array([aspect], np.float32))
         for output in self._encoder.get_outputs():
             binding.bind_output(output.name, *self._device())
         self._encoder.run_with_iobinding(binding)

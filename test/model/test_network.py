@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from d4rt_ros.model.config import PRESETS, ModelConfig
 from d4rt_ros.model.decoder import fourier_features, sample_patches
-from d4rt_ros.model.encoder import PatchEmbedding
+from d4rt_ros.model.encoder import PatchEmbedding, _pooling
 from d4rt_ros.model.layers import Rotary, attention, rotate, sinusoidal_table
 from d4rt_ros.model.network import D4RT
 
@@ -59,6 +59,12 @@ def test_patch_embedding_is_the_convolution():
     video = torch.rand(2, 4, 3, 16, 24)
     expected = embedding.proj(video.transpose(1, 2)).permute(0, 2, 3, 4, 1)
     torch.testing.assert_close(embedding(video), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count, fewer", [(16, 16), (16, 11), (7, 3), (5, 1)])
+def test_pooling_is_adaptive_average_pooling(count, fewer):
+    x = torch.rand(1, 4, count)
+    torch.testing.assert_close(x @ _pooling(count, fewer).T, F.adaptive_avg_pool1d(x, fewer))
 
 
 def test_plain_attention_is_softmax_attention():
