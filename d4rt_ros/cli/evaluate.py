@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where depth jumps, on held-out scenes: without RGB patches, with the encoder's, with full ones",
     )
+    kind.add_argument(
+        "--tracking",
+        action="store_true",
+        help="what it costs to track every pixel of held-out scenes, of which some stand still",
+    )
     parser.add_argument("--clips", type=int, help="evaluate on the first CLIPS held-out scenes only")
     parser.add_argument("--device", default="auto")
 
@@ -33,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from d4rt_ros.evaluation.boundaries import boundaries_table, evaluate_boundaries
     from d4rt_ros.evaluation.rgbd import RgbdError, evaluate_rgbd
     from d4rt_ros.evaluation.scenes import evaluate_scenes, figures_table, held_out
+    from d4rt_ros.evaluation.tracking import evaluate_tracking, tracking_table
     from d4rt_ros.model.checkpoint import CheckpointError
     from d4rt_ros.runtime import load
 
@@ -49,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
                 grid = model.config.height, model.config.width
                 figures = evaluate_boundaries(patched(model), scenes, times, model.num_frames, grid)
                 table = boundaries_table(figures, title)
+            elif args.tracking:
+                figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
+                table = tracking_table(figures, title)
             else:
                 figures = evaluate_scenes(lambda images, _: model.encode(images), scenes, times)
                 table = figures_table(figures, title)
