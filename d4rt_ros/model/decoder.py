@@ -35,7 +35,8 @@ def sample_patches(frames: Tensor, uv: Tensor, t: Tensor, side: int) -> Tensor:
     All samples of a patch share one sub-pixel offset, so that (side + 1)² pixels a query are read, no more.
     """
     batch, count, height, width, _ = frames.shape
-    position = uv * torch.tensor((width - 1, height - 1), device=uv.device, dtype=uv.dtype)
+    # No tensor of the two factors: bringing it to a GPU would wait, and no CUDA graph may hold it.
+    position = torch.stack((uv[..., 0] * (width - 1), uv[..., 1] * (height - 1)), -1)
     corner = position.floor()
     reach = torch.arange(side + 1, device=uv.device) - side // 2
     columns = (corner[..., :1].long() + reach).clamp(0, width - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from d4rt_ros.runtime.scene import SceneModel, check_patch_source
@@ -16,7 +17,8 @@ def load(
     precision: str = "auto",
     backend: str = "auto",
     patch_source: str = "encoder",
-    progress=None,
+    progress: Callable[[float], None] | None = None,
+    cuda_graphs: bool = False,
 ) -> SceneModel:
     """A model ready to encode: the embedded weights, those of a checkpoint file, or a folder of `d4rt export`.
 
@@ -25,7 +27,9 @@ def load(
         model computes in fp32, and with TensorRT in fp16 on request).
     backend: torch for a file, onnx for a folder, or auto.
     patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel.
-    progress: passed to `load_checkpoint`, for a file that takes long.
+    progress: called with the fraction of the checkpoint that has been read, 0 .. 1.
+    cuda_graphs: with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small models,
+        where the GPU would wait for the CPU; takes the memory of a second scene.
     Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for an
     unknown device, precision, backend or patch_source.
     """
@@ -49,7 +53,7 @@ def load(
     if not folder:
         from d4rt_ros.runtime.torch_model import load_torch
 
-        return load_torch(checkpoint, device, precision, patch_source, progress)
+        return load_torch(checkpoint, device, precision, patch_source, progress, cuda_graphs)
 
     from d4rt_ros.runtime.onnx_model import OnnxModel
 

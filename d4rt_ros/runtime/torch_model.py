@@ -11,6 +11,7 @@ from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.runtime.cuda_graph import Replayed, ReplayedDecoder
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import SceneModel, scene_bytes
@@ -19,14 +20,19 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def load_torch(
-    checkpoint: str | Path | None, device: str, precision: str, patch_source: str, progress=None
+    checkpoint: str | Path | None,
+    device: str,
+    precision: str,
+    patch_source: str,
+    progress=None,
+    cuda_graphs: bool = False,
 ) -> Model:
     """`load` with backend torch."""
     place = _place(device)
     if precision == "auto":
         precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
     dtype = PRECISIONS[precision]
-    return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source)
+    return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source, cuda_graphs)
 
 
 def _place(device: str) -> torch.device:
@@ -43,7 +49,10 @@ def _place(device: str) -> torch.device:
 
 
 class Model(SceneModel):
-    """A network on a device. Use it from one thread at a time."""
+    """A network on a device. Use it from one thread at a time.
+
+    cuda_graphs: on CUDA, replay encoding and small decodes as graphs, which spares the CPU's part of the work.
+    """
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Model(SceneModel):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         patch_source: str = "encoder",
+        cuda_graphs: bool = False,
     ):
         super().__init__(network.config, 768, patch_source)
         self.device = torch.device(device)
@@ -59,18 +69,25 @@ class Model(SceneModel):
         # Not the heads, whose answers would come in steps, and not the buffers: a half tells few angles apart.
         for name, weight in self.network.named_parameters():
             weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
+        self._run_encoder, self._run_decoder = self._encode_tensors, self._decode_tensors
         if self.device.type == "cpu":
             keep_freed_memory()
         else:
             self.chunk = 16384
+            if cuda_graphs:
+                self._replay_graphs()
+
+    def _replay_graphs(self) -> None:
+        self._run_encoder = Replayed(self._encode_tensors)
+        self._run_decoder = ReplayedDecoder(self._decode_tensors)
 
     @torch.inference_mode()
     def _encode(
         self, small: np.ndarray, aspect: float, images: list[np.ndarray]
     ) -> tuple[KeysValues, torch.Tensor | list[np.ndarray] | None]:
         frames = self._upload(small)[None]
-        video = frames.movedim(-1, 2).to(self.dtype) / 255
-        keys_values = self.network.encode(video, torch.tensor([aspect], device=self.device))
+        flat = self._run_encoder(frames, self._upload(np.array([aspect], np.float32)))
+        keys_values = list(zip(flat[::2], flat[1::2]))
         if self.patch_source == "frames":
             return keys_values, images if self.device.type == "cpu" else self._upload_each(images)
         return keys_values, frames if self.patch_source == "encoder" else None
@@ -83,19 +100,36 @@ class Model(SceneModel):
         uv: np.ndarray,
         times: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        place, when = self._upload(uv)[None], self._upload(times)[None]
+        scene = [x for pair in keys_values for x in pair]
         if isinstance(frames, torch.Tensor):
-            small = frames.shape[2:4] == (self.config.height, self.config.width)
-            patch_uv = None if small else self._patch_uv(uv, *frames.shape[2:4])
-            answer = self.network.decode(keys_values, frames, place, when, patch_uv)
+            scene.append(frames)
+            around = [self._patch_uv(uv, *frames.shape[2:4])]
         else:
             size = (2, 2) if frames is None else frames[0].shape[:2]
             around = gather_pixels(frames, self.pixels(uv, *size), times[:, 0], self.config.rgb_patch)
-            pixels, fraction = (self._upload(x)[None] for x in around)
-            answer = self.network.decode_pixels(keys_values, pixels, fraction, place, when)
-        # One transfer for all heads.
-        together = torch.cat([answer[name] for name in HEADS], -1)[0].cpu().numpy()
+        queries = [self._upload(x) for x in (uv, times, *around)]
+        together = self._run_decoder(scene, queries).cpu().numpy()
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
+
+    def _encode_tensors(self, frames: torch.Tensor, aspect: torch.Tensor) -> list[torch.Tensor]:
+        """frames: (1, T, h, w, 3) uint8; aspect: (1,). Returns k, v, k, v, …"""
+        keys_values = self.network.encode(frames.movedim(-1, 2).to(self.dtype) / 255, aspect)
+        return [x for pair in keys_values for x in pair]
+
+    def _decode_tensors(self, scene: list[torch.Tensor], queries: list[torch.Tensor]) -> torch.Tensor:
+        """(N, 13), all heads side by side, so that one transfer brings them.
+
+        scene: k, v, k, v, …[, frames (1, T, H, W, 3)]; queries: uv and times, then for patches of those frames
+        (N, 2), where they are, and for patches that the host gathered their pixels and fractions.
+        """
+        paired = scene[: 2 * self.config.decoder_layers]
+        keys_values = list(zip(paired[::2], paired[1::2]))
+        uv, times, *around = (x[None] for x in queries)
+        if len(scene) > len(paired):
+            answer = self.network.decode(keys_values, scene[-1], uv, times, *around)
+        else:
+            answer = self.network.decode_pixels(keys_values, *around, uv, times)
+        return torch.cat([answer[name] for name in HEADS], -1)[0]
 
     def _scene_bytes(self, images: list[np.ndarray]) -> int:
         uploaded = self.patch_source == "frames" and self.device.type == "cuda"
@@ -107,10 +141,11 @@ class Model(SceneModel):
         cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + cached
 
-    def _patch_uv(self, uv: np.ndarray, height: int, width: int) -> torch.Tensor:
-        """(1, N, 2): the network's u, v as `sample_patches` takes them for frames of this size."""
-        pixels = self.pixels(uv, height, width) / (width - 1, height - 1)
-        return self._upload(pixels.astype(np.float32))[None]
+    def _patch_uv(self, uv: np.ndarray, height: int, width: int) -> np.ndarray:
+        """(N, 2) float32: the network's u, v as `sample_patches` takes them for frames of this size."""
+        if (height, width) == (self.config.height, self.config.width):
+            return uv
+        return (self.pixels(uv, height, width) / (width - 1, height - 1)).astype(np.float32)
 
     def _upload_each(self, images: list[np.ndarray]) -> torch.Tensor:
         """T images (H, W, 3) -> (1, T, H, W, 3) on the device, without a copy of the clip on the host."""

@@ -1,5 +1,7 @@
 """The model in numpy: pixels of the user's images in, answers out."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.query import QueryError
-from d4rt_ros.runtime import Model, load
+from d4rt_ros.runtime import Model, cuda_graph, load
 from d4rt_ros.runtime import scene as scenes
 from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import FrameError, resize
@@ -232,6 +234,41 @@ def test_half_precision_answers_like_full(model, clip):
     scale = np.abs(full.xyz).mean()
     assert np.abs(full.xyz - rough.xyz).mean() < 0.05 * scale
     assert np.abs(full.uv - rough.uv).mean() < 0.02 * SIZE[1]
+
+
+def graphs_of_the_cpu(function):
+    """What a CUDA graph does: the same kernels on the same places of memory."""
+    outputs = function()
+
+    def replay():
+        for mine, new in zip(outputs, function()):
+            mine.copy_(new)
+
+    return replay, outputs
+
+
+@pytest.mark.parametrize("patch_source", ["encoder", "frames", "none"])
+def test_replayed_graphs_answer_like_the_network(model, clip, monkeypatch, patch_source):
+    monkeypatch.setattr(cuda_graph, "record", graphs_of_the_cpu)
+    replayed = Model(model.network, patch_source=patch_source)
+    replayed._replay_graphs()
+    eager = Model(model.network, patch_source=patch_source)
+    ours, theirs = ([m.encode(x) for x in (clip, clip[::-1])] for m in (eager, replayed))
+    for which, count in ((0, 3), (1, 70), (0, 64), (1, 2), (1, 1100), (0, 5)):
+        u, v = np.linspace(0, 119, count), np.linspace(0, 89, count)
+        same(*(scenes[which].query(u, v, np.arange(count) % 8, 1, 2) for scenes in (ours, theirs)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("patch_source", ["encoder", "frames", "none"])
+def test_cuda_graphs_answer_like_the_cpu(model, clip, patch_source):
+    there = Model(deepcopy(model.network), "cuda", patch_source=patch_source, cuda_graphs=True)
+    here = Model(model.network, patch_source=patch_source)
+    for images in (clip, clip[::-1]):
+        a, b = here.encode(images), there.encode(images)
+        for count in (1, 70, 3000):
+            u, v = np.linspace(0, 119, count), np.linspace(0, 89, count)
+            np.testing.assert_allclose(a.query(u, v, 0, 4, 4).xyz, b.query(u, v, 0, 4, 4).xyz, atol=1e-2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
