@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,13 @@ from torch.overrides import TorchFunctionMode
 
 from d4rt_ros.model.config import ConfigError, ModelConfig
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.model.opend4rt import from_opend4rt, is_opend4rt, opend4rt_config, their_name, to_opend4rt
+from d4rt_ros.model.opend4rt import (
+    from_opend4rt,
+    is_opend4rt,
+    opend4rt_config,
+    opend4rt_shapes,
+    their_name,
+)
 from d4rt_ros.model.tensor_files import CheckpointError, TensorFile, read_tensors
 
 __all__ = ["EMBEDDED", "CheckpointError", "empty_network", "load_checkpoint", "save_checkpoint"]
@@ -27,7 +34,7 @@ _OTHER_MODELS = [
     ("MASt3R", ("downstream_head1.head_local_features.",)),
     ("DUSt3R", ("downstream_head1.", "dec_blocks2.")),
     ("CroCo", ("enc_blocks.", "dec_blocks.")),
-    ("VideoMAE", ("attn.q_bias", "encoder_to_decoder.")),
+    ("VideoMAE", ("attn.q_bias", "patch_embed.proj.")),
     ("Segment Anything", ("image_encoder.", "mask_decoder.")),
     ("Depth Anything", ("depth_head.scratch.",)),
     ("CoTracker", ("updateformer.",)),
@@ -78,7 +85,8 @@ def load_checkpoint(
     theirs = not _is_ours(file)
     network = empty_network(_config(file))
     expected = network.state_dict()
-    _check_tensors(file, to_opend4rt(expected) if theirs else expected)
+    ours = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    _check_tensors(file, opend4rt_shapes(expected) if theirs else ours)
     tensors = from_opend4rt(file.tensors, expected) if theirs else file.tensors
     network.load_state_dict(dict(_weights(file, tensors, dtype, progress)), assign=True)
     return network
@@ -137,13 +145,13 @@ def _whose(names: Iterable[str]) -> str:
     return f"not written by d4rt_ros, and no D4RT's tensors (it holds {', '.join(sorted(names)[:3])}, …); {wanted}"
 
 
-def _check_tensors(file: TensorFile, expected: dict[str, Tensor]) -> None:
+def _check_tensors(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> None:
     """Raise CheckpointError that names the tensors which are missing, extra or misshapen."""
     found = file.tensors
     misshapen = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        f"{name} {tuple(found[name].shape)} instead of {expected[name]}"
         for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name].shape
+        if tuple(found[name].shape) != expected[name]
     ]
     problems = (
         ("missing", sorted(expected.keys() - found.keys())),
@@ -168,8 +176,8 @@ def _weights(
     total, done = sum(tensor.nbytes for tensor in tensors.values()), 0
     for name, tensor in tensors.items():
         copy = file.take(tensor, _dtype_of(name, dtype))
-        if not torch.isfinite(copy).all():
-            beyond = torch.isfinite(tensor).all()
+        if not _is_finite(copy):
+            beyond = _is_finite(tensor)
             raise CheckpointError(
                 f"{file.path}: tensor {name if _is_ours(file) else their_name(name)} holds "
                 + (
@@ -182,6 +190,11 @@ def _weights(
         done += tensor.nbytes
         if progress is not None:
             progress(done / total)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # By the extremes, in which a NaN stays: isfinite would need the tensor's memory again, and leave holes in the heap.
+    return all(math.isfinite(extreme) for extreme in torch.aminmax(tensor))
 
 
 def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:

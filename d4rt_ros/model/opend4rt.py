@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 import yaml
 from torch import Tensor
 
@@ -86,15 +85,14 @@ def is_opend4rt(names: Iterable[str]) -> bool:
     return any(name.startswith("query_embedder.") for name in names)
 
 
-def to_opend4rt(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict under OpenD4RT's names, with the cross-attention's projections in one tensor as there."""
-    theirs = {}
+def opend4rt_shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes that OpenD4RT's tensors have for our state dict, by their names."""
+    shapes = {}
     for name, tensor in state.items():
-        if ".q_proj." in name:
-            tensor = torch.cat((tensor, state[name.replace(".q_proj.", ".kv_proj.")]))
-        if ".kv_proj." not in name:
-            theirs[their_name(name)] = tensor
-    return theirs
+        rows, *rest = tensor.shape
+        above = shapes.get(their_name(name), (0,))[0]  # those that share a name there lie in one tensor
+        shapes[their_name(name)] = (above + rows, *rest)
+    return shapes
 
 
 def from_opend4rt(theirs: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:

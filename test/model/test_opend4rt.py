@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import d4rt_ros
 from d4rt_ros.model.checkpoint import CheckpointError, load_checkpoint
@@ -195,6 +196,14 @@ def test_names_of_a_distributed_or_compiled_model_are_known(tmp_path):
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in in_their_names(network).items()}
     torch.save({"model": wrapped}, path)
     assert load_checkpoint(path).config.frames == CONFIG.frames
+
+
+def test_the_tensors_may_come_as_safetensors(tmp_path):
+    network = D4RT(CONFIG)
+    write(tmp_path, network)
+    save_file(in_their_names(network), tmp_path / "opend4rt.safetensors")
+    loaded = load_checkpoint(tmp_path / "opend4rt.safetensors")
+    assert torch.equal(loaded.decoder.blocks[1].kv_proj.weight, network.decoder.blocks[1].kv_proj.weight)
 
 
 def test_without_model_yaml_the_public_models_options_are_assumed_aloud(tmp_path):

@@ -1,5 +1,6 @@
 """Starting from VideoMAE: the reference tokens, the names, the kernels' sizes, and what is refused."""
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,9 @@ def videomae(layers=3, width=48, patch=(2, 16, 16), prefix="encoder.") -> dict:
 
 def saved(folder, tensors, key="model"):
     path = folder / "videomae.pth"
-    torch.save({key: tensors, "epoch": 3}, path)
+    torch.save(
+        {key: tensors, "epoch": 3, "args": argparse.Namespace(batch_size=16)}, path
+    )  # as public ones are
     return path
 
 
