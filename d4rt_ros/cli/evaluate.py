@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
                 table = boundaries_table(figures, title)
             elif args.tracking:
                 figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
-                table = tracking_table(figures, title)
+                table = tracking_table(figures, "held-out procedural scenes")
             else:
                 figures = evaluate_scenes(lambda images, _: model.encode(images), scenes, times)
                 table = figures_table(figures, title)
