@@ -23,8 +23,8 @@ def load(
     """A model ready to encode: the embedded weights, those of a checkpoint file, or a folder of `d4rt export`.
 
     device: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:1, …
-    precision: fp32, bf16, fp16, or auto (bf16 on CUDA and on a CPU with instructions for it, else fp32; an exported
-        model computes in fp32, and with TensorRT in fp16 on request).
+    precision: fp32, bf16, fp16, or auto (bf16 on CUDA, fp16 where it is older than Ampere, bf16 on a CPU with
+        instructions for it, else fp32). An exported model computes in fp32, and with TensorRT in fp16 on request.
     backend: torch for a file, onnx for a folder, or auto.
     patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel.
     progress: called with the fraction of the checkpoint that has been read, 0 .. 1.

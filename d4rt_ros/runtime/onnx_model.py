@@ -204,6 +204,8 @@ def _session(path: Path, providers: list):
         ort.preload_dlls()  # CUDA's libraries from torch or from NVIDIA's wheels
     options = ort.SessionOptions()
     options.inter_op_num_threads = 1
+    # Its threads wait for work by spinning, which is fast; between two runs the cores are others'.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if "torch" in sys.modules:
         options.intra_op_num_threads = sys.modules["torch"].get_num_threads()
     try:

@@ -29,9 +29,7 @@ def load_torch(
 ) -> Model:
     """`load` with backend torch."""
     place = _place(device)
-    if precision == "auto":
-        precision = "bf16" if place.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
-    dtype = PRECISIONS[precision]
+    dtype = PRECISIONS[_best_precision(place) if precision == "auto" else precision]
     return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source, cuda_graphs)
 
 
@@ -160,6 +158,12 @@ class Model(SceneModel):
         if self.device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def _best_precision(place: torch.device) -> str:
+    if place.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(place) >= (8, 0) else "fp16"  # since Ampere
+    return "bf16" if _cpu_multiplies_bf16() else "fp32"
 
 
 def _cpu_multiplies_bf16() -> bool:

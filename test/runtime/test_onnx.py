@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.runtime import Model, load, onnx_model
+from d4rt_ros.runtime import FrameError, Model, load, onnx_model
 from d4rt_ros.runtime.onnx_model import CPU, CUDA, TENSORRT, OnnxError, OnnxModel
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install '.[test]'")
@@ -76,6 +77,20 @@ def test_the_same_answers_as_torch(folder, clip, patch_source):
 def test_every_architecture_is_exported(config, tmp_path):
     errors = export_onnx(network(config), tmp_path / "out")
     assert set(errors) == {"keys_values", *onnx_export.HEADS} and max(errors.values()) < 1e-4
+
+
+def test_opend4rt_s_own_answers(shared, tmp_path):
+    golden = shared / "golden" / "opend4rt"
+    export_onnx(load_checkpoint(golden / "opend4rt.ckpt"), tmp_path / "out")
+    model, io = load(tmp_path / "out", device="cpu"), np.load(golden / "io.npz")
+    scene = model._encode(io["video"], io["aspect"].item(), list(io["video"]))
+    uv = np.stack((io["u"], io["v"]), -1).astype(np.float32)
+    times = np.stack([io[t] for t in ("t_src", "t_tgt", "t_cam")], -1).astype(np.int64)
+    answer = model.decode(*scene, uv, times)
+    names = {"xyz": "xyz_3d", "uv": "uv_2d"}
+    for name, values in answer.items():
+        expected = io[f"out_{names.get(name, name)}"].reshape(values.shape)
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
 
 
 def test_what_differs_from_torch_is_not_written(tmp_path, monkeypatch):
@@ -227,6 +242,19 @@ def test_engines_of_a_folder_that_is_read_only_are_in_the_user_s_cache(folder, t
     monkeypatch.setattr(onnx_model.os, "access", lambda *_: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert onnx_model._cache(folder).parent == tmp_path / "d4rt_ros"
+
+
+def test_without_onnxruntime_it_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(OnnxError, match="pip install onnxruntime-gpu, or onnxruntime without a GPU"):
+        load(folder)
+
+
+def test_a_clip_larger_than_memory_is_refused(folder, clip, monkeypatch):
+    model = load(folder, device="cpu")
+    monkeypatch.setattr(onnx_model, "available_bytes", lambda: 1_000_000)
+    with pytest.raises(FrameError, match="needs about .* of memory are free"):
+        model.encode(clip)
 
 
 def test_fp16_is_tensorrt_s(folder):

@@ -1,5 +1,7 @@
 """Pixels that are gathered on the host make the patches that torch samples from the whole clip."""
 
+import tracemalloc
+
 import numpy as np
 import torch
 
@@ -35,3 +37,16 @@ def test_a_frame_that_is_no_contiguous_array_serves():
     a, _ = gather_pixels([frame[..., ::-1]], np.array([[2.5, 2.5]]), np.array([0]), 3)
     b, _ = gather_pixels([np.ascontiguousarray(frame[..., ::-1])], np.array([[2.5, 2.5]]), np.array([0]), 3)
     np.testing.assert_array_equal(a, b)
+
+
+def test_no_frame_is_copied():
+    frames = [np.zeros((1080, 1920, 3), np.uint8)] * 4
+    place = np.random.default_rng(0).random((1000, 2)) * (1919, 1079)
+    t = np.arange(1000) % 4
+    gather_pixels(frames, place, t, 9)
+    tracemalloc.start()
+    try:
+        gather_pixels(frames, place, t, 9)
+        assert tracemalloc.get_traced_memory()[1] < 2e6 < frames[0].nbytes
+    finally:
+        tracemalloc.stop()

@@ -9,7 +9,7 @@ import torch
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.query import QueryError
-from d4rt_ros.runtime import Model, cuda_graph, load
+from d4rt_ros.runtime import Model, cuda_graph, load, torch_model
 from d4rt_ros.runtime import scene as scenes
 from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import FrameError, resize
@@ -215,6 +215,12 @@ def test_bad_devices_and_precisions_are_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             load(device="cuda")
+
+
+@pytest.mark.parametrize("capability, precision", [((9, 0), "bf16"), ((8, 7), "bf16"), ((7, 5), "fp16")])
+def test_a_gpu_computes_in_what_it_does_well(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
+    assert torch_model._best_precision(torch.device("cuda")) == precision
 
 
 def test_heads_and_angles_stay_in_full_precision():
