@@ -60,6 +60,7 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")  # a reader never meets half a file
     save_file(tensors, partial, {**metadata, **(notes or {})})
+    partial.chmod(0o644)  # safetensors leaves it to its owner alone, and the node may run as another user
     partial.replace(path)
 
 
@@ -158,11 +159,13 @@ def _check_tensors(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> No
         ("extra", sorted(found.keys() - expected.keys())),
         ("of another shape", misshapen),
     )
-    sentences = [f"{len(names)} tensors {what}: {_first_few(names)}" for what, names in problems if names]
+    sentences = [
+        f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {_first_few(names)}"
+        for what, names in problems
+        if names
+    ]
     if sentences:
-        raise CheckpointError(
-            f"{file.path}: {'; '.join(sentences)}. Nothing was loaded".replace(" 1 tensors", " 1 tensor")
-        )
+        raise CheckpointError(f"{file.path}: {'; '.join(sentences)}. Nothing was loaded")
 
 
 def _first_few(names: list[str], count: int = 3) -> str:

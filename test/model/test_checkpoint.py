@@ -49,6 +49,7 @@ def test_round_trip(written):
     path, network = written
     loaded = load_checkpoint(path)
     assert loaded.config == CONFIG and not loaded.training
+    assert path.stat().st_mode & 0o444 == 0o444  # whoever runs the node may read it
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
@@ -176,6 +177,7 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", ["torch", "torch of old", "pickle"])
 @pytest.mark.parametrize(
     "name, words",
