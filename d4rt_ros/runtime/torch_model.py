@@ -67,7 +67,7 @@ class Model(SceneModel):
         # Not the heads, whose answers would come in steps, and not the buffers: a half tells few angles apart.
         for name, weight in self.network.named_parameters():
             weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
-        self._run_encoder, self._run_decoder = self._encode_tensors, self._decode_tensors
+        self._graphs: tuple[Replayed, ReplayedDecoder] | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
         else:
@@ -76,15 +76,15 @@ class Model(SceneModel):
                 self._replay_graphs()
 
     def _replay_graphs(self) -> None:
-        self._run_encoder = Replayed(self._encode_tensors)
-        self._run_decoder = ReplayedDecoder(self._decode_tensors)
+        self._graphs = Replayed(self._encode_tensors), ReplayedDecoder(self._decode_tensors)
 
     @torch.inference_mode()
     def _encode(
         self, small: np.ndarray, aspect: float, images: list[np.ndarray]
     ) -> tuple[KeysValues, torch.Tensor | list[np.ndarray] | None]:
         frames = self._upload(small)[None]
-        flat = self._run_encoder(frames, self._upload(np.array([aspect], np.float32)))
+        encode = self._graphs[0] if self._graphs else self._encode_tensors
+        flat = encode(frames, self._upload(np.array([aspect], np.float32)))
         keys_values = list(zip(flat[::2], flat[1::2]))
         if self.patch_source == "frames":
             return keys_values, images if self.device.type == "cpu" else self._upload_each(images)
@@ -106,7 +106,8 @@ class Model(SceneModel):
             size = (2, 2) if frames is None else frames[0].shape[:2]
             around = gather_pixels(frames, self.pixels(uv, *size), times[:, 0], self.config.rgb_patch)
         queries = [self._upload(x) for x in (uv, times, *around)]
-        together = self._run_decoder(scene, queries).cpu().numpy()
+        decode = self._graphs[1] if self._graphs else self._decode_tensors
+        together = decode(scene, queries).cpu().numpy()
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
 
     def _encode_tensors(self, frames: torch.Tensor, aspect: torch.Tensor) -> list[torch.Tensor]:
