@@ -240,7 +240,7 @@ def naive_rows(model, device, seconds: float) -> list[tuple[str, ...]]:
         frames = torch.from_numpy(random_clip(config))[None].to(device)
         video, aspect = frames.movedim(-1, 2).float() / 255, torch.ones(1, device=device)
         memory = naive_encode(network, video.to(model.dtype), aspect)
-        keys_values = [block.keys_values(memory, scene_turn(network)) for block in network.decoder.blocks]
+        keys_values = network.encode(video.to(model.dtype), aspect)
         uv, times = depth_queries(side, config.frames - 1, device)
 
         def ours(uv, times):
@@ -270,11 +270,6 @@ def naive_rows(model, device, seconds: float) -> list[tuple[str, ...]]:
                 (f"memory of {chunk} patches", megabytes(slow), megabytes(fast), f"{slow / fast:.0f}")
             )
     return [*rows, ("largest difference of the answers", "", f"{difference:.1e}", "")]
-
-
-def scene_turn(network):
-    decoder = network.decoder
-    return None if decoder.rotary is None else (decoder.cos, decoder.sin)
 
 
 def depth_queries(side: int, t: int, device):

@@ -147,7 +147,8 @@ class Decoder(nn.Module):
         """The memory (B, N, encoder width) -> each layer's keys and values, once for a scene."""
         turn = None if self.rotary is None else (self.cos, self.sin)
         memory = self.memory_proj(memory)
-        return [block.keys_values(memory, turn) for block in self.blocks]
+        # In one piece for each head: a few queries take as long as reading this takes.
+        return [tuple(part.contiguous() for part in block.keys_values(memory, turn)) for block in self.blocks]
 
     def forward(
         self, keys_values: KeysValues, uv: Tensor, times: Tensor, patches: Tensor | None
