@@ -1,9 +1,9 @@
 """A depth grid from fewer queries than it has points: coarse to fine, the finest first where depth jumps.
 
 A lattice over the whole image is asked first. Then its step is halved, and again, down to the grid itself; each
-time only those points are asked that lie where depth jumps on the lattice before, the rest is interpolated; the
-last time, all that the budget is good for. Inverse depth and the rays are linear in the image on every plane, so
-that planes are filled exactly.
+time only those points are asked that lie where depth jumps or bends most on the lattice before, the rest is
+interpolated; the last time, all that the budget is good for. Inverse depth and the rays are linear in the image
+on every plane, so that planes are filled exactly.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def refined(
     step, t = _coarsest_step(size, queries), int(asked.t_src[0])
     while step > 1:
         step //= 2
-        # The coarse levels take what they want: there a query sets right the most pixels.
         points = _most_wanted(asked, answer, size, scene.size, queries, step)
         if not len(points):
             continue
@@ -193,9 +192,13 @@ def _most_wanted(asked, answer, size, image_size, queries: int, step: int) -> np
     cells = np.maximum(np.maximum(along[:, 1:], along[:, :-1]), np.maximum(across[1:], across[:-1]))
     score = _of_touched_cells(_of_touched_cells(cells, old_rows, rows).T, old_columns, columns).T
     score[known[np.ix_(rows, columns)]] = -1.0
-    order = np.argsort(-score, axis=None, kind="stable")[: queries - len(asked)]
-    least = JUMP if step > 1 else 0.0
-    order = order[score.ravel()[order] >= least]
+    # Every jump, first on the coarse levels: there a query sets right the most pixels. Where there are few, what
+    # changes most else: twice as much on every finer level, since boundaries are lines.
+    left = queries - len(asked)
+    count = min(
+        left, max(np.count_nonzero(score >= JUMP), left // (2 * step - 1)), np.count_nonzero(score >= 0)
+    )
+    order = np.argsort(-score, axis=None, kind="stable")[:count]
     i, j = np.unravel_index(order, score.shape)
     return np.stack([rows[i], columns[j]], axis=1)
 
