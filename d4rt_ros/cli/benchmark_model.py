@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--frames", type=int, metavar="T", help="frames of a preset's window")
     group.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of a preset's frames")
+    group.add_argument("--cuda-graphs", action="store_true", help="replay the work on a GPU as CUDA graphs")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads; torch's own choice by default")
     group.add_argument(
         "--against", choices=["naive"], help="ratios to the same weights used the straightforward way"
@@ -96,7 +97,7 @@ def build(args: argparse.Namespace, device, precision: str):
     if not args.preset:
         if args.frames or args.size:
             raise ValueError("--frames and --size need a --preset; the window of a checkpoint is its own")
-        model = load(args.checkpoint or None, str(device), precision)
+        model = load(args.checkpoint or None, str(device), precision, cuda_graphs=args.cuda_graphs)
         return model, args.checkpoint or "embedded weights"
     if args.checkpoint:
         raise ValueError("--preset makes random weights and --checkpoint loads some; give one of them")
@@ -107,7 +108,8 @@ def build(args: argparse.Namespace, device, precision: str):
         config = replace(config, frames=args.frames)
     if args.size is not None:
         config = replace(config, height=args.size[0], width=args.size[1])
-    return Model(random_network(config, device, dtype), device, dtype), f"{args.preset}, random weights"
+    network = random_network(config, device, dtype)
+    return Model(network, device, dtype, cuda_graphs=args.cuda_graphs), f"{args.preset}, random weights"
 
 
 def random_clip(config):
@@ -121,11 +123,14 @@ def random_clip(config):
 def title(model, what: str, place: str) -> str:
     c = model.config
     window = f"{c.frames} frames of {c.height}x{c.width}"
-    return f"d4rt benchmark model: {what}, {window}, {short(model.dtype)}\n{place}"
+    return f"d4rt benchmark model: {what}, {window}, {numbers(model)[0]}\n{place}"
 
 
-def short(dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def numbers(model) -> tuple[str, int]:
+    """What a model computes with, and the bytes of one number. An exported one: ONNX Runtime's business."""
+    if not hasattr(model, "dtype"):
+        return "ONNX Runtime", 4
+    return str(model.dtype).removeprefix("torch."), model.dtype.itemsize
 
 
 # Speed
@@ -134,7 +139,7 @@ def short(dtype) -> str:
 def speed_table(args: argparse.Namespace, device, precision: str, place: str):
     from rich.table import Table
 
-    from d4rt_ros.evaluation.speed import parameters, peak_bytes, reset_peak
+    from d4rt_ros.evaluation.speed import meta_network, parameters, peak_bytes, reset_peak
 
     reset_peak(device)
     start = peak_bytes(device)
@@ -155,11 +160,10 @@ def speed_table(args: argparse.Namespace, device, precision: str, place: str):
         extra = floor_cells(row, peak, bandwidth) if floors else []
         table.add_row(row.name, milliseconds(row.seconds), row.rate, *extra)
     table.add_section()
-    network = model.network
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    network = meta_network(model.config)
     counts = [f"{parameters(part) / 1e6:.1f} M" for part in (network.encoder, network.decoder)]
     table.add_row("parameters: encoder, decoder", ", ".join(counts))
-    table.add_row("memory: weights", megabytes(weights))
+    table.add_row("memory: weights", megabytes(parameters(network) * numbers(model)[1]))
     kind = "allocated" if device.type == "cuda" else "resident, above the start"
     table.add_row(f"memory: peak with weights ({kind})", megabytes(peak_bytes(device) - start))
     return table
@@ -171,7 +175,7 @@ def speed_rows(model, device, seconds: float) -> list[Row]:
     from d4rt_ros.evaluation.speed import decode_work, encode_work, median_seconds
     from d4rt_ros.tasks import depth_map
 
-    number = model.dtype.itemsize
+    number = numbers(model)[1]
     clip = [model.prepare(frame) for frame in random_clip(model.config)]
     took = median_seconds(lambda: model.encode(clip), device, seconds)
     rows = [Row("encode", took, f"{len(clip) / took:,.0f} frames/s", encode_work(model.config, number))]
@@ -220,6 +224,8 @@ def naive_table(args: argparse.Namespace, device, precision: str, place: str):
     from rich.table import Table
 
     model, what = build(args, device, precision)
+    if not hasattr(model, "network"):
+        raise ValueError(f"{what} is an exported model; --against naive needs the checkpoint file")
     table = Table("", "naive", "ours", "ratio", title=title(model, f"{what}, against the naive way", place))
     for row in naive_rows(model, device, args.seconds):
         table.add_row(*row)

@@ -28,7 +28,9 @@ def random_network(
     with torch.device("meta"):
         network = D4RT(config)
     tables = dict(network.named_buffers())  # computed, even on the meta device
-    network = network.to(dtype).to_empty(device=device)
+    for parameter in network.parameters():
+        parameter.data = parameter.to(dtype)
+    network.to_empty(device=device)
     torch.manual_seed(seed)
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
@@ -125,7 +127,7 @@ class Work:
 
 def encode_work(config: ModelConfig, bytes_per_number: int) -> Work:
     """Encoding one window: its arithmetic, and each weight read once."""
-    network = _meta(config)
+    network = meta_network(config)
     with torch.device("meta"):
         video, aspect = torch.empty(1, config.frames, 3, config.height, config.width), torch.empty(1)
         flops = _count(lambda: network.encode(video, aspect))
@@ -136,7 +138,7 @@ def encode_work(config: ModelConfig, bytes_per_number: int) -> Work:
 
 def decode_work(config: ModelConfig, queries: int, chunk: int, bytes_per_number: int) -> Work:
     """Answering queries: their arithmetic, and in every chunk each weight and the scene's keys and values."""
-    network = _meta(config)
+    network = meta_network(config)
     with torch.device("meta"):
         keys_values = network.decoder.project(torch.empty(1, tokens(config), config.encoder_width))
         frames = torch.empty(1, config.frames, config.height, config.width, 3, dtype=torch.uint8)
@@ -158,7 +160,8 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _meta(config: ModelConfig) -> D4RT:
+def meta_network(config: ModelConfig) -> D4RT:
+    """A network of shapes without numbers, to count with."""
     with torch.device("meta"):
         network = D4RT(config)
     return network.to("meta").eval().requires_grad_(False)  # its tables too

@@ -56,6 +56,16 @@ def test_embedded_weights_and_threads(capsys):
     assert "embedded weights, 8 frames of 64x64" in printed and "1 threads" in printed
 
 
+def test_an_exported_model(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    assert main(["export", "--out", str(tmp_path / "onnx")]) == 0
+    arguments = ["benchmark", "model", "--checkpoint", str(tmp_path / "onnx"), *QUICK]
+    assert main(arguments) == 0
+    assert "ONNX Runtime" in capsys.readouterr().out
+    assert "needs the checkpoint file" in refused(capsys, *arguments[1:], "--against", "naive")
+
+
 def test_precision_on_a_folder(tmp_path, capsys):
     for i in range(16):
         image = np.random.default_rng(i).integers(0, 256, (24, 32, 3), np.uint8)
