@@ -55,6 +55,7 @@ class _Decoder(nn.Module):
 def export_onnx(network: D4RT, out: str | Path) -> dict[str, float]:
     """Write encoder.onnx, decoder.onnx and model.json of a float32 network into the folder `out`.
 
+    Takes memory of a good two times the float32 weights; beyond 2 GB the weights lie beside the graph, a file each.
     Returns by name of output ("keys_values" and the heads) how far ONNX Runtime's answers on a random clip are
     from torch's, as a part of the largest answer (or absolutely where that is below 1). Raises OnnxError if one is
     beyond 1e-4, or the folder holds something else; it is then left as it was.
