@@ -20,8 +20,9 @@ from tf2_msgs.msg import TFMessage
 
 from d4rt_ros.geometry import pose_from_quaternion
 from d4rt_ros.msg import Tracks
+from d4rt_ros.ros.asking import timed_query
 from d4rt_ros.ros.images import rgb_from_image
-from d4rt_ros.ros.messages import flat, nanoseconds
+from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.srv import Query
 
 KEEP = 3_000_000_000  # nanoseconds for which images and true depth wait for their result
@@ -118,20 +119,10 @@ class Listener:
         """Ask where `count` random pixels of the newest image are; None where no answer came."""
         if self._size is None or not self._query.service_is_ready():
             return None
-        height, width = self._size
-        rng = np.random.default_rng(count)
-        request = Query.Request()
-        request.u = flat(rng.uniform(0, width - 1, count))
-        request.v = flat(rng.uniform(0, height - 1, count))
-        request.t_src = request.t_tgt = request.t_cam = flat([-1], "i")
-        done = threading.Event()
-        start = time.perf_counter()
-        future = self._query.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(timeout):
+        answered = timed_query(self._query, count, self._size, timeout)
+        if answered is None:
             return None
-        took = time.perf_counter() - start
-        response = future.result()
+        response, took = answered
         if response.status == Query.Response.OK:
             self.recording.queries[count].append(took)
         return response

@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from d4rt_ros.msg import Tracks
-from d4rt_ros.ros.messages import flat
+from d4rt_ros.ros.asking import timed_query
 from d4rt_ros.srv import Query
 
 EVERYTHING = {"points": PointCloud2, "depth/image": Image, "tracks": Tracks, "odometry": Odometry}
@@ -68,18 +68,8 @@ class Probe:
         """Seconds that a query of `count` random pixels took; None where it failed."""
         if not self._query.wait_for_service(timeout):
             return None
-        random = np.random.default_rng()
-        request = Query.Request(
-            u=flat(random.uniform(0, width - 1, count)), v=flat(random.uniform(0, height - 1, count)),
-            t_src=flat([-1], "i"), t_tgt=flat([-1], "i"), t_cam=flat([-1], "i"),
-        )  # fmt: skip
-        done = threading.Event()
-        start = time.perf_counter()
-        future = self._query.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(timeout) or future.result().status != Query.Response.OK:
-            return None
-        return time.perf_counter() - start
+        answered = timed_query(self._query, count, (height, width), timeout)
+        return answered[1] if answered and answered[0].status == Query.Response.OK else None
 
     def close(self) -> None:
         rclpy.shutdown(context=self._context)

@@ -52,7 +52,10 @@ SETTINGS = {
         live=False,
     ),
     "model.threads": Setting(
-        0, "CPU threads of the model; 0: all cores, of more than two all but one.", bounds=(0, 256), live=False
+        0,
+        "CPU threads of the model; 0: all cores, of more than two all but one.",
+        bounds=(0, 256),
+        live=False,
     ),
     "window.frames": Setting(
         0, "Frames of a window; 0: as many as the model was trained for.", bounds=(0, 256), live=False
