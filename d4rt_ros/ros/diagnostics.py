@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Statistics:
     latencies: deque = field(
         default_factory=lambda: deque(maxlen=100)
     )  # receipt of the newest image to its results
+    started: float = field(default_factory=time.monotonic)
+    first_result: float | None = None
     last_image: float | None = None
     last_problem: str = ""  # the newest sentence about an image that was dropped, or a window that failed
 
@@ -43,6 +46,7 @@ class Statistics:
     def result(self, latency: float) -> None:
         with self.lock:
             self.counts["results"] += 1
+            self.first_result = self.first_result or time.monotonic()
             self.latencies.append(latency)
 
     def snapshot(self) -> tuple[Counter, list[float]]:
@@ -65,6 +69,7 @@ class Condition:
     pose_note: str | None  # why the pose is not trusted, "" where it is, None where none is computed
     inliers: float | None
     device: str
+    depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
 
 
 class Reporter:
@@ -80,7 +85,7 @@ class Reporter:
         array = DiagnosticArray(header=header)
         array.status = [
             self._status("camera", _camera(condition, counts, statistics, rates, now)),
-            self._status("geometry", _geometry(condition, counts, latencies, rates)),
+            self._status("geometry", _geometry(condition, counts, latencies, rates, statistics)),
             self._status("queries", _queries(counts, rates)),
         ]
         return array
@@ -138,7 +143,9 @@ def _camera(c: Condition, counts: Counter, statistics: Statistics, rates, now: f
     return problems, figures
 
 
-def _geometry(c: Condition, counts: Counter, latencies: list[float], rates) -> tuple[list, dict]:
+def _geometry(
+    c: Condition, counts: Counter, latencies: list[float], rates, statistics: Statistics
+) -> tuple[list, dict]:
     problems = []
     if c.failure:
         problems.append((ERROR, c.failure))
@@ -148,6 +155,7 @@ def _geometry(c: Condition, counts: Counter, latencies: list[float], rates) -> t
         problems.append((ERROR, "computing a window failed; see the log"))
     if c.pose_note:
         problems.append((WARN, f"the pose is not trusted: {c.pose_note}"))
+    first = statistics.first_result
     tracking = {None: "not computed", "": "good"}.get(c.pose_note, "lost")
     figures = {
         "state": c.state,
@@ -155,6 +163,8 @@ def _geometry(c: Condition, counts: Counter, latencies: list[float], rates) -> t
         "result rate (Hz)": rates["results"],
         "latency median (ms)": _percentile(latencies, 50),
         "latency 95 % (ms)": _percentile(latencies, 95),
+        "start to first result (s)": np.nan if first is None else first - statistics.started,
+        "depth queries": "all" if c.depth_queries is None else c.depth_queries,
         "windows skipped": counts["skipped"],
         "windows failed": counts["failures"],
         "tracking": tracking,

@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import time
+import warnings
 
 import rclpy
+import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -46,9 +48,20 @@ def load_model(values: dict):
     # Of more than two cores one is left to the camera and to DDS.
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(values["model.threads"] or max(min(cores, 2), cores - 1))
-    model = runtime.load(
-        values["model.checkpoint"] or None, values["model.device"], values["model.precision"]
-    )
+    logger = rclpy.logging.get_logger("d4rt")
+    with warnings.catch_warnings(record=True) as told:
+        model = runtime.load(
+            values["model.checkpoint"] or None,
+            values["model.device"],
+            values["model.precision"],
+            values["model.backend"],
+            values["model.patch_source"],
+            progress=lambda share: logger.info(
+                f"reading the weights: {share:.0%}", throttle_duration_sec=2.0, skip_first=True
+            ),
+        )
+    for warning in told:
+        logger.warning(str(warning.message))
     if values["window.frames"] not in (0, model.num_frames):
         raise ValueError(
             f"window.frames is {values['window.frames']}; this model takes {model.num_frames}, so set it to 0"
@@ -114,6 +127,7 @@ class D4rtNode(Node):
                 values["frames.world"],
                 self._figures,
                 self._warn,
+                values["depth.rate"],
             )
         except Exception as error:
             self._failure = f"cannot be configured: {error or type(error).__name__}"
@@ -231,6 +245,7 @@ class D4rtNode(Node):
             {"stride": config.stride, "hop": config.hop},
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
             values["path.length"],
+            values["depth.rate"],
         )
 
     # Diagnostics
@@ -264,6 +279,7 @@ class D4rtNode(Node):
             pose_note=result.pose_note if posed else None,
             inliers=result.step.inliers if posed and result.step is not None else None,
             device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
+            depth_queries=streaming.depth_queries if streaming is not None else None,
         )
 
     def _warn(self, kind: str, sentence: str) -> None:

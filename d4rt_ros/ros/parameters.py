@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Callable
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from d4rt_ros.ros.transforms import TF_MODES
 from d4rt_ros.stream import PipelineConfig
@@ -37,7 +37,16 @@ SETTINGS = {
         live=False,
     ),
     "model.checkpoint": Setting(
-        "", "The weights' file (.safetensors); empty: those in the package.", live=False
+        "",
+        "The weights: a .safetensors file, OpenD4RT's opend4rt.ckpt, or a folder that `d4rt export` wrote; "
+        "empty: those in the package.",
+        live=False,
+    ),
+    "model.backend": Setting(
+        "auto",
+        "What runs the model; auto: torch for a file, ONNX Runtime for a folder of `d4rt export`.",
+        choices=("auto", "torch", "onnx"),
+        live=False,
     ),
     "model.device": Setting(
         "auto",
@@ -49,6 +58,13 @@ SETTINGS = {
         "auto",
         "Numbers that the model computes with; auto: what the device does best.",
         choices=("auto", "fp32", "bf16", "fp16"),
+        live=False,
+    ),
+    "model.patch_source": Setting(
+        "encoder",
+        "Where a query's patch of colours is taken from: the frames as small as the encoder saw them, the "
+        "frames at their own resolution (sharper edges on a fine grid), or none.",
+        choices=("encoder", "frames", "none"),
         live=False,
     ),
     "model.threads": Setting(
@@ -64,6 +80,12 @@ SETTINGS = {
     "window.hop": Setting(1, "After how many kept images a new window is due.", bounds=(1, 256)),
     "depth.size": Setting(
         [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
+    ),
+    "depth.rate": Setting(
+        0.0,
+        "Results a second to reach by asking fewer points of the depth grid, most where depth changes fast, and "
+        "interpolating the rest; 0: ask every point.",
+        bounds=(0, 1000),
     ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),
     "tracks.cols": Setting(12, "Columns of the grid of tracked points.", bounds=(2, 256)),
@@ -170,7 +192,11 @@ def _descriptor(setting: Setting) -> ParameterDescriptor:
     elif setting.bounds:
         descriptor.additional_constraints = f"{setting.bounds[0]} to {setting.bounds[1]}"
     if setting.bounds and not setting.length:
-        descriptor.integer_range = [
-            IntegerRange(from_value=setting.bounds[0], to_value=setting.bounds[1], step=1)
-        ]
+        low, high = setting.bounds
+        if isinstance(setting.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
     return descriptor

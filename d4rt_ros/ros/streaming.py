@@ -12,7 +12,7 @@ from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.queries import Encoded
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Result
+from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Result, fitting_depth_queries
 
 
 class Streaming:
@@ -30,10 +30,13 @@ class Streaming:
         world_frame: str,
         statistics: Statistics,
         warn: Callable[[str, str], None],
+        depth_rate: float = 0.0,
     ) -> None:
         self.pipeline = Pipeline(model, config)
         self.encoded: Encoded | None = None
         self.result: Result | None = None
+        self.depth_queries: int | None = None  # of the newest window; None: every point of the grid
+        self._depth_rate = depth_rate
         self._pose_wanted = False
         self._worker, self._publishers, self._world_frame = worker, publishers, world_frame
         self._statistics, self._warn = statistics, warn
@@ -69,13 +72,15 @@ class Streaming:
         """A service was asked for the world: compute the pose from now on, though nobody listens to it."""
         self._pose_wanted = True
 
-    def change(self, window: dict, config: dict, path_length: int) -> None:
-        """Take new values of the window's stride and hop, the pipeline's configuration, the path's length."""
+    def change(self, window: dict, config: dict, path_length: int, depth_rate: float) -> None:
+        """Take new values of the window's stride and hop, the pipeline's configuration, the path's length, the
+        depth's rate."""
         with self._lock:
             for name, value in window.items():
                 setattr(self.pipeline.window, name, value)
             self._publishers.limit_path(path_length)
-        self.pipeline.config = replace(self.pipeline.config, **config)
+            self.pipeline.config = replace(self.pipeline.config, **config)
+            self._depth_rate = depth_rate
 
     def _forget(self) -> None:
         self._worker.discard()
@@ -87,13 +92,25 @@ class Streaming:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
         try:
             wanted = self._publishers.wanted()
+            begin = time.monotonic()
             result = self.pipeline.process(clip, replace(wanted, pose=wanted.pose or self._pose_wanted))
+            if wanted.points:
+                self._fit_depth(time.monotonic() - begin)
             self._finish(result, clip[-1].epoch, camera_frame)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"computing a window failed, the next is tried: {traceback.format_exc()}")
         else:
             self._statistics.result(time.monotonic() - received)
+
+    def _fit_depth(self, took: float) -> None:
+        """Ask the next window's depth grid as many points as the wanted rate leaves time for."""
+        with self._lock:
+            config, rate = self.pipeline.config, self._depth_rate
+            per_second = self.pipeline.model.queries_per_second if rate else None
+            queries = fitting_depth_queries(config, 1.0 / rate, took, per_second) if per_second else None
+            self.depth_queries = queries
+            self.pipeline.config = replace(config, depth_queries=queries)
 
     def _finish(self, result: Result, epoch: int, camera_frame: str) -> None:
         with self._lock:

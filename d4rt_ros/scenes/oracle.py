@@ -101,6 +101,7 @@ class OracleModel:
     def __init__(self, scenes: Scenes, images, times, num_frames: int = 8, noise: Noise = Noise()):
         self._scenes, self._noise = scenes, noise
         self.num_frames = num_frames
+        self.queries_per_second = None  # its answers take no time worth measuring
         # Of equal images (nothing moves, or a loop repeats) any one's time gives the same answers.
         self._times = {image.tobytes(): float(time) for image, time in zip(images, times, strict=True)}
 

@@ -1,6 +1,14 @@
 """The online system: frames in, results out. No ROS, no thread, no clock."""
 
-from d4rt_ros.stream.pipeline import Outputs, Pipeline, PipelineConfig, Points, Result, StreamTracks
+from d4rt_ros.stream.pipeline import (
+    Outputs,
+    Pipeline,
+    PipelineConfig,
+    Points,
+    Result,
+    StreamTracks,
+    fitting_depth_queries,
+)
 from d4rt_ros.stream.window import Frame, StampError, Window
 
 __all__ = [
@@ -13,4 +21,5 @@ __all__ = [
     "StampError",
     "StreamTracks",
     "Window",
+    "fitting_depth_queries",
 ]

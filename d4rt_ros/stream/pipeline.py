@@ -236,6 +236,20 @@ def _points(frame: Frame, scene, camera: Pinhole, heard: dict, config: PipelineC
     return coloured_points(points, frame.image, camera)
 
 
+def fitting_depth_queries(
+    config: PipelineConfig, budget: float, took: float, per_second: float
+) -> int | None:
+    """How many queries the depth grid may ask for a window to take `budget` seconds; None where all fit.
+
+    took: seconds of a window that was computed with `config`; per_second: queries that the model answers. Goes
+    half of the way, since both are noisy.
+    """
+    asked = _depth_queries(config)
+    wanted = asked + 0.5 * (budget - took) * per_second
+    fitting = max(MIN_QUERIES, int(wanted))
+    return None if fitting >= config.depth_size[0] * config.depth_size[1] else fitting
+
+
 def _depth_queries(config: PipelineConfig) -> int:
     """How many the depth grid may ask; its own number of points is all that it can use."""
     every = config.depth_size[0] * config.depth_size[1]

@@ -52,6 +52,7 @@ class FlatModel:
 
     def __init__(self, num_frames=4):
         self.num_frames, self.between_chunks, self.fail = num_frames, None, False
+        self.queries_per_second = 1e5
         self.hold, self.encoding = threading.Event(), threading.Event()
         self.hold.set()
 

@@ -7,7 +7,7 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.srv import Query  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
 from rclpy.exceptions import ParameterException  # noqa: E402
@@ -245,9 +245,31 @@ def test_live_parameters_take_effect(running):
     assert len(user.heard["/d4rt/tracks"][-1].ids) == 15
 
 
+def test_a_rate_for_depth_has_fewer_points_asked_and_the_grid_filled(running):
+    user = running.user
+    user.listen(DiagnosticArray, "/diagnostics")
+    running.listen(Image, DEPTH)
+    assert set_parameter(user, "depth.rate", 1000.0).successful
+    running.stream(count=24)
+
+    def asked():
+        return user.figure("geometry", "depth queries")
+
+    assert user.until(lambda: asked() not in (None, "all"))
+    assert 4 <= float(asked()) < 36 * 48
+    depth = user.newest(DEPTH)
+    assert (depth.height, depth.width) == (36, 48)
+    np.testing.assert_allclose(np.frombuffer(depth.data, np.float32), 2.0, rtol=1e-5)
+    assert set_parameter(user, "depth.rate", 0.0).successful
+    running.stream(begin=24, count=4)
+    assert user.until(lambda: asked() == "all")
+
+
 @pytest.mark.parametrize(
     "name, value, says",
     [
+        ("depth.rate", -1.0, "out of range"),
+        ("model.backend", "onnx", "when the node is configured"),
         ("depth.size", [48], "must be 2 numbers"),
         ("depth.size", [48, 1], "2 to 2160"),
         ("tracks.rows", 1, "out of range"),

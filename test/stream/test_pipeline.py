@@ -1,12 +1,13 @@
 import gc
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from analytic_scene import CAMERA, Altered, AnalyticScene, wandering_camera
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, invert, is_rigid, rotation_angle, transform
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, StampError
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, StampError, fitting_depth_queries
 from d4rt_ros.tasks import tracks_of_points
 
 PERIOD = 33_333_333
@@ -438,3 +439,13 @@ def test_a_configuration_may_change_between_windows():
     assert (
         result.points.xyz.shape == (5, 6, 3) and len(result.tracks.ids) == 6 and result.step.method == "rigid"
     )
+
+
+def test_the_depth_grid_asks_what_a_budget_leaves_time_for():
+    config = PipelineConfig(depth_size=(30, 40))
+    slow = fitting_depth_queries(config, budget=0.1, took=0.3, per_second=4000)
+    assert slow == 1200 - 400  # half of the 800 that 0.2 s are worth
+    assert fitting_depth_queries(config, budget=0.1, took=9.0, per_second=4000) == 4
+    fewer = replace(config, depth_queries=slow)
+    assert fitting_depth_queries(fewer, budget=0.2, took=0.1, per_second=4000) == slow + 200
+    assert fitting_depth_queries(fewer, budget=1.0, took=0.1, per_second=4000) is None
