@@ -88,5 +88,5 @@ def test_works_take_turns():
 def test_peak_sees_what_is_gone():
     reset_peak(CPU)
     before = peak_bytes(CPU)
-    torch.ones(30_000_000)
-    assert peak_bytes(CPU) - before > 100e6
+    torch.ones(100_000_000)  # more than the C library keeps of what was freed before
+    assert peak_bytes(CPU) - before > 300e6
