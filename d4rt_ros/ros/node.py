@@ -50,6 +50,7 @@ def load_model(values: dict):
     torch.set_num_threads(values["model.threads"] or max(min(cores, 2), cores - 1))
     logger = rclpy.logging.get_logger("d4rt")
     with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)  # also when it is configured a second time
         model = runtime.load(
             values["model.checkpoint"] or None,
             values["model.device"],

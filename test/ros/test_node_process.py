@@ -119,6 +119,28 @@ def test_a_bad_checkpoint_is_told_in_a_sentence_and_the_process_stays_for_a_good
         user, Transition.TRANSITION_ACTIVATE
     )
 
+    _shows_depth(user)
+    _refuses_ten_million_points(user)
+    assert "no such file" in process.end()
+
+
+def test_a_model_exported_to_onnx_runs_in_the_node(user, start, checkpoints, tmp_path):
+    pytest.importorskip("onnx", reason="exporting needs onnx")
+    pytest.importorskip("onnxruntime", reason="needs ONNX Runtime")
+    from d4rt_ros.model.checkpoint import load_checkpoint
+    from d4rt_ros.runtime.onnx_export import export_onnx
+
+    exported = tmp_path / "exported"
+    export_onnx(load_checkpoint(checkpoints["good"]), exported)
+    process = start(
+        *("-p", "model.backend:=onnx", "-p", f"model.checkpoint:={exported}", "-p", "window.stride:=1")
+    )
+    assert user.until(lambda: "active" in process.said(), SLOW), process.said()
+    _shows_depth(user)
+    process.end()
+
+
+def _shows_depth(user):
     user.listen(Image, "/d4rt/depth/image")
     user.publish("camera_info", info())
     rng = np.random.default_rng(0)
@@ -127,9 +149,6 @@ def test_a_bad_checkpoint_is_told_in_a_sentence_and_the_process_stays_for_a_good
         if user.until(lambda: user.heard["/d4rt/depth/image"], 0.1):
             break
     assert user.newest("/d4rt/depth/image").height == 36
-
-    _refuses_ten_million_points(user)
-    assert "no such file" in process.end()
 
 
 def _refuses_ten_million_points(user):
