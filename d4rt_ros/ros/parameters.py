@@ -82,9 +82,9 @@ SETTINGS = {
         [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
     ),
     "depth.rate": Setting(
-        0.0,
-        "Results a second to reach by asking fewer points of the depth grid, most where depth changes fast, and "
-        "interpolating the rest; 0: ask every point.",
+        10.0,
+        "Results a second to reach, where need be by asking fewer points of the depth grid, most where depth changes "
+        "fast, and interpolating the rest; 0: ask every point.",
         bounds=(0, 1000),
     ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),

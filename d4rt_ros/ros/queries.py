@@ -18,7 +18,7 @@ from d4rt_ros.tasks import tracks_of_points
 OK, NOT_READY, OUT_OF_WINDOW, INVALID = range(4)
 
 # Points decoded at one go, so that a large question lets others, and the stream, in between.
-SLICE = 2048
+SLICE = 4096
 # Stamps that went through float64 seconds come back up to 0.24 us off; a frame's neighbours, milliseconds.
 STAMP_TOLERANCE = 1_000
 MOST_STAMPS = 10_000
