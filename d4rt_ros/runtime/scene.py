@@ -35,7 +35,7 @@ class SceneModel:
 
     A backend says how to encode (`_encode`) and how to answer one chunk of queries (`decode`).
     chunk: queries that are decoded at a time.
-    between_chunks: called between the chunks of a long decode, so that its owner can do what is urgent.
+    between_chunks: called before each chunk of a decode, so that its owner can do what is urgent.
     patch_source: where the RGB patch of a query is taken from: "encoder", the frames as small as the encoder saw
         them; "frames", the frames at their own resolution (sharper edges on a fine grid); "none", a grey patch.
     queries_per_second: how fast full chunks were decoded of late; None until one was.
@@ -201,7 +201,7 @@ class Scene:
         # Equal chunks: a small rest would take nearly as long.
         ends = np.linspace(0, count, -(-count // model.chunk) + 1).round().astype(int)
         for start, stop in zip(ends, ends[1:]):
-            if start and model.between_chunks is not None:
+            if model.between_chunks is not None:
                 model.between_chunks()
             begin = model.clock()
             part = model.decode(self._keys_values, self._patches, uv[start:stop], times[start:stop])

@@ -98,6 +98,9 @@ class Model(SceneModel):
         uv: np.ndarray,
         times: np.ndarray,
     ) -> dict[str, np.ndarray]:
+        count = len(uv)
+        if self.device.type == "cpu":
+            uv, times = (np.pad(x, ((0, _even_size(count) - count), (0, 0)), "edge") for x in (uv, times))
         scene = [x for pair in keys_values for x in pair]
         if isinstance(frames, torch.Tensor):
             scene.append(frames)
@@ -107,7 +110,7 @@ class Model(SceneModel):
             around = gather_pixels(frames, self.pixels(uv, *size), times[:, 0], self.config.rgb_patch)
         queries = [self._upload(x) for x in (uv, times, *around)]
         decode = self._graphs[1] if self._graphs else self._decode_tensors
-        together = decode(scene, queries).cpu().numpy()
+        together = decode(scene, queries).cpu().numpy()[:count]
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
 
     def _encode_tensors(self, frames: torch.Tensor, aspect: torch.Tensor) -> list[torch.Tensor]:
@@ -170,3 +173,11 @@ def _best_precision(place: torch.device) -> str:
 def _cpu_multiplies_bf16() -> bool:
     able = getattr(torch.cpu, "get_capabilities", dict)()  # older torches have none
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def _even_size(count: int) -> int:
+    """The next power of two, and from 64 on the next multiple of 64.
+
+    oneDNN keeps what it prepared for each size that it ever met: with sizes that change, memory would grow for long.
+    """
+    return 1 << (count - 1).bit_length() if count <= 64 else -(-count // 64) * 64

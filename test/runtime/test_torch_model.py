@@ -56,7 +56,7 @@ def test_chunks_do_not_change_answers_and_let_others_in(model, clip):
         same(whole, scene.query(u, v, 0, 1, 2))
     finally:
         model.chunk, model.between_chunks = chunk, None
-    assert len(pauses) == 2
+    assert len(pauses) == 3
 
 
 def test_no_queries_no_answers(model, clip):
@@ -284,3 +284,13 @@ def test_cuda_answers_like_the_cpu(model, clip):
     question = (np.linspace(0, 119, 50), np.linspace(0, 89, 50), 0, 4, 4)
     a, b = model.encode(clip).query(*question), there.encode(clip).query(*question)
     np.testing.assert_allclose(a.xyz, b.xyz, atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 200])
+def test_any_number_of_queries_is_answered_like_each_alone(model, clip, count):
+    scene = model.encode(clip)
+    u, v = np.linspace(0, 119, count), np.linspace(0, 89, count)
+    answer = scene.query(u, v, 0, 1, 2)
+    assert len(answer.xyz) == count
+    alone = scene.query(u[-1], v[-1], 0, 1, 2)
+    np.testing.assert_allclose(answer.xyz[-1], alone.xyz[0], rtol=1e-4, atol=1e-5)
