@@ -55,6 +55,8 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler is not silent by itself
     import torch
 
+    from d4rt_ros.runtime.torch_model import chosen_device
+
     if args.threads is not None:
         if args.threads < 1:
             raise ValueError(f"--threads is {args.threads}; it must be 1 or more")
@@ -72,27 +74,12 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
             yield speed_table(args, device, name, place)
 
 
-def chosen_device(name: str):
-    """The torch.device of auto, cpu, cuda or cuda:N. Raises ValueError where there is none such."""
-    import torch
-
-    available = torch.cuda.is_available()
-    try:
-        device = torch.device(("cuda" if available else "cpu") if name == "auto" else name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not available:
-        raise ValueError(f"device {name} asked for, but this torch ({torch.__version__}) sees no CUDA device")
-    return device
-
-
 def build(args: argparse.Namespace, device, precision: str):
     """(model, what it is): random weights of a preset, or those of a checkpoint."""
-    import torch
-
     from d4rt_ros.evaluation.speed import random_network
     from d4rt_ros.model.config import PRESETS
     from d4rt_ros.runtime import Model, load
+    from d4rt_ros.runtime.torch_model import PRECISIONS
 
     if not args.preset:
         if args.frames or args.size:
@@ -102,7 +89,7 @@ def build(args: argparse.Namespace, device, precision: str):
     if args.checkpoint:
         raise ValueError("--preset makes random weights and --checkpoint loads some; give one of them")
     precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtype = PRECISIONS[precision]
     config = PRESETS[args.preset]
     if args.frames is not None:
         config = replace(config, frames=args.frames)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 
 from rclpy.executors import Executor, ExternalShutdownException
 
+from d4rt_ros.runtime.memory import share_one_arena
+
 QUIET = 5.0  # seconds between two messages of what goes wrong
-_M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 def prepare() -> None:
@@ -22,11 +22,7 @@ def prepare() -> None:
     # from the executor's threads, which may keep it for this long each time: at the default of 5 ms a window
     # takes three times as long.
     sys.setswitchinterval(5e-5)
-    # glibc gives each thread an arena of its own, and each keeps what the largest images took: the executor's
-    # threads let memory grow for minutes.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+    share_one_arena()
 
 
 def spin(executor: Executor, node) -> None:

@@ -28,12 +28,13 @@ def load_torch(
     cuda_graphs: bool = False,
 ) -> Model:
     """`load` with backend torch."""
-    place = _place(device)
+    place = chosen_device(device)
     dtype = PRECISIONS[_best_precision(place) if precision == "auto" else precision]
     return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source, cuda_graphs)
 
 
-def _place(device: str) -> torch.device:
+def chosen_device(device: str) -> torch.device:
+    """The torch.device of auto, cpu, cuda or cuda:N. Raises ValueError where there is none such."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(name)

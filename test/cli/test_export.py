@@ -3,34 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from small_models import PLAIN
 
 from d4rt_ros.cli.main import main
 from d4rt_ros.model.checkpoint import save_checkpoint
-from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.runtime import load
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install '.[test]'")
 pytest.importorskip("onnx", reason="needs onnx to export: pip install '.[test]'")
 
-SMALL = ModelConfig(
-    frames=4,
-    height=32,
-    width=48,
-    patch=(2, 8, 8),
-    encoder_width=48,
-    encoder_layers=2,
-    encoder_heads=3,
-    decoder_width=36,
-    decoder_layers=2,
-    decoder_heads=3,
-)
-
 
 def test_a_checkpoint_becomes_a_folder_that_loads(tmp_path, capsys):
     torch.manual_seed(0)
     file, out = tmp_path / "small.safetensors", tmp_path / "exported"
-    save_checkpoint(file, D4RT(SMALL))
+    save_checkpoint(file, D4RT(PLAIN))
     assert main(["export", "--checkpoint", str(file), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "xyz           differs from torch's by" in said and f"wrote {out}" in said

@@ -4,25 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_models import PLAIN
 
 from d4rt_ros.evaluation.naive import naive_decode, naive_encode, naive_patches
 from d4rt_ros.evaluation.speed import allocation_peak
-from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.decoder import sample_patches
 from d4rt_ros.model.network import D4RT
-
-PLAIN = ModelConfig(
-    frames=4,
-    height=32,
-    width=48,
-    patch=(2, 8, 8),
-    encoder_width=48,
-    encoder_layers=2,
-    encoder_heads=3,
-    decoder_width=36,
-    decoder_layers=2,
-    decoder_heads=3,
-)
 
 
 def clip(config, batch=2, queries=37):

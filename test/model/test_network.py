@@ -5,26 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_models import PLAIN
 from torch.nn import functional as F
 
-from d4rt_ros.model.config import PRESETS, ModelConfig
+from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.decoder import fourier_features, sample_patches
 from d4rt_ros.model.encoder import PatchEmbedding, _pooling
 from d4rt_ros.model.layers import Rotary, attention, rotate, sinusoidal_table
 from d4rt_ros.model.network import D4RT
 
-PLAIN = ModelConfig(
-    frames=4,
-    height=32,
-    width=48,
-    patch=(2, 8, 8),
-    encoder_width=48,
-    encoder_layers=2,
-    encoder_heads=3,
-    decoder_width=36,
-    decoder_layers=2,
-    decoder_heads=3,
-)
 SMALL = replace(PLAIN, position="rotary", stem=4, uv_offset=True, initialisation="xavier")
 
 
