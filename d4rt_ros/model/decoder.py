@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from d4rt_ros.model.config import HEADS, ModelConfig
 from d4rt_ros.model.layers import (
+    Linear,
     Rotary,
     attention,
     feed_forward,
@@ -68,14 +69,14 @@ class QueryEmbedding(nn.Module):
         super().__init__()
         width = config.decoder_width
         self.bands = config.uv_bands
-        self.uv_proj = nn.Linear(2 * (1 + 2 * config.uv_bands), width)
+        self.uv_proj = Linear(2 * (1 + 2 * config.uv_bands), width)
         self.t_src = nn.Embedding(config.frames, width)
         self.t_tgt = nn.Embedding(config.frames, width)
         self.t_cam = nn.Embedding(config.frames, width)
         self.patch_proj = None
         if config.rgb_patch:
             self.patch_proj = nn.Sequential(
-                nn.Linear(3 * config.rgb_patch**2, width), nn.GELU(), nn.Linear(width, width)
+                Linear(3 * config.rgb_patch**2, width), nn.GELU(), Linear(width, width)
             )
         self.out_norm = nn.LayerNorm(width)
 
@@ -98,9 +99,9 @@ class DecoderBlock(nn.Module):
         self.heads = heads
         self.norm_q = nn.LayerNorm(width)
         self.norm_kv = nn.LayerNorm(width)
-        self.q_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width)
         self.kv_proj = nn.Linear(width, 2 * width)
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.norm_ff = nn.LayerNorm(width)
         self.ff = feed_forward(width, mlp_ratio)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.decoder import fourier_features, sample_patches
 from d4rt_ros.model.encoder import PatchEmbedding, _pooling
-from d4rt_ros.model.layers import Rotary, attention, rotate, sinusoidal_table
+from d4rt_ros.model.layers import Linear, Rotary, attention, rotate, sinusoidal_table
 from d4rt_ros.model.network import D4RT
 
 SMALL = replace(PLAIN, position="rotary", stem=4, uv_offset=True, initialisation="xavier")
@@ -59,6 +59,25 @@ def test_pooling_is_adaptive_average_pooling(count, fewer):
 def test_plain_attention_is_softmax_attention():
     q, k, v = torch.rand(2, 3, 5, 8), torch.rand(2, 3, 7, 8), torch.rand(2, 3, 7, 8)
     torch.testing.assert_close(attention(q, k, v), F.scaled_dot_product_attention(q, k, v))
+
+
+@pytest.mark.parametrize("shape", [(34,), (1, 34), (1, 1, 34)])
+def test_one_row_is_the_ordinary_product(shape):
+    torch.manual_seed(0)
+    layer, x = Linear(34, 19), torch.randn(shape)
+    expected = F.linear(x, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(x), expected)  # with gradients
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(layer(x), expected)
+            torch.testing.assert_close(layer(x.expand(2, *shape))[1], expected)
+
+
+def test_one_query_attends_like_many():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(1, 2, 5, 8), torch.randn(1, 2, 33, 8), torch.randn(1, 2, 33, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(attention(q[..., :1, :], k, v), attention(q, k, v)[..., :1, :])
 
 
 def test_fourier_features_layout():
