@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 GREY = 128
 
@@ -18,17 +19,25 @@ def gather_pixels(
     Returns pixels (N, side + 1, side + 1, 3) uint8, clamped at the border, and the fractions (N, 2) float32 of
     a pixel by which x and y lie beyond them.
     """
-    count, reach = len(position), np.arange(side + 1) - side // 2
+    count = len(position)
     if frames is None:
         return np.full((count, side + 1, side + 1, 3), GREY, np.uint8), np.zeros((count, 2), np.float32)
     height, width = frames[0].shape[:2]
-    corner = np.floor(position)
-    columns, rows = (
-        np.clip(corner[:, axis, None].astype(np.int64) + reach, 0, limit - 1)
-        for axis, limit in ((0, width), (1, height))
-    )
+    corner = np.floor(position).astype(np.int64)
+    column, row = (corner - side // 2).T
+    inside = (row >= 0) & (row < height - side) & (column >= 0) & (column < width - side)
     pixels = np.empty((count, side + 1, side + 1, 3), np.uint8)
     for frame in np.unique(t):
-        ours = np.flatnonzero(t == frame)
-        pixels[ours] = frames[frame][rows[ours][:, :, None], columns[ours][:, None, :]]
+        image, ours = frames[frame], t == frame
+        # Away from the border a patch is some rows as they lie in memory, which is copied much faster.
+        whole = np.flatnonzero(ours & inside)
+        if len(whole):
+            patches = sliding_window_view(image, (side + 1, side + 1), (0, 1)).transpose(0, 1, 3, 4, 2)
+            pixels[whole] = patches[row[whole], column[whole]]
+        cut = np.flatnonzero(ours & ~inside)
+        rows, columns = (
+            np.clip(first[cut, None] + np.arange(side + 1), 0, limit - 1)
+            for first, limit in ((row, height), (column, width))
+        )
+        pixels[cut] = image[rows[:, :, None], columns[:, None, :]]
     return pixels, (position - corner).astype(np.float32)
