@@ -8,7 +8,9 @@ on every plane, so that planes are filled exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from time import perf_counter
 
 import numpy as np
 
@@ -19,31 +21,62 @@ from d4rt_ros.tasks.questions import ask, check_grid, frame_index, pixel_grid, q
 MIN_QUERIES = 4  # the image's corners
 # Of the budget: what the first lattice may take.
 COARSE_SHARE = 0.34
+# Of a budget of time: what is for asking; choosing and interpolating take the rest.
+TIME_SHARE = 0.9
+# Queries that the first lattice is made for where nothing is known of the time that they take.
+UNMEASURED = 1024
 # Of a jump of inverse depth, as a share of itself: one that is asked into, and not interpolated across. Chosen
 # on procedural scenes with and without noise; 0.15 to 0.3 do nearly as well.
 JUMP = 0.2
 
 
 def adaptive_depth_map(
-    scene, t: int = -1, size: tuple[int, int] | None = None, queries: int = 4096
+    scene,
+    t: int = -1,
+    size: tuple[int, int] | None = None,
+    queries: int | None = None,
+    seconds: float | None = None,
 ) -> np.ndarray:
-    """Depth along z (h, w) float32 of frame `t` from at most `queries` queries; see `adaptive_point_map`."""
-    return np.ascontiguousarray(adaptive_point_map(scene, t, size, queries).xyz[..., 2], np.float32)
+    """Depth along z (h, w) float32 of frame `t` within a budget; see `adaptive_point_map`."""
+    points = adaptive_point_map(scene, t, size, queries, seconds)
+    return np.ascontiguousarray(points.xyz[..., 2], np.float32)
 
 
 def adaptive_point_map(
-    scene, t: int = -1, size: tuple[int, int] | None = None, queries: int = 4096
+    scene,
+    t: int = -1,
+    size: tuple[int, int] | None = None,
+    queries: int | None = None,
+    seconds: float | None = None,
 ) -> PointMap:
-    """The points of frame `t` in its own camera frame, from at most `queries` queries in a few calls.
+    """The points of frame `t` in its own camera frame, within a budget of queries or of time, in a few calls.
 
-    size: (rows, columns) of the grid; the image's own by default. Where `queries` reaches its number of points
-    this is `point_map`; else points in between are interpolated, with their confidence.
-    Raises ValueError for fewer than 4 queries, a grid that is none, and a frame outside the window.
+    size: (rows, columns) of the grid; the image's own by default. queries: the most that are asked. seconds: as
+    many are asked as `scene.queries_per_second` lets expect in this time; where that is not known yet, the first
+    lattice is timed. Where the budget reaches the number of points this is `point_map`; else points in between
+    are interpolated, with their confidence.
+    Raises ValueError unless one of the two budgets is given, for fewer than 4 queries, no time, a grid that is
+    none, and a frame outside the window.
     """
+    begin = perf_counter()
+    if (queries is None) == (seconds is None):
+        raise ValueError("a depth grid needs a budget: give queries or seconds, one of the two")
     t, size = frame_index(scene, t), size or scene.size
-    asked = coarse_questions(scene, t, size, queries)
-    asked, answer = refined(scene, asked, ask(scene, asked)[0], size, queries)
-    return filled_point_map(asked, answer, size, scene.size, queries)
+    if seconds is None:
+        asked = coarse_questions(scene, t, size, queries)
+        asked, answer = refined(scene, asked, ask(scene, asked)[0], size, queries)
+        return filled_point_map(asked, answer, size, scene.size, queries)
+    if not seconds > 0:
+        raise ValueError(f"{seconds} seconds for a depth grid; it needs more than 0")
+    end, rate = begin + TIME_SHARE * seconds, scene.queries_per_second
+    planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(rate * TIME_SHARE * seconds))
+    asked = coarse_questions(scene, t, size, planned)
+    answer = ask(scene, asked)[0]
+    rate = rate or len(asked) / max(perf_counter() - begin, 1e-9)
+    asked, answer = refined(
+        scene, asked, answer, size, planned, lambda _: max(0, int(rate * (end - perf_counter())))
+    )
+    return filled_point_map(asked, answer, size, scene.size, planned)
 
 
 def coarse_questions(scene, t: int, size: tuple[int, int], queries: int) -> Queries:
@@ -55,13 +88,23 @@ def coarse_questions(scene, t: int, size: tuple[int, int], queries: int) -> Quer
 
 
 def refined(
-    scene, asked: Queries, answer: Answer, size: tuple[int, int], queries: int
+    scene,
+    asked: Queries,
+    answer: Answer,
+    size: tuple[int, int],
+    queries: int,
+    left: Callable[[int], int] | None = None,
 ) -> tuple[Queries, Answer]:
-    """All that is asked and answered, the first round included, once `queries` are spent: one call a level."""
+    """All that is asked and answered, the first round included, once the budget is spent: one call a level.
+
+    queries: what the first round was made for; left: how many more may be asked after so many, by default as many
+    as these leave.
+    """
+    left = left or (lambda count: queries - count)
     step, t = _coarsest_step(size, queries), int(asked.t_src[0])
     while step > 1:
         step //= 2
-        points = _most_wanted(asked, answer, size, scene.size, queries, step)
+        points = _most_wanted(asked, answer, size, scene.size, queries, left(len(asked)), step)
         if not len(points):
             continue
         new = _questions_at(tuple(points.T), t, size, scene.size)
@@ -181,8 +224,8 @@ def _jumps(inverse: np.ndarray, index: np.ndarray) -> np.ndarray:
     return jump / np.maximum(np.maximum(inverse[1:], inverse[:-1]), 1e-9)
 
 
-def _most_wanted(asked, answer, size, image_size, queries: int, step: int) -> np.ndarray:
-    """Rows and columns (n, 2) of the points of the lattice of `step` where depth jumps most, within the budget."""
+def _most_wanted(asked, answer, size, image_size, queries: int, left: int, step: int) -> np.ndarray:
+    """Rows and columns (n, 2) of the points of the lattice of `step` where depth jumps most, `left` at most."""
     values, known = _scattered(asked, answer, size, image_size)
     coarse = _filled(values[..., :1], known, _coarsest_step(size, queries), 2 * step)[..., 0]
     old_rows, old_columns = (_lattice(n, 2 * step) for n in size)
@@ -194,7 +237,6 @@ def _most_wanted(asked, answer, size, image_size, queries: int, step: int) -> np
     score[known[np.ix_(rows, columns)]] = -1.0
     # Every jump, first on the coarse levels: there a query sets right the most pixels. Where there are few, what
     # changes most else: twice as much on every finer level, since boundaries are lines.
-    left = queries - len(asked)
     count = min(
         left, max(np.count_nonzero(score >= JUMP), left // (2 * step - 1)), np.count_nonzero(score >= 0)
     )

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from analytic_scene import CAMERA, Altered, AnalyticScene, wandering_camera
 
-from d4rt_ros.tasks import adaptive_depth_map, adaptive_point_map, depth_map, pixel_grid, point_map
+from d4rt_ros.tasks import (
+    adaptive_depth,
+    adaptive_depth_map,
+    adaptive_point_map,
+    depth_map,
+    pixel_grid,
+    point_map,
+)
 from d4rt_ros.tasks.adaptive_depth import coarse_questions, filled_point_map, refined
 from d4rt_ros.tasks.questions import ask
 
@@ -154,6 +161,42 @@ def near_jumps(depth):
 def test_too_few_queries(scene, queries):
     with pytest.raises(ValueError, match=f"{queries} queries for a depth grid; it needs 4 or more"):
         adaptive_point_map(scene, 0, SIZE, queries)
+
+
+class Timed(Counted):
+    """A scene that answers at a rate, on a clock of its own; `says` is the rate that it tells."""
+
+    def __init__(self, scene, monkeypatch, rate, says):
+        super().__init__(scene)
+        self.rate, self.queries_per_second = rate, says
+        monkeypatch.setattr(adaptive_depth, "perf_counter", lambda: sum(self.asked) / rate)
+
+
+@pytest.mark.parametrize("says", [2000.0, None])
+@pytest.mark.parametrize("seconds", [0.3, 0.7, 10.0])
+def test_as_many_queries_as_there_is_time_for(scene, monkeypatch, seconds, says):
+    timed = Timed(scene, monkeypatch, 2000.0, says)
+    points = adaptive_point_map(timed, 1, SIZE, seconds=seconds)
+    assert abs(sum(timed.asked) - min(37 * 50, 0.9 * seconds * 2000.0)) <= 1
+    assert points.xyz.shape == (*SIZE, 3) and np.isfinite(points.xyz).all()
+
+
+def test_a_scene_that_is_slower_than_it_says_is_asked_less(scene, monkeypatch):
+    timed = Timed(scene, monkeypatch, 1000.0, 2000.0)
+    depth = adaptive_depth_map(timed, 1, SIZE, seconds=0.5)
+    assert 0.9 * 500 <= sum(timed.asked) < 1.5 * 500 and depth.shape == SIZE
+
+
+def test_however_little_time_a_map_is_given(scene, monkeypatch):
+    timed = Timed(scene, monkeypatch, 1000.0, 1000.0)
+    assert np.isfinite(adaptive_depth_map(timed, 1, SIZE, seconds=1e-6)).all()
+    assert timed.asked == [4]
+
+
+@pytest.mark.parametrize("budget", [{}, {"queries": 500, "seconds": 1.0}, {"seconds": 0.0}, {"seconds": -1}])
+def test_one_budget_and_more_than_nothing(scene, budget):
+    with pytest.raises(ValueError, match="give queries or seconds, one of the two|needs more than 0"):
+        adaptive_depth_map(scene, 1, SIZE, **budget)
 
 
 @pytest.mark.parametrize("size, words", [((0, 5), "2x2 or more"), ((10_000, 10_000), "at most 33,554,432")])
