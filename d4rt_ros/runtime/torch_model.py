@@ -68,6 +68,7 @@ class Model(SceneModel):
         # Not the heads, whose answers would come in steps, and not the buffers: a half tells few angles apart.
         for name, weight in self.network.named_parameters():
             weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
+        self._uploaded: list[tuple[np.ndarray, torch.Tensor]] = []  # the last window's images
         self._graphs: tuple[Replayed, ReplayedDecoder] | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -151,10 +152,17 @@ class Model(SceneModel):
         return (self.pixels(uv, height, width) / (width - 1, height - 1)).astype(np.float32)
 
     def _upload_each(self, images: list[np.ndarray]) -> torch.Tensor:
-        """T images (H, W, 3) -> (1, T, H, W, 3) on the device, without a copy of the clip on the host."""
+        """T images (H, W, 3) -> (1, T, H, W, 3) on the device, without a copy of the clip on the host.
+
+        Windows overlap: images that the last one had, the same objects, are already there.
+        """
         frames = torch.empty((1, len(images), *images[0].shape), dtype=torch.uint8, device=self.device)
-        for there, image in zip(frames[0], images):
-            there.copy_(torch.from_numpy(np.ascontiguousarray(image)), non_blocking=True)
+        there = {id(image): frame for image, frame in self._uploaded}
+        for frame, image in zip(frames[0], images):
+            known = there.get(id(image))
+            source = torch.from_numpy(np.ascontiguousarray(image)) if known is None else known
+            frame.copy_(source, non_blocking=True)
+        self._uploaded = list(zip(images, frames[0]))
         return frames
 
     def _upload(self, array: np.ndarray) -> torch.Tensor:

@@ -186,6 +186,17 @@ def test_frames_on_a_device_give_the_patches_of_frames_on_the_host(model):
         np.testing.assert_allclose(host[name], there[name], atol=1e-4, err_msg=name)
 
 
+def test_a_frame_is_uploaded_once_however_many_windows_it_is_in(model, monkeypatch):
+    images = list(np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), np.uint8))
+    model._upload_each(images[:3])
+    given, from_numpy = [], torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: given.append(array) or from_numpy(array))
+    for start in (1, 2):
+        frames = model._upload_each(images[start : start + 3])
+        np.testing.assert_array_equal(frames[0], np.stack(images[start : start + 3]))
+    assert [x is y for x, y in zip(given, images[3:], strict=True)] == [True, True]
+
+
 def test_the_rate_of_full_chunks_is_measured(model, clip):
     scene = Model(model.network).encode(clip)
     ticks = iter(range(100))
