@@ -26,7 +26,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class Linear(nn.Linear):
     """nn.Linear that answers one row on a CPU about as fast as its weights can be read.
 
-    A matrix library is made for many rows; for one it reads them at half that speed, and no faster on more threads.
+    A matrix library is made for many rows; MKL reads them more slowly for one, and no faster on more threads.
     """
 
     def forward(self, x: Tensor) -> Tensor:
