@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,7 @@ def evaluate_scenes(
         if pictures is not None and n < PICTURES:
             clip_pictures(pictures / f"scene_{n:03}", images, result)
             track_picture(pictures / f"scene_{n:03}_tracks.png", images, *tracks_across(truth, scene))
-    add_records(records, _visibility_records(seen))
-    return figures_of(records)
+    return figures_of(records) + _visibility_figures(seen)
 
 
 def held_out() -> tuple[Scenes, torch.Tensor]:
@@ -109,17 +109,18 @@ def _point_records(
     return records
 
 
-def _visibility_records(seen: list[np.ndarray]) -> dict:
+def _visibility_figures(seen: list[np.ndarray]) -> list[Figure]:
     """Over the points of all clips together: bins and thresholds need many."""
     if not seen:
-        return {}
+        return []
     probability, visible = np.concatenate(seen, axis=1)
     share = visible.mean()
-    return {
-        "visible": (accuracy(probability, visible), share),
-        "hidden": (average_precision(1 - probability, 1 - visible), 1 - share),
-        "visibility calibration": (expected_calibration_error(probability, visible), 1 - share),
+    records = {
+        "visible": [(accuracy(probability, visible), share)],
+        "hidden": [(average_precision(1 - probability, 1 - visible), 1 - share)],
+        "visibility calibration": [(expected_calibration_error(probability, visible), 1 - share)],
     }
+    return [replace(figure, count=len(visible)) for figure in figures_of(records)]
 
 
 def _pair_records(scene, camera: Pinhole, poses: np.ndarray) -> dict[str, list]:

@@ -9,7 +9,7 @@ from d4rt_ros.io.recorded import RecordedError
 
 def test_a_file_is_read_and_decoded_when_asked_for(track_file, video):
     file = read_track_file(track_file())
-    assert file.name == "clip" and len(file.jpegs) == video.num_frames
+    assert file.name == "clip" and len(file.jpegs) == len(video.frames)
     assert file.points.shape == (48, 8, 3) and file.visible.shape == (48, 8) and file.visible[:, 0].all()
     assert file.queries.shape == (48, 3) and (file.queries[:, 0] == 5).all()
     images = file.images(2, 4)
