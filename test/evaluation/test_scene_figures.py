@@ -17,8 +17,8 @@ def stored():
     return scenes[CLIPS], times[CLIPS]
 
 
-def oracle(scenes, times, n):
-    return OracleScene(scenes[n : n + 1], times[n], *image_size(scenes[n : n + 1]))
+def oracle(scenes, times, n, **size):
+    return OracleScene(scenes[n : n + 1], times[n], *image_size(scenes[n : n + 1], **size))
 
 
 # Of other data: tracks of videos.
@@ -93,3 +93,14 @@ def test_what_has_no_depth_does_not_count(stored, monkeypatch):
         and figures["cloud l1"].value < 1e-2
     )
     assert figures["boundary accuracy"].value < 0.1 and figures["boundary completeness"].value < 0.1
+
+
+def test_larger_images_are_judged_alike(stored):
+    scenes, times = (x[:1] for x in stored)
+    figures = by_key(
+        evaluate_scenes(lambda _, n: oracle(scenes, times, n, pixels=9999), scenes, times, pixels=9999)
+    )
+    assert figures["depth"].value < 1e-3 and figures["boundary completeness"].value < 0.1
+    small = by_key(evaluate_scenes(lambda _, n: oracle(scenes, times, n), scenes, times))
+    for key in ("depth", "depth SS", "cloud l1", "uv static"):
+        assert figures[key].baseline == pytest.approx(small[key].baseline, rel=0.1)
