@@ -97,7 +97,8 @@ def true_model(video):
 
 @pytest.fixture
 def track_file(video, tmp_path):
-    """Writes TAPVid-3D's and WorldTrack's format: points of frame 0's grid, with queries in frame 5."""
+    """Writes TAPVid-3D's and WorldTrack's format: points of frame 0's grid, asked for in frame 5 where it
+    sees them."""
 
     def write(name="clip.npz", **changed):
         count, (height, width) = len(video.frames), video.size
@@ -106,11 +107,13 @@ def track_file(video, tmp_path):
         answer = video.truth.query(u, v, 0, times, times)
         rendering = video.rendering()
         matrix = rendering.intrinsics[0].double().numpy()
-        queries = np.concatenate([answer.uv.reshape(count, n, 2)[5], np.full((n, 1), 5)], axis=1)
+        visible = answer.visibility.reshape(count, n) > 0.5
+        frame = np.where(visible[5], 5, 0)
+        queries = np.column_stack([answer.uv.reshape(count, n, 2)[frame, np.arange(n)], frame])
         fields = {
             "images_jpeg_bytes": [cv2.imencode(".jpg", i[..., ::-1])[1].tobytes() for i in video.frames],
             "tracks_XYZ": answer.xyz.reshape(count, n, 3),
-            "visibility": answer.visibility.reshape(count, n) > 0.5,
+            "visibility": visible,
             "fx_fy_cx_cy": matrix[[0, 1, 0, 1], [0, 1, 2, 2]],
             "queries_xyt": queries,
             "extrinsics_w2c": np.linalg.inv(rendering.world_from_camera[0].double().numpy()),
