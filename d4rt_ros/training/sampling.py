@@ -34,7 +34,7 @@ class Clips:
     @property
     def mean_depth(self) -> Tensor:
         """(B,) metres: the unit in which the model answers."""
-        return self.rendering.depth.mean((1, 2, 3))
+        return self.rendering.depth.nanmean((1, 2, 3))
 
 
 def clips(
