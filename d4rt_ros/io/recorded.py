@@ -148,6 +148,4 @@ def _missing(file: Path) -> str:
 
 
 def _described(shape: tuple[int, ...]) -> str:
-    return f"{'rows of' if shape[0] < 0 else shape[0]} {'x'.join(str(n) for n in shape[1:])} numbers".replace(
-        " x", "x"
-    )
+    return f"rows of {shape[1]} numbers" if shape[0] < 0 else f"{shape[0]}x{shape[1]} numbers"
