@@ -8,6 +8,7 @@ from d4rt_ros.scenes.scene import (
     Shapes,
     camera_poses,
     concatenate,
+    crop_camera,
     intrinsics,
     load_scenes,
     primitive_poses,
@@ -17,6 +18,6 @@ from d4rt_ros.scenes.truth import Truth, boundary_mask, ground_truth, sample_pix
 
 __all__ = [
     "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth",
-    "boundary_mask", "camera_poses", "concatenate", "ground_truth", "intrinsics", "load_scenes",
+    "boundary_mask", "camera_poses", "concatenate", "crop_camera", "ground_truth", "intrinsics", "load_scenes",
     "primitive_poses", "render", "sample_pixels", "sample_scenes", "sample_times", "save_scenes",
 ]  # fmt: skip

@@ -162,6 +162,24 @@ def primitive_poses(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, 
     return body @ quaternion_matrix(scenes.rotation)[:, None], translation
 
 
+def crop_camera(scenes: Scenes, window: torch.Tensor) -> Scenes:
+    """The same scenes seen through a part of the image, exactly: what renders it, renders the crop.
+
+    window: (B, 4) u0, v0, u1, v1, normalised like uv; it may reach beyond 0..1. A uv of the whole image is
+    (uv - (u0, v0)) / (u1 - u0, v1 - v0) in the crop. Raises ValueError where a window has no area.
+    """
+    first, size = window[:, :2], window[:, 2:] - window[:, :2]
+    # One look at the values, where that does not make the host wait for a GPU.
+    if window.device.type == "cpu" and not (size > 0).all():
+        raise ValueError("a window of crop_camera is empty; u0 < u1 and v0 < v1 are needed")
+    return replace(
+        scenes,
+        focal=scenes.focal / size,
+        principal=(scenes.principal - first) / size,
+        aspect=scenes.aspect * size[:, 0] / size[:, 1],
+    )
+
+
 def intrinsics(scenes: Scenes, height: int, width: int) -> torch.Tensor:
     """(B, 3, 3) camera matrix in the pixels of an image of that size."""
     scale = torch.tensor([width - 1.0, height - 1.0], device=scenes.device)

@@ -9,9 +9,12 @@ from d4rt_ros.scenes import (
     Scenes,
     camera_poses,
     concatenate,
+    crop_camera,
+    ground_truth,
     intrinsics,
     load_scenes,
     primitive_poses,
+    render,
     sample_scenes,
     save_scenes,
 )  # fmt: skip
@@ -94,3 +97,46 @@ def test_pixels_are_square_in_an_image_of_the_true_aspect(scenes):
     k = intrinsics(scenes, 401, round(400 * aspect) + 1)[3]
     assert k[0, 0] == pytest.approx(k[1, 1].item(), rel=5e-3)
     assert math.isclose(k[0, 2] / (400 * aspect), 0.5, abs_tol=0.06)
+
+
+def test_what_a_cropped_camera_renders_is_the_crop(scenes, times):
+    """The window's corners are pixel centres of the large image: geometry must agree exactly."""
+    h, w, top, left, bottom, right = 31, 41, 6, 10, 25, 33
+    window = torch.tensor([left / (w - 1), top / (h - 1), right / (w - 1), bottom / (h - 1)])
+    crops = crop_camera(scenes, window.expand(len(scenes), 4))
+    whole = render(scenes, times, h, w)
+    part = render(crops, times, bottom - top + 1, right - left + 1)
+    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
+    same_surface = part.primitive == whole.primitive[..., rows, columns]
+    assert same_surface.float().mean() > 0.999
+    depth = whole.depth[..., rows, columns]
+    close = torch.isclose(part.depth, depth, rtol=1e-4, equal_nan=True)
+    assert close[same_surface].float().mean() > 0.999
+    off = (part.rgb.int() - whole.rgb[..., rows, columns, :].int()).abs().amax(-1)
+    assert (off <= 2)[same_surface].float().mean() > 0.99
+    scale = torch.tensor([right - left, bottom - top])
+    ratio = intrinsics(crops, bottom - top + 1, right - left + 1) / intrinsics(scenes, h, w)
+    assert torch.allclose(ratio[:, [0, 1], [0, 1]], torch.ones(2), rtol=1e-5)
+    assert torch.allclose(crops.aspect * scale[1] / (h - 1) * (w - 1) / scale[0], scenes.aspect, rtol=1e-5)
+
+
+def test_truth_through_a_cropped_camera_is_the_truth(scenes, times):
+    generator = torch.Generator().manual_seed(3)
+    low = 0.4 * torch.rand(len(scenes), 2, generator=generator)
+    size = 0.3 + 0.3 * torch.rand(len(scenes), 2, generator=generator)
+    crops = crop_camera(scenes, torch.cat([low, low + size], -1))
+    inner = torch.rand(len(scenes), 50, 2, generator=generator)
+    t = torch.randint(times.shape[1], (3, len(scenes), 50), generator=generator)
+    part = ground_truth(crops, times, inner, *t)
+    whole = ground_truth(scenes, times, low[:, None] + inner * size[:, None], *t)
+    agree = part.primitive == whole.primitive
+    assert agree.float().mean() > 0.995
+    assert torch.allclose(part.xyz[agree], whole.xyz[agree], rtol=1e-3, atol=1e-3, equal_nan=True)
+    inside = (whole.uv - low[:, None]) / size[:, None]
+    near = agree & (inside.abs().amax(-1) < 3)
+    assert torch.allclose(part.uv[near], inside[near], atol=2e-3)
+
+
+def test_an_empty_window_is_refused(scenes):
+    with pytest.raises(ValueError, match="u0 < u1"):
+        crop_camera(scenes[:1], torch.tensor([[0.5, 0.2, 0.5, 0.9]]))
