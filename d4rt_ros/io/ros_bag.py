@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class _Bag:
             raise RecordedError(f"{path}: bags need `pip install rosbags`") from None
         if path.suffix == ".bag":
             raise RecordedError(f"{path}: is a ROS 1 bag; convert it with `rosbags-convert --src … --dst …`")
-        self.path = path
+        self.path, self._lock = path, threading.Lock()
         try:
             self._reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
             self._reader.open()
@@ -105,7 +106,9 @@ class _Bag:
         return next(self.messages(topic))
 
     def at(self, topic: str, time: int):
-        return self._message(topic, next(data for _, data in self.raw(topic, time, time + 1)))
+        with self._lock:  # one file is read from, whichever thread asks
+            data = next(data for _, data in self.raw(topic, time, time + 1))
+        return self._message(topic, data)
 
     def stamps(self, topic: str) -> list[tuple[float, int]]:
         """(header.stamp in seconds, time) of every message, of which only the beginning is looked at."""

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import pose_from_quaternion, pose_matrix, rotation_angle
 from d4rt_ros.io.pose_track import pose_track, slerp
-from d4rt_ros.io.recorded import RecordedError, part
+from d4rt_ros.io.recorded import RecordedError, part, resized_intrinsics
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
 
 HEIGHT, WIDTH = 24, 40
@@ -118,6 +119,15 @@ def test_tum_cameras_are_known_by_the_folders_name(tmp_path):
     write_tum(tmp_path)
     with pytest.raises(RecordedError, match="camera is not known"):
         open_rgbd_folder(tmp_path)
+
+
+def test_resized_intrinsics_see_the_same():
+    matrix = np.array([[60.0, 0, 30], [0, 62, 18], [0, 0, 1]])
+    point = np.array([0.3, -0.2, 2.0])
+    u, v = Pinhole.from_matrix(matrix, 64, 40).project(point)
+    small = Pinhole.from_matrix(resized_intrinsics(matrix, (40, 64), (10, 32)), 32, 10).project(point)
+    # A pixel's edges, at u ± 0.5, are halved; its centre with them.
+    np.testing.assert_allclose(small, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 4 - 0.5])
 
 
 def spoil_pose(folder):

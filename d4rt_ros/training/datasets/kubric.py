@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,26 +21,25 @@ OCCLUSION = 0.01  # relative: how much farther than what is seen there a point i
 CAMERA_FROM_OPTICAL = np.diag([1.0, -1, -1, 1])
 
 
-def open_kubric(path: str | Path) -> RecordedSequence:
-    """The video of a TFRecord file: movi_f-train.tfrecord-00000-of-01024 for its first, …#3 for its fourth.
+def open_kubric(file: str | Path) -> list[RecordedSequence]:
+    """The videos of a TFRecord file such as movi_f-train.tfrecord-00000-of-01024.
 
     Depth, stored as distance along the ray, is given along z. What is tracked is a grid of points of every
-    frame, exactly: things are rigid. One record, of some tens of MB, is held in memory in its encoded form.
+    frame, exactly: things are rigid. Of two records, some tens of MB each, the encoded form is held in memory.
     """
     try:
         import tfrecord  # noqa: F401
     except ImportError:
-        raise RecordedError(f"{path}: TFRecord files need `pip install tfrecord`") from None
-    file, number = re.fullmatch(r"(.*?)(?:#(\d+))?", str(path)).groups()
-    file, number = Path(file), int(number or 0)
-    offsets = record_offsets(file)
-    if number >= len(offsets):
-        raise RecordedError(f"{file}: has {len(offsets)} videos; there is no number {number}")
-    record = _Record(file, offsets[number])
-    count = len(record.bytes("video"))
+        raise RecordedError(f"{file}: TFRecord files need `pip install tfrecord`") from None
+    file = Path(file)
+    records = [_Record(file, offset) for offset in record_offsets(file)]
+    count = len(records[0].bytes("video"))  # all videos of the data set are of one length
+    return [_sequence(record, f"{file.name}#{i}", count) for i, record in enumerate(records)]
 
+
+def _sequence(record: _Record, name: str, count: int) -> RecordedSequence:
     return RecordedSequence(
-        name=f"{file.name}#{number}",
+        name,
         static=False,
         count=count,
         read=lambda i: _frame(record, i),
@@ -84,9 +82,10 @@ class _Record:
             ) from None
 
     def image(self, name: str, i: int) -> np.ndarray:
-        image = cv2.imdecode(np.frombuffer(self.bytes(name)[i], np.uint8), cv2.IMREAD_UNCHANGED)
+        encoded = self.bytes(name)[i : i + 1]
+        image = cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
         if image is None:
-            raise RecordedError(f"{self.where}: image {i} of {name} cannot be decoded")
+            raise RecordedError(f"{self.where}: image {i} of {name} is missing or cannot be decoded")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
 
     def _feature(self, name: str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from d4rt_ros.io.frames import natural_key
 from d4rt_ros.io.recorded import (
@@ -16,6 +15,7 @@ from d4rt_ros.io.recorded import (
     read_numbers,
     read_pose,
     read_rgb,
+    resized_intrinsics,
 )
 
 
@@ -39,23 +39,11 @@ def open_scannet(folder: str | Path) -> RecordedSequence:
         name = images[i].stem
         depth = read_depth_png(folder / "depth" / f"{name}.png")
         rgb = read_rgb(images[i])
-        scale = np.array([depth.shape[1] / rgb.shape[1], depth.shape[0] / rgb.shape[0]])
         return RecordedFrame(
             cv2.resize(rgb, depth.shape[::-1], interpolation=cv2.INTER_AREA),
             depth,
-            scaled(intrinsics, scale),
+            resized_intrinsics(intrinsics, rgb.shape, depth.shape),
             read_pose(folder / "pose" / f"{name}.txt"),
         )
 
     return RecordedSequence(folder.name, static=True, count=len(images), read=read)
-
-
-def scaled(intrinsics: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Intrinsics (3, 3) of an image of which each side is `scale` (x, y) times as long.
-
-    Pixel centres are at integers, so the image's corner, which stays, is at -0.5.
-    """
-    matrix = intrinsics.copy()
-    matrix[:2] *= scale[:, None]
-    matrix[:2, 2] += (scale - 1) / 2
-    return matrix

@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import pose_matrix
 from d4rt_ros.io.recorded import RecordedError
-from d4rt_ros.training.datasets.scannet import open_scannet, scaled
+from d4rt_ros.training.datasets.scannet import open_scannet
 
 HEIGHT, WIDTH = 20, 32  # of depth; the images are twice as large
 
@@ -31,15 +30,6 @@ def test_frames_come_at_the_size_of_their_depth(tmp_path):
     assert frame.depth[0, 0] == pytest.approx(1.01)
     assert frame.world_from_camera[0, 3] == 10
     assert frame.intrinsics[0, 0] == 30 and frame.intrinsics[1, 1] == 31
-
-
-def test_scaled_intrinsics_see_the_same():
-    matrix = np.array([[60.0, 0, 30], [0, 62, 18], [0, 0, 1]])
-    point = np.array([0.3, -0.2, 2.0])
-    u, v = Pinhole.from_matrix(matrix, 64, 40).project(point)
-    small = Pinhole.from_matrix(scaled(matrix, np.array([0.5, 0.25])), 32, 10).project(point)
-    # A pixel's edges, at u ± 0.5, are halved; its centre with them.
-    np.testing.assert_allclose(small, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 4 - 0.5])
 
 
 def test_bad_scans(tmp_path):
