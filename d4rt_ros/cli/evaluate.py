@@ -1,4 +1,4 @@
-"""`d4rt evaluate`: accuracy on held-out scenes, or on a folder of posed RGB-D frames, beside trivial answers."""
+"""`d4rt evaluate`: accuracy on held-out scenes, recorded frames or tracks, beside trivial answers."""
 
 from __future__ import annotations
 
@@ -6,66 +6,111 @@ import argparse
 import sys
 from pathlib import Path
 
+DATA = {
+    "scenes": "held-out procedural scenes: depth, motion, poses, visibility, confidence (the default)",
+    "rgbd": "a folder of posed RGB-D frames, 7-Scenes or TUM RGB-D: depth, point cloud, the camera's path",
+    "sintel": "MPI Sintel's folder `training` with final, depth and camdata_left: the same",
+    "tapvid3d": "files of TAPVid-3D: points followed in the camera of each frame",
+    "worldtrack": "files of WorldTrack: points followed in the world",
+    "boundaries": "held-out scenes, where depth jumps: without RGB patches, with the encoder's, with full ones",
+    "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
+}
+STRIDE = 2  # of the frames of RGB-D recordings, which are taken at 15 to 30 Hz
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_options(parser)
+    commands = parser.add_subparsers(dest="data", metavar="data")
+    for name, text in DATA.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in ("rgbd", "sintel"):
+            command.add_argument("folder", type=Path)
+        if name in ("tapvid3d", "worldtrack"):
+            command.add_argument("files", type=Path, nargs="+", metavar="file", help=".npz")
+        # So that options may stand before and after the data; only what is given there replaces what is here.
+        _add_options(command, default=argparse.SUPPRESS)
+
+
+def _add_options(parser: argparse.ArgumentParser, **default) -> None:
+    parser.add_argument("--checkpoint", type=Path, help="weights; without it the embedded ones", **default)
+    parser.add_argument("--clips", type=_positive, help="evaluate the first CLIPS clips only", **default)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too", **default)
     parser.add_argument(
-        "--checkpoint", type=Path, help="a .safetensors file; without it the embedded weights"
-    )
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--rgbd",
+        "--pictures",
         type=Path,
-        metavar="FOLDER",
-        help="depth against a sensor's: a folder of frame-NNNNNN.color.jpg and .depth.png (7-Scenes)",
+        metavar="DIR",
+        help="draw depth, paths and tracks of the first clips",
+        **default,
     )
-    kind.add_argument(
-        "--boundaries",
-        action="store_true",
-        help="where depth jumps, on held-out scenes: without RGB patches, with the encoder's, with full ones",
-    )
-    kind.add_argument(
-        "--tracking",
-        action="store_true",
-        help="what it costs to track every pixel of held-out scenes, of which some stand still",
-    )
-    parser.add_argument("--clips", type=int, help="evaluate on the first CLIPS held-out scenes only")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", **{"default": "auto", **default})
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} clips; expected 1 or more")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from d4rt_ros.evaluation.boundaries import boundaries_table, evaluate_boundaries
-    from d4rt_ros.evaluation.rgbd import RgbdError, evaluate_rgbd
-    from d4rt_ros.evaluation.scenes import evaluate_scenes, figures_table, held_out
-    from d4rt_ros.evaluation.tracking import evaluate_tracking, tracking_table
-    from d4rt_ros.model.checkpoint import CheckpointError
+    from d4rt_ros.evaluation.figures import save_figures
     from d4rt_ros.runtime import load
 
     try:
-        model = load(args.checkpoint, args.device)
-        if args.rgbd:
-            table = figures_table(evaluate_rgbd(model, args.rgbd), f"depth on {args.rgbd.name}")
-        else:
-            scenes, times = held_out()
-            count = args.clips or len(scenes)
-            scenes, times = scenes[:count], times[:count]
-            title = f"{count} held-out procedural scenes"
-            if args.boundaries:
-                grid = model.config.height, model.config.width
-                figures = evaluate_boundaries(patched(model), scenes, times, model.num_frames, grid)
-                table = boundaries_table(figures, title)
-            elif args.tracking:
-                figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
-                table = tracking_table(figures, "held-out procedural scenes")
-            else:
-                figures = evaluate_scenes(lambda images, _: model.encode(images), scenes, times)
-                table = figures_table(figures, title)
-    except (CheckpointError, RgbdError, ValueError) as error:
+        figures, table = _evaluated(args, load(args.checkpoint, args.device))
+        if args.json:
+            about = {"data": table.title, "checkpoint": str(args.checkpoint or "embedded")}
+            save_figures(args.json, figures, **about)
+    except (ValueError, OSError) as error:
         print(f"d4rt evaluate: {error}", file=sys.stderr)
         return 1
     Console().print(table)
     return 0
+
+
+def _evaluated(args: argparse.Namespace, model):
+    """The figures, dataclasses, and their table."""
+    from d4rt_ros.evaluation.figures import figures_table
+
+    data = args.data or "scenes"
+    if data in ("scenes", "boundaries", "tracking"):
+        return _on_scenes(args, data, model)
+    rest = {"most": args.clips, "pictures": args.pictures}
+    if data in ("rgbd", "sintel"):
+        from d4rt_ros.evaluation.recorded import evaluate_recorded
+        from d4rt_ros.evaluation.sintel import open_sintel
+        from d4rt_ros.io.rgbd_folder import open_rgbd_folder
+
+        sequences = [open_rgbd_folder(args.folder)] if data == "rgbd" else open_sintel(args.folder)
+        figures = evaluate_recorded(model, sequences, STRIDE if data == "rgbd" else 1, **rest)
+        return figures, figures_table(figures, f"{data}: {args.folder.resolve().name}")
+    from d4rt_ros.evaluation.point_tracks import evaluate_tapvid3d, evaluate_worldtrack
+
+    evaluate = evaluate_tapvid3d if data == "tapvid3d" else evaluate_worldtrack
+    figures = evaluate(model, args.files, **rest)
+    return figures, figures_table(
+        figures, f"{data}: {len(args.files)} files, clips of {model.num_frames} frames"
+    )
+
+
+def _on_scenes(args: argparse.Namespace, data: str, model):
+    from d4rt_ros.evaluation.figures import figures_table
+    from d4rt_ros.evaluation.scenes import evaluate_scenes, held_out
+    from d4rt_ros.evaluation.sharpness import boundaries_table, evaluate_boundaries
+    from d4rt_ros.evaluation.tracking import evaluate_tracking, tracking_table
+
+    scenes, times = (x[: args.clips] for x in held_out())
+    title = f"{len(scenes)} held-out procedural scenes"
+    if data == "boundaries":
+        grid = model.config.height, model.config.width
+        figures = evaluate_boundaries(patched(model), scenes, times, model.num_frames, grid)
+        return [figures], boundaries_table(figures, title)
+    if data == "tracking":
+        figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
+        return figures, tracking_table(figures, "held-out procedural scenes")
+    figures = evaluate_scenes(lambda images, _: model.encode(images), scenes, times, pictures=args.pictures)
+    return figures, figures_table(figures, title)
 
 
 def patched(model):

@@ -36,10 +36,9 @@ def test_evaluate_on_real_frames(shared, tmp_path, capsys):
     folder.mkdir()
     for path in sorted((shared / "data" / "kitchen").glob("frame-0000[0-3]*")):
         (folder / path.name).symlink_to(path)
-    assert (
-        main(["evaluate", "--checkpoint", str(tmp_path / "random.safetensors"), "--rgbd", str(folder)]) == 0
-    )
-    assert "depth on some" in capsys.readouterr().out
+    random = str(tmp_path / "random.safetensors")
+    assert main(["evaluate", "rgbd", str(folder), "--clips", "1", "--checkpoint", random]) == 0
+    assert "rgbd: some" in capsys.readouterr().out
 
 
 def test_benchmark_of_messages(ros_domain, capsys):

@@ -1,23 +1,16 @@
-"""The boundary error by hand, and with answers that are known: the oracle's, and the trivial ones."""
+"""The boundary error by hand."""
 
 import numpy as np
 import pytest
 
-from d4rt_ros.cli.main import main
 from d4rt_ros.evaluation.boundaries import (
-    CONFIGURATIONS,
     REACH,
     BoundaryErrors,
-    boundaries_table,
     boundary_errors,
     depth_edges,
-    enlarged,
-    evaluate_boundaries,
     trivial_boundary_errors,
 )
 from d4rt_ros.evaluation.metrics import MetricError
-from d4rt_ros.evaluation.scenes import held_out
-from d4rt_ros.scenes import OracleScene
 
 
 def step(column, near=1.0, far=2.0, size=(40, 60)):
@@ -100,37 +93,14 @@ def test_maps_that_cannot_be_compared():
         boundary_errors(step(30), step(30, size=(39, 60)))
 
 
-def test_a_coarse_map_is_enlarged_to_the_same_corners():
-    coarse = np.arange(12, dtype=np.float32).reshape(3, 4)
-    fine = enlarged(coarse, (5, 7))
-    np.testing.assert_allclose(fine[::2, ::2], coarse)
-    np.testing.assert_allclose(fine[0], np.arange(7) / 2)
-
-
-def test_every_configuration_is_evaluated_and_a_fine_grid_of_the_truth_is_exact():
-    scenes, times = held_out()
-    scenes, times, sources = scenes[:2], times[:2], []
-
-    def encode(images, source):
-        n = len(sources) // 3  # three encodings a scene
-        sources.append(source)
-        return OracleScene(scenes[n], times[n, [0, -1]], *images.shape[1:3], frames=images)
-
-    figures = evaluate_boundaries(encode, scenes, times, 2, (24, 32))
-    assert sources == ["none", "encoder", "frames"] * 2 and figures.count == 2
-    one, two, three, four = figures.configurations.values()
-    assert one == two and three == four
-    assert four.accuracy < 0.05 and four.completeness < 0.05 and four.depth < 0.01
-    assert two.depth > 5 * four.depth and two.completeness > 5 * four.completeness
-    assert figures.trivial.depth > two.depth and figures.trivial.completeness == REACH
-    assert len(figures.configurations) == len(CONFIGURATIONS) == 4
-    table = boundaries_table(figures, "the truth")
-    assert table.row_count == 5 and "the truth" in table.title
-
-
-def test_the_command(capsys):
-    assert main(["evaluate", "--boundaries", "--clips", "1", "--device", "cpu"]) == 0
-    printed = capsys.readouterr().out
-    assert "1 held-out procedural scenes" in printed and "completeness" in printed
-    with pytest.raises(SystemExit):
-        main(["evaluate", "--boundaries", "--rgbd", "."])
+def test_edges_beside_what_is_not_known_count_in_neither_map():
+    """The sensor saw nothing in a strip; whether depth jumps there nobody knows."""
+    truth, guess = step(20), step(20)
+    truth[:, 40:44] = np.nan
+    guess[:, 42:] = 5.0
+    assert boundary_errors(guess, truth) == BoundaryErrors(0, 0, pytest.approx(0))
+    guess[:, 26:] = 5.0
+    assert boundary_errors(guess, truth).accuracy > 0
+    truth[:, 17:24] = np.nan
+    with pytest.raises(MetricError, match="no edges"):
+        boundary_errors(guess, truth)

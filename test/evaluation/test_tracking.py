@@ -47,6 +47,6 @@ def test_the_truth_as_a_model_agrees_with_the_truth(small):
 
 
 def test_the_command(small, capsys):
-    assert main(["evaluate", "--tracking", "--clips", "2", "--device", "cpu"]) == 0
+    assert main(["evaluate", "tracking", "--clips", "2", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "dense tracking, held-out procedural scenes" in printed and "ground truth" in printed

@@ -1,0 +1,49 @@
+"""`d4rt evaluate`: its data, its options, its files."""
+
+import json
+
+import pytest
+
+from d4rt_ros.cli.main import main
+
+
+def test_options_before_and_after_the_data(track_file, tmp_path, capsys):
+    file, out = str(track_file()), tmp_path / "out.json"
+    pictures = tmp_path / "pictures"
+    assert (
+        main(
+            ["evaluate", "--json", str(out), "tapvid3d", file, "--device", "cpu", "--pictures", str(pictures)]
+        )
+        == 0
+    )
+    assert "tapvid3d: 1 files, clips of 8 frames" in capsys.readouterr().out
+    read = json.loads(out.read_text())
+    assert read["checkpoint"] == "embedded" and len(read["figures"]) == 3
+    assert len(list(pictures.iterdir())) == 1
+    assert main(["evaluate", "--device", "cpu", "worldtrack", file]) == 0
+    assert "EPE" in capsys.readouterr().out
+
+
+def test_scenes_with_pictures(tmp_path, capsys):
+    out = tmp_path / "out.json"
+    assert (
+        main(["evaluate", "--clips", "1", "--device", "cpu", "--pictures", str(tmp_path), "--json", str(out)])
+        == 0
+    )
+    assert "1 held-out procedural scenes" in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "out.json", "scene_000_depth.png", "scene_000_path.png", "scene_000_tracks.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("data", ["rgbd", "sintel", "tapvid3d", "worldtrack"])
+def test_what_is_not_there_is_a_sentence(data, tmp_path, capsys):
+    assert main(["evaluate", data, str(tmp_path / "nothing"), "--device", "cpu"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("d4rt evaluate: ") and "nothing" in message and "expected" in message
+
+
+def test_what_cannot_be_asked(tmp_path):
+    for arguments in (["--clips", "0"], ["everything"], ["rgbd"], ["--rgbd", "."]):
+        with pytest.raises(SystemExit):
+            main(["evaluate", *arguments])
