@@ -24,11 +24,11 @@ def augment(video: Tensor, config: Colours, seed: int, step: int, clips: range) 
     numbers = uniform(seed, "colours", step, clips, 11)
     matrix, contrast = _colour_matrix(config, numbers)
     matrix, contrast = (t.to(video.device, non_blocking=True) for t in (matrix, contrast))
-    grey = torch.einsum("btchw,c->b", video, torch.tensor(GREY, device=video.device)) / video[0, :, 0].numel()
+    grey = video.mean((1, 3, 4)) @ torch.tensor(GREY, device=video.device)
     # Contrast is about the clip's mean grey.
     offset = matrix.sum(-1) * ((1 / contrast - 1) * grey)[:, None]
-    video = torch.einsum("bij,btjhw->btihw", matrix, video) + offset[:, None, :, None, None]
-    video = video.clamp(0, 1)
+    video = (matrix[:, None] @ video.flatten(3)).view(video.shape) + offset[:, None, :, None, None]
+    video = video.clamp_(0, 1)
     if config.gamma:
         exponent = 1 + config.gamma * (2 * numbers[:, 8] - 1)
         video = video ** exponent.to(video.device, non_blocking=True)[:, None, None, None, None]

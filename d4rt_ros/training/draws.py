@@ -30,7 +30,7 @@ def uniform(seed: int, purpose: str, step: int, clips: range, *shape: int) -> Te
 def normal_like(video: Tensor, seed: int, purpose: str, step: int, clips: range) -> Tensor:
     """Standard normal numbers of the shape of `video` (B, …) on its device: a block for each clip number."""
     generator = torch.Generator(video.device)
-    noise = torch.empty_like(video)
+    noise = torch.empty(video.shape, dtype=video.dtype, device=video.device)
     for block, clip in zip(noise, clips):
         block.normal_(generator=generator.manual_seed(seed_of(seed, purpose, step, clip)))
     return noise

@@ -24,6 +24,7 @@ class Examples:
     uv (B, Q, 2) in [0, 1] and a margin around it, visibility (B, Q) float 0 or 1; and masks (B, Q) bool that say
     where each is known: knows_xyz, knows_displacement, knows_normal, knows_uv, knows_visibility. Elsewhere the
     values may be anything, NaN too.
+    names: of the B clips, for people: where each comes from.
     """
 
     rgb: Tensor
@@ -31,6 +32,7 @@ class Examples:
     uv: Tensor
     times: Tensor
     truth: dict[str, Tensor]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -38,7 +40,9 @@ class Examples:
     def __getitem__(self, clips: slice) -> Examples:
         """Some of the clips."""
         truth = {name: value[clips] for name, value in self.truth.items()}
-        return Examples(self.rgb[clips], self.aspect[clips], self.uv[clips], self.times[clips], truth)
+        return Examples(
+            self.rgb[clips], self.aspect[clips], self.uv[clips], self.times[clips], truth, self.names[clips]
+        )
 
 
 def join(parts: list[Examples]) -> Examples:
@@ -48,4 +52,4 @@ def join(parts: list[Examples]) -> Examples:
     names = set.intersection(*(set(part.truth) for part in parts))
     truth = {name: torch.cat([part.truth[name] for part in parts]) for name in sorted(names)}
     rest = (torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "aspect", "uv", "times"))
-    return Examples(*rest, truth)
+    return Examples(*rest, truth, sum((part.names for part in parts), ()))

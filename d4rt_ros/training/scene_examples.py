@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -53,11 +53,13 @@ class SceneSource:
         """See `examples.Source`."""
         made_for = (step // self.config.reuse, clips)
         if self._rendered[0] != made_for:
-            self._rendered = made_for, self._render(*made_for)
+            self._rendered = made_for, self.clips(*made_for)
         numbers = uniform(self.config.seed, "queries", step, clips, self.config.queries.count, NUMBERS)
-        return ask(self._rendered[1], self.config, numbers)
+        names = tuple(f"scene {clip} of turn {made_for[0]}, seed {self.config.seed}" for clip in clips)
+        return replace(ask(self._rendered[1], self.config, numbers), names=names)
 
-    def _render(self, turn: int, clips: range) -> Clips:
+    def clips(self, turn: int, clips: range) -> Clips:
+        """The clips of a batch, rendered; batches are taken in turn, each for `config.reuse` steps."""
         scenes, times = self._scenes(turn, clips)
         window = sample_windows(self.config.crops, self.config.seed, turn, clips)
         scenes = crop_camera(scenes, window).to(self.device)
