@@ -53,12 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
+    from d4rt_ros.io.recorded import RecordedError
     from d4rt_ros.model.checkpoint import CheckpointError
     from d4rt_ros.training.check import scene_check
     from d4rt_ros.training.checkpoints import CheckpointingError
     from d4rt_ros.training.config import TrainConfigError
     from d4rt_ros.training.loop import TrainingError, train
-    from d4rt_ros.training.scene_examples import SceneSource
+    from d4rt_ros.training.mixture import make_source
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -69,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
         weights = train(
             config,
             args.out,
-            partial(SceneSource, compile=compile),
+            partial(make_source, compile=compile),
             args.device,
             network,
             args.resume,
             partial(scene_check, compile=compile),
             args.tensorboard,
         )
-    except (CheckpointError, CheckpointingError, TrainConfigError, TrainingError) as error:
+    except (CheckpointError, CheckpointingError, RecordedError, TrainConfigError, TrainingError) as error:
         print(f"d4rt train: {error}", file=sys.stderr)
         return 1
     print(f"weights: {weights}; measure them with `d4rt evaluate --checkpoint {weights}`")

@@ -104,6 +104,8 @@ def _train(config, out, make_source, process, network, go_on, make_check, tensor
                 if due(config.save_every) or enough:
                     save(out, run, config, process)
                     report.curves()
+        for reason, count in getattr(source, "skipped", {}).items():
+            report.say(f"skipped {count} times: {reason}")
     return weights_path(out, run.average)
 
 

@@ -27,9 +27,10 @@ class RecordedClip:
 
     rgb: (T, h, w, 3) uint8, as the model sees it. depth: (T, H, W) float32 metres of the same view, finer, NaN where
     unknown. intrinsics: (T, 3, 3) of the depth. world_from_camera: (T, 4, 4), or None. static: nothing but the
-    camera moves. tracks: points followed through these frames, or None.
+    camera moves. tracks: points followed through these frames, or None. name: where it comes from, for people.
     """
 
+    name: str
     rgb: np.ndarray
     depth: np.ndarray
     intrinsics: np.ndarray
@@ -84,6 +85,7 @@ def cut_clip(
     window: (4,) u0 v0 u1 v1 of the image to see, normalised like uv. size: the model's height and width.
     Raises RecordedError where a frame cannot be used, or nothing of what is seen has depth.
     """
+    name = f"{sequence.name}, frames {frames[0]} to {frames[-1]}"
     read_frames = [read(i) for i in frames]
     sizes = {frame.rgb.shape for frame in read_frames}
     if len(sizes) > 1:
@@ -93,13 +95,12 @@ def cut_clip(
     y0, y1 = _span(window[1], window[3], height)
     depth = np.stack([frame.depth[y0:y1, x0:x1] for frame in read_frames])
     if not np.isfinite(depth).any():
-        raise RecordedError(
-            f"{sequence.name}, frames {frames[0]} to {frames[-1]}: no depth is known in what is seen"
-        )
+        raise RecordedError(f"{name}: no depth is known in what is seen")
     intrinsics = np.stack([frame.intrinsics for frame in read_frames])
     intrinsics[:, :2, 2] -= x0, y0
     poses = [frame.world_from_camera for frame in read_frames]
     return RecordedClip(
+        name,
         np.stack([resize(frame.rgb[y0:y1, x0:x1], *size) for frame in read_frames]),
         depth,
         intrinsics,

@@ -113,7 +113,8 @@ def ask(clips: list[RecordedClip], config: TrainConfig, numbers: Tensor, device=
     truth = {name: _stack([t[name] for t in truths], device) for name in truths[0]}
     aspect = torch.tensor([clip.aspect for clip in clips], dtype=torch.float32, device=device)
     rgb = _stack([clip.rgb for clip in clips], device)
-    return Examples(rgb, aspect, _stack(uv, device), _stack(times, device), truth)
+    names = tuple(clip.name for clip in clips)
+    return Examples(rgb, aspect, _stack(uv, device), _stack(times, device), truth, names)
 
 
 def _ask_one(clip: RecordedClip, uv: np.ndarray, times: np.ndarray, numbers: np.ndarray):

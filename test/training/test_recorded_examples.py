@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from recorded_scenes import rendered_sequence, wall_sequence
 from small_models import PLAIN
+from training.recorded_scenes import rendered_sequence, wall_sequence
 
 from d4rt_ros.io.recorded import RecordedError
 from d4rt_ros.training.config import Crops, QueryMix, TrainConfig
@@ -48,6 +48,7 @@ def test_a_clip_depends_on_nothing_but_seed_step_and_number(still):
 def test_shapes_and_that_losses_are_finite(still):
     examples = RecordedSource([still, wall_sequence()], CONFIG)(0, range(4))
     assert examples.rgb.shape == (4, 4, 32, 48, 3) and examples.rgb.dtype == torch.uint8
+    assert len(examples.names) == 4 and all("frames" in name for name in examples.names)
     assert examples.uv.shape == (4, 64, 2) and examples.times.dtype == torch.int64
     assert examples.uv.dtype == torch.float32 and ((examples.uv >= 0) & (examples.uv <= 1)).all()
     sizes = {"xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from recorded_scenes import FRAMES, HEIGHT, WIDTH, rendered_sequence, wall_sequence
+from training.recorded_scenes import FRAMES, HEIGHT, WIDTH, rendered_sequence, wall_sequence
 
 from d4rt_ros.scenes import ground_truth
 from d4rt_ros.training.recorded_clips import cut_clip, nearest, reduced
