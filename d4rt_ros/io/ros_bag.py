@@ -9,12 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed, rgb_from_image
+from d4rt_ros.io.image_messages import (
+    ImageError,
+    depth_from_compressed,
+    depth_from_image,
+    is_depth,
+    rgb_from_compressed,
+    rgb_from_image,
+)
 from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
 from d4rt_ros.io.recorded_transforms import RecordedTransforms, recorded_transforms
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-DEPTH_TYPES = {"16UC1": ("u2", 0.001), "32FC1": ("f4", 1.0)}  # numpy's type, metres a step (REP 118)
 TF_GAP = 0.5  # seconds between two transforms that may be interpolated
 
 
@@ -60,8 +66,8 @@ def open_ros_bag(
 
     def read(i: int) -> RecordedFrame:
         stamp, image_time, depth_time = stamps[i]
-        rgb = _rgb(bag.at(image, image_time), f"{path}, {image} at {stamp:.3f}")
-        metres = _depth(bag.at(depth, depth_time), f"{path}, {depth} at {stamp:.3f}")
+        rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed)
+        metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
         rgb, metres = camera_model.undistorted(rgb, metres)
         return RecordedFrame(rgb, metres, camera_model.matrix, cameras[i] if cameras else None, stamp)
 
@@ -135,16 +141,12 @@ def _only(bag: _Bag, candidates: list[str], given: str | None, what: str, option
 
 
 def _choose_image(bag: _Bag, given: str | None) -> str:
-    colours = [t for t in bag.of_type(IMAGE, COMPRESSED) if not _is_depth(bag.first(t))]
-    # The compressed copy of a topic that is there in full says nothing new.
-    colours = [
-        t for t in colours if t.removesuffix("/compressed") == t or t[: -len("/compressed")] not in colours
-    ]
-    return _only(bag, colours, given, "colour images", "--image")
+    colours = [t for t in bag.of_type(IMAGE, COMPRESSED) if not is_depth(bag.first(t))]
+    return _only(bag, _without_copies(colours), given, "colour images", "--image")
 
 
 def _choose_depth(bag: _Bag, given: str | None, image: str) -> str:
-    depths = [t for t in bag.of_type(IMAGE) if _is_depth(bag.first(t))]
+    depths = _without_copies([t for t in bag.of_type(IMAGE, COMPRESSED) if is_depth(bag.first(t))])
     frame = bag.first(image).header.frame_id
     registered = [t for t in depths if bag.first(t).header.frame_id == frame]
     if depths and not (registered or given):
@@ -153,20 +155,21 @@ def _choose_depth(bag: _Bag, given: str | None, image: str) -> str:
             "registered to the image (depth_image_proc register, or the driver's aligned depth), or say which "
             "with --depth"
         )
-    what = "depth images (16UC1 or 32FC1)"
-    return _only(bag, registered, given, what, "--depth")
+    return _only(bag, registered, given, "depth images (16UC1 or 32FC1)", "--depth")
+
+
+def _without_copies(topics: list[str]) -> list[str]:
+    """Without the compressed copies of topics that are there in full."""
+    copies = {
+        t for t in topics if t.endswith(("/compressed", "/compressedDepth")) and t.rsplit("/", 1)[0] in topics
+    }
+    return [t for t in topics if t not in copies]
 
 
 def _choose_info(bag: _Bag, given: str | None, image: str) -> str:
     infos = bag.of_type("sensor_msgs/msg/CameraInfo")
     beside = image.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
     return _only(bag, [beside] if beside in infos else infos, given, "CameraInfo", "--camera-info")
-
-
-def _is_depth(message) -> bool:
-    return getattr(message, "encoding", "") in DEPTH_TYPES or "compressedDepth" in getattr(
-        message, "format", ""
-    )
 
 
 def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[float, int, int]]:
@@ -217,27 +220,14 @@ def _times(transforms: RecordedTransforms) -> str:
     return "".join(f", {frame} has {start:.2f} to {end:.2f}" for frame, start, end in spans)
 
 
-def _rgb(message, where: str) -> np.ndarray:
+def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.ndarray:
+    message = bag.at(topic, time)
     try:
-        return rgb_from_compressed(message) if hasattr(message, "format") else rgb_from_image(message)
+        return (of_compressed if hasattr(message, "format") else of_image)(message)
     except ImageError as error:
+        stamp = message.header.stamp
+        where = f"{bag.path}, {topic} at {stamp.sec}.{stamp.nanosec:09}"
         raise RecordedError(f"{where}: {error}") from None
-
-
-def _depth(message, where: str) -> np.ndarray:
-    """(H, W) float32 metres, NaN where there is none, of a 16UC1 or 32FC1 message."""
-    kind, step = DEPTH_TYPES.get(message.encoding, (None, 0.0))
-    if kind is None:
-        raise RecordedError(f"{where}: has encoding {message.encoding}; expected 16UC1 (mm) or 32FC1 (m)")
-    row = message.width * np.dtype(kind).itemsize
-    if message.step < row or len(message.data) != message.step * message.height:
-        raise RecordedError(
-            f"{where}: has {len(message.data)} bytes; expected height times step, at least {row}"
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
-    raw = np.ascontiguousarray(rows).view((">" if message.is_bigendian else "<") + kind)
-    metres = raw.astype(np.float32) * np.float32(step)
-    return np.where((metres > 0) & np.isfinite(metres) & ~((kind == "u2") & (raw == 65535)), metres, np.nan)
 
 
 class _CameraModel:

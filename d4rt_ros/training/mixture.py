@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def open_sequences(kind: str, pattern: str) -> list[RecordedSequence]:
     """
     if kind not in READERS:
         raise TrainConfigError(f"data: kind {kind!r} is not one of scenes, {', '.join(READERS)}")
-    places = sorted(glob.glob(pattern))
+    pattern = os.path.expanduser(pattern)
+    places = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
     if not places:
         raise RecordedError(f"{pattern}: is not there, or matches nothing; expected data of kind {kind}")
     sequences, errors = [], []

@@ -1,5 +1,7 @@
 """ROS 2 bags, written by rosbags: a robot that drives straight on, with a camera mounted on it."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -132,6 +134,32 @@ def test_other_images_and_depth_in_metres(tmp_path, encoding):
     expected = np.repeat(picture(2)[..., 1:2], 3, -1) if encoding == "mono8" else picture(2)
     np.testing.assert_array_equal(frame.rgb, expected)
     assert np.isnan(frame.depth[:2]).all() and (frame.depth[2:] == 2.5).all()
+
+
+def compressed_depth(stamp, metres, of_floats):
+    """As compressed_depth_image_transport writes it; of floats 100 / depth + 3."""
+    raw = 100 / metres + 3 if of_floats else 1000 * metres
+    raw = np.where(np.isfinite(raw), raw, 0).round().astype(np.uint16)
+    data = struct.pack("<iff", 0, 100.0, 3.0) + cv2.imencode(".png", raw)[1].tobytes()
+    form = ("32FC1" if of_floats else "16UC1") + "; compressedDepth png"
+    return T["sensor_msgs/msg/CompressedImage"](
+        header(stamp, "camera_optical"), form, np.frombuffer(data, np.uint8)
+    )
+
+
+@pytest.mark.parametrize("of_floats", [False, True])
+def test_compressed_depth(tmp_path, of_floats):
+    out = without(messages(), "/camera/depth/image_raw")
+    metres = np.full((HEIGHT, WIDTH), 0.5)
+    metres[0] = np.nan
+    out.append(("/depth/compressedDepth", 100.0, compressed_depth(100.0, metres, of_floats)))
+    frame = open_ros_bag(write(tmp_path / "bag", out)).frame(0)
+    np.testing.assert_allclose(frame.depth, metres, rtol=5e-3)
+
+
+def test_the_compressed_copy_of_a_topic_is_not_another_camera(tmp_path):
+    out = messages() + [("/camera/image_raw/compressed", 100.0, compressed(100.0, picture(0)))]
+    assert len(open_ros_bag(write(tmp_path / "bag", out))) == 5
 
 
 def test_a_bent_image_is_straightened_unless_its_topic_says_rectified(tmp_path):

@@ -1,6 +1,7 @@
 """Fine-tuning: what is held out, when it ends, and that the best weights are kept."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,17 @@ def test_another_run_does_not_overwrite_the_first(tmp_path, recording):
     with pytest.raises(TrainingError, match="holds a fine-tuned model already"):
         finetune(network(), recording, quick(), tmp_path, measure, 1, 5)
     assert weights.read_bytes() == written
+
+
+def test_at_its_end_a_run_says_what_was_skipped(tmp_path, recording, capsys):
+    def read(i):
+        if i == 2:
+            raise RecordedError("frame-2.png: cannot be decoded")
+        return recording.frame(i)
+
+    measure, _ = scores(1.0)
+    finetune(network(), replace(recording, read=read), quick(), tmp_path, measure, 10, 5)
+    assert re.search(r"skipped \d+ times: frame-2.png: cannot be decoded", capsys.readouterr().out)
 
 
 def test_it_learns_the_recording(tmp_path, recording):
