@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": "see it run: a camera, the node, and a measured report with a picture",
     "convert": "write a checkpoint of OpenD4RT as one small file of ours",
     "train": "train a model on procedural scenes",
+    "finetune": "let a model learn from your own recording: a bag, or a folder of RGB-D frames",
     "evaluate": "measure a model's accuracy on held-out scenes",
     "export": "write a checkpoint as ONNX graphs, checked against torch",
     "benchmark": "measure latency and throughput on this machine",

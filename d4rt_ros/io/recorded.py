@@ -106,6 +106,18 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
     return pose_matrix(nearest_rotation(pose[:3, :3]), pose[:3, 3])
 
 
+def resized_intrinsics(intrinsics: np.ndarray, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
+    """Intrinsics (…, 3, 3) of an image of height and width `before` once it is resized, by areas, to `after`.
+
+    Pixel centres are at integers, so the image's corner, which stays where it is, is at -0.5.
+    """
+    scale = np.array([after[1] / before[1], after[0] / before[0]])
+    matrix = np.array(intrinsics, np.float64)
+    matrix[..., :2, :] *= scale[:, None]
+    matrix[..., :2, 2] += (scale - 1) / 2
+    return matrix
+
+
 def read_rgb(file: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image file."""
     import cv2
@@ -148,6 +160,4 @@ def _missing(file: Path) -> str:
 
 
 def _described(shape: tuple[int, ...]) -> str:
-    return f"{'rows of' if shape[0] < 0 else shape[0]} {'x'.join(str(n) for n in shape[1:])} numbers".replace(
-        " x", "x"
-    )
+    return f"rows of {shape[1]} numbers" if shape[0] < 0 else f"{shape[0]}x{shape[1]} numbers"

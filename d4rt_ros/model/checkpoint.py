@@ -22,6 +22,7 @@ from d4rt_ros.model.opend4rt import (
     opend4rt_shapes,
     their_name,
 )
+from d4rt_ros.model.shards import write_shards
 from d4rt_ros.model.tensor_files import CheckpointError, TensorFile, read_tensors
 
 __all__ = ["EMBEDDED", "CheckpointError", "empty_network", "load_checkpoint", "save_checkpoint"]
@@ -49,17 +50,20 @@ def save_checkpoint(
 ):
     """Write the weights at `dtype`, the configuration, and `notes` (text by name, such as how it was trained).
 
+    A path that ends in .json becomes the index of files of at most 16 MiB, in a folder beside it.
     The heads, which compute in float32, are written in float32.
     """
-    tensors = {
-        name: t.detach().to("cpu", _dtype_of(name, dtype)).contiguous()
-        for name, t in network.state_dict().items()
-    }
-    metadata = {"format": "d4rt_ros", "config": json.dumps(network.config.to_dict())}
+    notes = {"format": "d4rt_ros", "config": json.dumps(network.config.to_dict()), **(notes or {})}
+    tensors = (
+        (name, t.detach().to("cpu", _dtype_of(name, dtype))) for name, t in network.state_dict().items()
+    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".json":
+        write_shards(path, tensors, notes)
+        return
     partial = path.with_suffix(".part")  # a reader never meets half a file
-    save_file(tensors, partial, {**metadata, **(notes or {})})
+    save_file({name: t.contiguous() for name, t in tensors}, partial, notes)
     partial.chmod(0o644)  # safetensors leaves it to its owner alone, and the node may run as another user
     partial.replace(path)
 
@@ -71,7 +75,7 @@ def load_checkpoint(
 ) -> D4RT:
     """A network in evaluation mode on the CPU; its weights are at `dtype`, its heads and tables in float32.
 
-    path: a file of `save_checkpoint`, or OpenD4RT's opend4rt.ckpt, best with its model.yaml beside it: image size,
+    path: what `save_checkpoint` wrote, or OpenD4RT's opend4rt.ckpt, best with its model.yaml beside it: image size,
     numbers of heads, attention pattern and token limit are not in the tensors, so that without it those of the public
     models are assumed, with a warning. None: the embedded weights.
     progress: called with the fraction that has been read, 0 .. 1.

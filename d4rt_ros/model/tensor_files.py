@@ -14,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from d4rt_ros.model.shards import read_shards
+
 # Where the weights lie in a training checkpoint, in the order in which they are looked for.
 STATE_DICT_KEYS = ("model", "module", "state_dict", "model_state_dict", "network")
 _MADV_DONTNEED = 4  # sys/mman.h of Linux
@@ -49,12 +51,15 @@ class TensorFile:
 def read_tensors(path: Path) -> TensorFile:
     """Open a safetensors file or a torch checkpoint, of whatever suffix; .safetensors is the former alone.
 
+    A .json is the index of tensors in several files, see `shards`.
     Raises CheckpointError for a file that is missing, truncated, of neither format, or that would execute code.
     """
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; give the path of a .safetensors file of d4rt_ros, or of OpenD4RT's opend4rt.ckpt"
         )
+    if path.suffix == ".json":
+        return _read_index(path)
     try:
         with open(path, "rb") as file:
             start = file.read(4)
@@ -77,6 +82,17 @@ def _read_safetensors(path: Path) -> TensorFile:
             f"{path}: not a whole safetensors file ({error}); it may be truncated or of another format, "
             "compare its size with its source's"
         ) from None
+
+
+def _read_index(path: Path) -> TensorFile:
+    try:
+        tensors, notes, mapped = read_shards(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: not the index of weights that are all there ({_first_line(error)}); copy it together with the "
+            f"folder {path.stem} beside it"
+        ) from None
+    return TensorFile(path, tensors, mapped, notes)
 
 
 def _read_torch(path: Path, mapped: bool) -> TensorFile:

@@ -19,9 +19,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
 from d4rt_ros.geometry import pose_from_quaternion
+from d4rt_ros.io.image_messages import rgb_from_image
 from d4rt_ros.msg import Tracks
 from d4rt_ros.ros.asking import timed_query
-from d4rt_ros.ros.images import rgb_from_image
 from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.srv import Query
 

@@ -97,7 +97,7 @@ class Probe:
 def message_costs(rows: int = 256, columns: int = 256, repeats: int = 50) -> dict[str, float]:
     """Median milliseconds of what is not the network: a 640x480 image message to the model's input, and a result
     with a cloud of rows x columns points to its messages."""
-    from d4rt_ros.ros.images import rgb_from_image
+    from d4rt_ros.io.image_messages import rgb_from_image
     from d4rt_ros.ros.publishing import DEPTH, DEPTH_INFO, ODOMETRY, POINTS, TRACKS, Frames, result_messages
     from d4rt_ros.runtime import load
     from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig

@@ -22,9 +22,9 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import Node, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed, rgb_from_image
 from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.calibration import Calibration
-from d4rt_ros.ros.images import ImageError, rgb_from_compressed, rgb_from_image
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.services import Services
 from d4rt_ros.ros.streaming import Streaming

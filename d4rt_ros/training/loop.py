@@ -1,194 +1,211 @@
-"""The training loop, in one process."""
+"""The training loop."""
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from contextlib import contextmanager
-from dataclasses import asdict
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from d4rt_ros.model.checkpoint import save_checkpoint
-from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.model.videomae import start_from_videomae
 from d4rt_ros.runtime.memory import keep_freed_memory
 from d4rt_ros.training.augment import augment
+from d4rt_ros.training.check import Check, scene_check
+from d4rt_ros.training.checkpoints import CheckpointingError, Run, kept_step, resume, save, weights_path
 from d4rt_ros.training.config import TrainConfig
-from d4rt_ros.training.losses import composite_loss
-from d4rt_ros.training.sampling import Clips, clips, sample_queries, truth_of
+from d4rt_ros.training.distributed import (
+    DistributedError,
+    Process,
+    Step,
+    processes,
+    share,
+    whole,
+    without_sharing,
+)
+from d4rt_ros.training.examples import Examples, Source
+from d4rt_ros.training.losses import composite_loss, known_counts
+from d4rt_ros.training.optimisers import follow, learning_rate, optimisers_of, set_rates
+from d4rt_ros.training.report import Report, ReportError
+from d4rt_ros.training.scene_examples import SceneSource
 
-REPORT_EVERY = 100  # steps
+LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(RuntimeError):
     """A training run that cannot go on."""
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to the final rate."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
+class EnoughTraining(Exception):
+    """Raised by a check of held-out figures: training ends here, as after its last step."""
 
 
-def train(config: TrainConfig, out: Path, device: str = "cpu", resume: bool = False, save_every: int = 500,
-          compile: bool = False, init: Path | None = None) -> Path:  # fmt: skip
-    """Train from scratch or go on from `out`/state.pt; returns the path of the weights.
+def train(
+    config: TrainConfig,
+    out: Path,
+    make_source: Callable[[TrainConfig, torch.device], Source] = SceneSource,
+    device: str = "cpu",
+    network: D4RT | None = None,
+    go_on: bool = False,
+    make_check: Callable[[TrainConfig, Process], Check] = scene_check,
+    tensorboard: bool = False,
+) -> Path:
+    """Train, and return the path of the averaged weights.
 
-    init: a VideoMAE checkpoint that the encoder of a new run starts from; what it gives is printed.
+    network: the one to start with; a new one of `config.model` where it is None. go_on: from the state in `out`,
+    exactly as if the run had never stopped. make_source: see `examples.Source`. make_check: held-out figures, asked
+    for every `config.check_every` steps and at the end; EnoughTraining from it ends the run.
+    Started by `torchrun`, this is one of several processes that share each batch.
 
-    Writes out/weights.safetensors (fp16), out/state.pt (to resume) and out/log.jsonl.
-    Raises TrainingError where there is nothing to resume, or where the gradient is no longer finite, and
-    CheckpointError where `init` cannot be used.
+    Writes into `out`: weights.safetensors (fp16; an index weights.json of several files where it is large),
+    state.json and its shards (to go on from), log.jsonl, curves.png, and for `tensorboard` a folder of that name.
+    Raises TrainingError where there is nothing to go on from, or something else than asked for, where the loss is no
+    longer finite, where a file cannot be written, and where processes cannot share the work.
     """
-    if device == "cpu":
+    try:
+        with processes(device) as process:
+            return _train(config, Path(out), make_source, process, network, go_on, make_check, tensorboard)
+    except (CheckpointingError, DistributedError, ReportError) as error:
+        raise TrainingError(str(error)) from error
+
+
+def _train(config, out, make_source, process, network, go_on, make_check, tensorboard) -> Path:
+    _refuse_what_does_not_fit(config, process)
+    if not go_on and kept_step(out) is not None:
+        raise TrainingError(f"{out} holds a run already: go on with --resume, or give another folder")
+    if process.device.type == "cpu":
         keep_freed_memory()
-    out.mkdir(parents=True, exist_ok=True)
+    run, step, averaged = _begin(config, network, process)
+    if go_on:
+        resume(out, run, config)
+    source, check = make_source(config, process.device), make_check(config, process)
+    enough, judged = False, []
+
+    def due(every: int) -> bool:
+        return run.step % every == 0 or run.step == config.steps
+
+    with Report(out, process, config.batch, run.step, config.steps, tensorboard) as report:
+        while run.step < config.steps and not enough:
+            terms, good = _take_step(run, step, source, config, process, report)
+            judged.append(good)
+            report.add(terms)
+            # A GPU is not waited for at every step; but nothing is told or kept of weights that were not looked at.
+            if process.device.type == "cpu" or any(
+                map(due, (config.report_every, config.check_every, config.save_every))
+            ):
+                _stop_where_bad(judged, run, source, config, process, out)
+                judged = []
+            if due(config.report_every):
+                report.stretch(run.step, learning_rate(run.step - 1, config))
+            with report.aside():
+                if due(config.check_every):
+                    enough = _checked(check, averaged, run, report)
+                if due(config.save_every) or enough:
+                    save(out, run, config, process)
+                    report.curves()
+        for reason, count in getattr(source, "skipped", {}).items():
+            report.say(f"skipped {count} times: {reason}")
+    return weights_path(out, run.average)
+
+
+def _refuse_what_does_not_fit(config: TrainConfig, process: Process) -> None:
+    if len(process.clips(config.batch)) % config.accumulate:
+        raise TrainingError(
+            f"accumulate: {config.accumulate} parts do not divide the {len(process.clips(config.batch))} clips "
+            f"that each of {process.count} processes has of a batch"
+        )
+    if config.precision == "fp16" and process.device.type == "cpu":
+        raise TrainingError("precision: fp16 needs a GPU; use bf16 or fp32")
+    if config.shard and config.optimiser == "muon":
+        raise TrainingError("optimiser: muon needs whole matrices, shard splits them; use adamw with it")
+    if config.shard and config.precision == "fp16":
+        raise TrainingError("precision: fp16 does not go with shard; use bf16")
+
+
+def _begin(config: TrainConfig, network: D4RT | None, process: Process) -> tuple[Run, nn.Module, nn.Module]:
+    """The run at its first step; what computes a step with gradients; the same with the averaged weights."""
     torch.manual_seed(config.seed)
-    network = D4RT(PRESETS[config.preset])
-    if init and not resume:
-        print(f"{init}: {start_from_videomae(network, init)}", flush=True)
-    network.to(device)
-    optimisers = _optimisers(network, config)
-    step = _resume(out / "state.pt", network, optimisers, device) if resume else 0
-    # Another stream after every resumption: no clip is seen twice.
-    draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    size = network.config
-    source = clips(
-        config.batch, size.frames, size.height, size.width, config.frame_interval, draws, device, compile
-    )
-    tally, first, batch = _Tally(out / "log.jsonl", config), step, None
-    while step < config.steps:
-        with tally.data_time():
-            if (step - first) % config.reuse == 0:
-                batch = next(source)
-            example = _example(batch, config, draws)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = learning_rate(step, config) * group["rate"]
-        terms = _losses(network, batch, *example, config)
-        network.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        if not math.isfinite(norm):
-            loss = float(terms["total"].detach())
-            raise TrainingError(
-                f"step {step}: the gradient is not finite (loss {loss}); the last good weights are in {out}"
-            )
-        for optimiser in optimisers:
-            optimiser.step()
-        step += 1
-        tally.add(terms)
-        if step % REPORT_EVERY == 0 or step == config.steps:
-            tally.report(step)
-        if step % save_every == 0 or step == config.steps:
-            _save(out, network, optimisers, step, config)
-    return out / "weights.safetensors"
+    network = (D4RT(config.model) if network is None else network).requires_grad_(True).to(process.device)
+    average = copy.deepcopy(network).requires_grad_(False)
+    step, averaged = share(Step(network), process, config.shard), Step(average)
+    if config.shard:
+        averaged = share(averaged, process, shard=True)
+    scaler = torch.amp.GradScaler(process.device.type, enabled=config.precision == "fp16")
+    return Run(network, average, optimisers_of(network, config), scaler), step, averaged
 
 
-class _Tally:
-    """Sums of what a stretch of steps lost and took, written as a line of JSON at its end."""
-
-    def __init__(self, log: Path, config: TrainConfig):
-        self._log, self._config = log, config
-        self._begin()
-
-    def _begin(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._steps, self._data, self._start = 0, 0.0, time.perf_counter()
-
-    @contextmanager
-    def data_time(self):
-        """What runs within counts as making examples."""
-        start = time.perf_counter()
-        yield
-        self._data += time.perf_counter() - start
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        self._steps += 1
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
-
-    def report(self, step: int) -> None:
-        seconds = time.perf_counter() - self._start
-        record = {
-            "step": step,
-            "clips_per_s": round(self._steps * self._config.batch / seconds, 1),
-            "data_share": round(self._data / seconds, 3),
-            "lr": learning_rate(step - 1, self._config),
-            **{name: round(value / self._steps, 4) for name, value in self._sums.items()},
-        }
-        line = json.dumps(record)
-        with open(self._log, "a") as log:
-            log.write(line + "\n")
-        print(line, flush=True)
-        self._begin()
-
-
-def _example(batch: Clips, config: TrainConfig, draws: torch.Generator) -> tuple:
-    """(clip for the encoder, clip for the RGB patches, uv, times, truth) of rendered clips."""
-    video, frames = _video(batch, config, draws)
-    uv, times = sample_queries(batch, config.queries, draws)
-    return video, frames, uv, times, truth_of(batch, uv, times)
+def _take_step(
+    run: Run, step: nn.Module, source: Source, config: TrainConfig, process: Process, report: Report
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The terms of the loss, this process's share of each, and whether loss and gradient are finite, a 0-d bool."""
+    clips = process.clips(config.batch)
+    with report.data.running():
+        examples = source(run.step, clips)
+    counts = process.sum(known_counts(examples.truth))
+    size, totals = len(clips) // config.accumulate, {}
+    for start in range(0, len(clips), size):
+        part = slice(start, start + size)
+        with report.data.running():
+            video = examples.rgb[part].movedim(-1, 2).float() / 255
+            video = augment(video, config.colours, config.seed, run.step, clips[part])
+        with without_sharing(step, last=part.stop == len(clips)):
+            terms = _losses(step, video, examples[part], config, counts)
+            # Processes take the mean of their gradients; the loss is the sum of their terms.
+            run.scaler.scale(terms["total"] * process.count).backward()
+        totals = {name: totals.get(name, 0.0) + value.detach() for name, value in terms.items()}
+    set_rates(run.optimisers, run.step, config)
+    for optimiser in run.optimisers:
+        run.scaler.unscale_(optimiser)
+    norm = whole(nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm))
+    for optimiser in run.optimisers:
+        run.scaler.step(optimiser)
+        optimiser.zero_grad()
+    run.scaler.update()
+    follow(run.average, run.network, run.step, config)
+    run.step += 1
+    good = totals["total"].isfinite()
+    # In fp16 a gradient may overflow: the scaler then leaves out the step and scales less.
+    return totals, good if run.scaler.is_enabled() else good & norm.isfinite()
 
 
 def _losses(
-    network: D4RT, batch: Clips, video, frames, uv, times, truth, config: TrainConfig
+    step: nn.Module, video: Tensor, examples: Examples, config: TrainConfig, counts: Tensor
 ) -> dict[str, Tensor]:
-    with torch.autocast(video.device.type, torch.bfloat16):
-        answer = network.decode(network.encode(video, batch.scenes.aspect), frames, uv, times)
-    return composite_loss(answer, truth, config.loss)
+    """video: (B, T, 3, H, W) in [0, 1], which the RGB patches are taken from too."""
+    frames = video.movedim(2, -1).contiguous()
+    low = LOW_PRECISION.get(config.precision)
+    with torch.autocast(video.device.type, low, enabled=low is not None):
+        answer = step(video, examples.aspect, frames, examples.uv, examples.times)
+    return composite_loss(answer, examples.truth, config.loss, counts)
 
 
-def _video(batch: Clips, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The augmented clip for the encoder (B, T, 3, H, W), and for the RGB patches (B, T, H, W, 3)."""
-    video = batch.rendering.rgb.movedim(-1, 2).float() / 255
-    video = augment(video, config.augmentation, generator)
-    return video, video.movedim(2, -1).contiguous()
+def _checked(check: Check, averaged: nn.Module, run: Run, report: Report) -> bool:
+    """Whether the held-out figures, which are told, say that it is enough."""
+    try:
+        report.figures(run.step, check(averaged))
+    except EnoughTraining as reason:
+        report.say(f"step {run.step}: {reason}")
+        return True
+    return False
 
 
-def _optimisers(network: D4RT, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for what is not a matrix and for the heads, Muon (Jordan et al. 2024) for the matrices beneath.
-
-    Biases, norms and time tables are not decayed; the heads learn at a rate of their own.
-    """
-    matrices, others = [], {}
-    for name, parameter in network.named_parameters():
-        decay = config.weight_decay if parameter.dim() > 1 and ".t_" not in name else 0.0
-        rate = config.head_rate if ".heads." in name else 1.0
-        if parameter.dim() == 2 and decay and rate == 1.0:
-            matrices.append(parameter)
-        else:
-            others.setdefault((decay, rate), []).append(parameter)
-    groups = [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in others.items()]
-    return [
-        torch.optim.AdamW(groups, fused=True),
-        # Its updates scaled to the size of AdamW's, so that one rate fits both.
-        torch.optim.Muon([{"params": matrices, "rate": config.matrix_rate}], weight_decay=config.weight_decay,
-                         adjust_lr_fn="match_rms_adamw"),
-    ]  # fmt: skip
-
-
-def _save(out: Path, network: D4RT, optimisers: list, step: int, config: TrainConfig) -> None:
-    notes = {"step": str(step), "training": json.dumps(asdict(config))}
-    save_checkpoint(out / "weights.safetensors", network, torch.float16, notes)
-    partial = out / "state.part"
-    states = [optimiser.state_dict() for optimiser in optimisers]
-    torch.save({"network": network.state_dict(), "optimisers": states, "step": step}, partial)
-    partial.replace(out / "state.pt")
-
-
-def _resume(path: Path, network: D4RT, optimisers: list, device: str) -> int:
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such file; there is nothing to resume, train without --resume first")
-    state = torch.load(path, map_location=device, weights_only=True)
-    network.load_state_dict(state["network"])
-    for optimiser, saved in zip(optimisers, state["optimisers"]):
-        optimiser.load_state_dict(saved)
-    return state["step"]
+def _stop_where_bad(
+    judged: list[Tensor], run: Run, source: Source, config: TrainConfig, process: Process, out: Path
+) -> None:
+    """Raise TrainingError that names the batch of the first of the last steps that was not good in some process."""
+    bad = process.sum((~torch.stack(judged)).float()).tolist()
+    if not any(bad):
+        return
+    step = run.step - len(bad) + next(i for i, value in enumerate(bad) if value)
+    names = source(step, process.clips(config.batch)).names
+    kept = kept_step(out)
+    raise TrainingError(
+        f"step {step}: loss or gradient is not finite, the run stops. Its batch: {', '.join(names)}. "
+        + (
+            f"The state of step {kept} is intact in {out}. "
+            if kept is not None
+            else "Nothing was saved yet. "
+        )
+        + "Look at these clips, or lower learning_rate"
+    )

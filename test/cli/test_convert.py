@@ -9,9 +9,8 @@ import torch
 import d4rt_ros
 from d4rt_ros.cli.main import main
 from d4rt_ros.model.checkpoint import load_checkpoint, save_checkpoint
-from d4rt_ros.model.config import ModelConfig
+from d4rt_ros.model.config import PRESETS, ModelConfig
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.training import loop
 
 SMALL = ModelConfig(
     frames=4,
@@ -84,9 +83,11 @@ def test_what_cannot_be_converted_is_a_sentence(tmp_path, capsys):
 
 
 def test_training_starts_from_videomae(shared, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(loop.PRESETS, "base", SMALL)
-    init = ["--init", str(shared / "golden" / "videomae" / "videomae.pth"), "--no-compile", "--steps", "1"]
-    assert main(["train", "--out", str(tmp_path / "run"), "--preset", "base", *init]) == 0
+    monkeypatch.setitem(PRESETS, "base", SMALL)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{model: {preset: base}, batch: 1, queries: {count: 16}, steps: 1, check_clips: 1}")
+    init = ["--init", str(shared / "golden" / "videomae" / "videomae.pth"), "--no-compile"]
+    assert main(["train", "--out", str(tmp_path / "run"), "--config", str(recipe), *init]) == 0
     assert "the encoder takes 40 tensors of the file; 4 keep their own" in capsys.readouterr().out
     trained = load_checkpoint(tmp_path / "run" / "weights.safetensors")
     start = torch.load(init[1], weights_only=True)["model"]["encoder.blocks.0.attn.qkv.weight"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d4rt_ros.training.config import LossWeights
-from d4rt_ros.training.losses import composite_loss, squash
+from d4rt_ros.training.losses import KNOWN, composite_loss, known_counts, squash
 
 
 def one_query(**changes):
@@ -26,14 +26,22 @@ def one_query(**changes):
         "visibility": torch.ones(1, 1),
         "displacement": torch.zeros(1, 1, 3),
         "normal": torch.tensor([[[0.0, 0.0, -1.0]]]),
-        "valid": torch.ones(1, 1, dtype=torch.bool),
-        "in_view": torch.ones(1, 1, dtype=torch.bool),
     }
+    truth |= {mask: torch.ones(1, 1, dtype=torch.bool) for mask in KNOWN.values()}
     return answer, truth
 
 
+WEIGHTS = LossWeights()  # the paper's
+
+
 def terms(answer, truth):
-    return {name: float(value) for name, value in composite_loss(answer, truth, LossWeights()).items()}
+    return {name: float(value) for name, value in composite_loss(answer, truth, WEIGHTS).items()}
+
+
+def test_the_defaults_are_the_papers():
+    assert WEIGHTS == LossWeights(
+        xyz=1.0, uv=0.1, visibility=0.1, displacement=0.1, normal=0.5, confidence=0.2
+    )
 
 
 def test_a_perfect_answer_costs_its_doubt_alone():
@@ -72,23 +80,58 @@ def test_each_term_by_hand(name, value, expected):
 
 
 def test_total_is_the_weighted_sum():
-    answer, truth = one_query(uv=[0.35, 0.75], displacement=[0.3, 0.0, 0.0])
-    weights = LossWeights(xyz=0, uv=2, visibility=0, displacement=5, normal=0, confidence=0)
-    assert float(composite_loss(answer, truth, weights)["total"]) == pytest.approx(2 * 0.1 + 5 * 0.1)
+    answer, truth = one_query(
+        xyz=[1.0, -1.0, 2.0],
+        uv=[0.35, 0.75],
+        visibility=[0.0],
+        displacement=[0.3, 0.0, 0.0],
+        normal=[0.0, 2.0, 0.0],
+    )
+    half, distance = math.log(2), math.log(2) - math.log(1.5)
+    expected = 1.0 * 0.5 * distance + 0.2 * half + 0.1 * 0.1 + 0.1 * half + 0.1 * 0.1 + 0.5 * 1.0
+    assert terms(answer, truth)["total"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_has_no_truth_does_not_count():
-    answer, truth = one_query(uv=[9.0, 9.0])
-    truth["uv"] = torch.full((1, 1, 2), torch.nan)
-    truth["in_view"][:] = False
-    assert terms(answer, truth)["uv"] == 0
-    truth["valid"][:] = False
-    assert terms(answer, truth)["total"] == 0
+@pytest.mark.parametrize("name", ["xyz", "uv", "visibility", "displacement", "normal"])
+def test_what_has_no_truth_does_not_count_in_its_own_term_alone(name):
+    """Of two equal queries the second does not know one thing: the mean stays the first's."""
+    wrong = {
+        "xyz": [1.0, 1.0, 1.0], "uv": [0.9, 0.9], "visibility": [0.3], "displacement": [1.0, 1.0, 1.0],
+        "normal": [1.0, 0.0, 0.0],
+    }  # fmt: skip
+    answer, truth = one_query(**wrong)
+    alone = terms(answer, truth)
+    answer = {key: value.repeat(1, 2, 1) for key, value in answer.items()}
+    truth = {key: torch.cat((value, value), 1) for key, value in truth.items()}
+    truth[name][:, 1], truth[KNOWN[name]][:, 1] = torch.nan, False
+    assert terms(answer, truth) == pytest.approx(alone, abs=1e-6)
+    truth[KNOWN[name]][:] = False
+    assert terms(answer, truth)[name] == 0
 
 
 def test_nan_truth_leaves_the_gradient_finite():
     answer, truth = one_query()
-    answer["uv"].requires_grad_(True)
-    truth["uv"][:], truth["in_view"][:] = torch.nan, False
-    composite_loss(answer, truth, LossWeights())["total"].backward()
-    assert torch.isfinite(answer["uv"].grad).all()
+    for value in answer.values():
+        value.requires_grad_(True)
+    for name in ("xyz", "uv", "visibility", "displacement", "normal"):
+        truth[name][:], truth[KNOWN[name]][:] = torch.nan, False
+    composite_loss(answer, truth, WEIGHTS)["total"].backward()
+    assert all((value.grad == 0).all() for value in answer.values())
+
+
+def test_parts_of_a_batch_add_up_to_it():
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1}
+    answer = {name: torch.randn(2, 9, size, generator=generator) for name, size in sizes.items()}
+    truth = {name: torch.rand(2, 9, size, generator=generator) for name, size in sizes.items()}
+    truth["visibility"] = truth["visibility"][..., 0].round()
+    truth |= {mask: torch.rand(2, 9, generator=generator) < 0.6 for mask in KNOWN.values()}
+    together = composite_loss(answer, truth, WEIGHTS)
+    counts = known_counts(truth)
+    parts = [
+        composite_loss({k: v[i : i + 1] for k, v in answer.items()}, {k: v[i : i + 1] for k, v in truth.items()},
+                       WEIGHTS, counts)
+        for i in range(2)
+    ]  # fmt: skip
+    for name, value in together.items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], value)

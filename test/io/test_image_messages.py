@@ -8,7 +8,7 @@ import pytest
 
 sensor_msgs = pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's sensor_msgs")
 
-from d4rt_ros.ros.images import ENCODINGS, ImageError, rgb_from_compressed, rgb_from_image  # noqa: E402
+from d4rt_ros.io.image_messages import ENCODINGS, ImageError, rgb_from_compressed, rgb_from_image  # noqa: E402
 
 HEIGHT, WIDTH = 6, 10
 

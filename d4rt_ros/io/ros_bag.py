@@ -1,0 +1,254 @@
+"""A ROS 2 bag (sqlite3 or mcap) with image, depth, camera_info and TF. Read by rosbags, so without ROS."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from d4rt_ros.io.image_messages import (
+    ImageError,
+    depth_from_compressed,
+    depth_from_image,
+    is_depth,
+    rgb_from_compressed,
+    rgb_from_image,
+)
+from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.io.recorded_transforms import RecordedTransforms, recorded_transforms
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+TF_GAP = 0.5  # seconds between two transforms that may be interpolated
+
+
+@dataclass(frozen=True)
+class BagNames:
+    """Which topics and frames of a bag are meant; None: the only ones that fit.
+
+    image: Image or CompressedImage. depth: 16UC1 or 32FC1, registered to the image. camera_info: by default
+    the one beside the image. world: the frame that stands still, by default the root of the camera's TF tree.
+    camera: the camera's optical frame, by default the frame_id of the images.
+    """
+
+    image: str | None = None
+    depth: str | None = None
+    camera_info: str | None = None
+    world: str | None = None
+    camera: str | None = None
+
+
+def open_ros_bag(
+    path: str | Path, names: BagNames = BagNames(), poses: bool = True, static: bool = True,
+    tolerance: float = 0.02,
+) -> RecordedSequence:  # fmt: skip
+    """The images of a bag that have depth within `tolerance` seconds and, with `poses`, a place in TF.
+
+    static: nothing but the robot moved. Images of a topic without "rect" in its name are undistorted. The whole
+    bag is read once for the stamps; images are read when they are asked for.
+    Raises RecordedError where the bag cannot be read, a topic is missing or not the only one of its kind, or
+    TF does not say where the camera was.
+    """
+    bag = _Bag(Path(path))
+    image = _choose_image(bag, names.image)
+    depth = _choose_depth(bag, names.depth, image)
+    info = bag.first(_choose_info(bag, names.camera_info, image))
+    stamps = _pairs(bag, image, depth, tolerance)
+    cameras = None
+    if poses:
+        camera = (names.camera or bag.first(image).header.frame_id).lstrip("/")
+        cameras = _poses(bag, [stamp for stamp, _, _ in stamps], names.world, camera)
+        stamps = [row for row, pose in zip(stamps, cameras) if pose is not None]
+        cameras = [pose for pose in cameras if pose is not None]
+    camera_model = _CameraModel(info, rectified="rect" in image, where=f"{path}")
+
+    def read(i: int) -> RecordedFrame:
+        stamp, image_time, depth_time = stamps[i]
+        rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed)
+        metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
+        rgb, metres = camera_model.undistorted(rgb, metres)
+        return RecordedFrame(rgb, metres, camera_model.matrix, cameras[i] if cameras else None, stamp)
+
+    return RecordedSequence(Path(path).name, static, len(stamps), read)
+
+
+class _Bag:
+    """A bag that stays open, and its messages by topic and the time at which they were recorded (ns)."""
+
+    def __init__(self, path: Path):
+        try:
+            from rosbags.highlevel import AnyReader, AnyReaderError
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError:
+            raise RecordedError(f"{path}: bags need `pip install rosbags`") from None
+        if path.suffix == ".bag":
+            raise RecordedError(f"{path}: is a ROS 1 bag; convert it with `rosbags-convert --src … --dst …`")
+        self.path, self._lock = path, threading.Lock()
+        try:
+            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+            self._reader.open()
+        except (AnyReaderError, OSError, AssertionError) as error:
+            raise RecordedError(
+                f"{path}: cannot be read as a ROS 2 bag ({error}); expected a folder with metadata.yaml and "
+                ".db3 or .mcap files"
+            ) from None
+        self.types = {c.topic: c.msgtype for c in self._reader.connections if c.msgcount}
+
+    def of_type(self, *types: str) -> list[str]:
+        return sorted(topic for topic, kind in self.types.items() if kind in types)
+
+    def raw(self, topic: str, start: int | None = None, stop: int | None = None):
+        """(time, bytes) of a topic's messages."""
+        connections = [c for c in self._reader.connections if c.topic == topic]
+        for _, time, data in self._reader.messages(connections, start, stop):
+            yield time, data
+
+    def messages(self, topic: str):
+        return (self._message(topic, data) for _, data in self.raw(topic))
+
+    def first(self, topic: str):
+        return next(self.messages(topic))
+
+    def at(self, topic: str, time: int):
+        with self._lock:  # one file is read from, whichever thread asks
+            data = next(data for _, data in self.raw(topic, time, time + 1))
+        return self._message(topic, data)
+
+    def stamps(self, topic: str) -> list[tuple[float, int]]:
+        """(header.stamp in seconds, time) of every message, of which only the beginning is looked at."""
+        found = []
+        for time, data in self.raw(topic):
+            # CDR: four bytes that tell the order of bytes, then the header's stamp.
+            seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+            found.append((seconds + nanoseconds * 1e-9 if seconds or nanoseconds else time * 1e-9, time))
+        return sorted(found)
+
+    def _message(self, topic: str, data):
+        return self._reader.deserialize(data, self.types[topic])
+
+
+def _only(bag: _Bag, candidates: list[str], given: str | None, what: str, option: str) -> str:
+    """The given topic if it is there, or the only candidate."""
+    topics = [given] if given and given in bag.types else [] if given else candidates
+    if len(topics) == 1:
+        return topics[0]
+    if given:
+        raise RecordedError(f"{bag.path}: has no messages of {given}; it has {', '.join(sorted(bag.types))}")
+    found = f"several: {', '.join(topics)}; choose one with {option}" if topics else "none"
+    raise RecordedError(f"{bag.path}: expected one topic of {what}, found {found}")
+
+
+def _choose_image(bag: _Bag, given: str | None) -> str:
+    colours = [t for t in bag.of_type(IMAGE, COMPRESSED) if not is_depth(bag.first(t))]
+    return _only(bag, _without_copies(colours), given, "colour images", "--image")
+
+
+def _choose_depth(bag: _Bag, given: str | None, image: str) -> str:
+    depths = _without_copies([t for t in bag.of_type(IMAGE, COMPRESSED) if is_depth(bag.first(t))])
+    frame = bag.first(image).header.frame_id
+    registered = [t for t in depths if bag.first(t).header.frame_id == frame]
+    if depths and not (registered or given):
+        raise RecordedError(
+            f"{bag.path}: the depth of {', '.join(depths)} is not in the image's frame {frame}; expected depth "
+            "registered to the image (depth_image_proc register, or the driver's aligned depth), or say which "
+            "with --depth"
+        )
+    return _only(bag, registered, given, "depth images (16UC1 or 32FC1)", "--depth")
+
+
+def _without_copies(topics: list[str]) -> list[str]:
+    """Without the compressed copies of topics that are there in full."""
+    copies = {
+        t for t in topics if t.endswith(("/compressed", "/compressedDepth")) and t.rsplit("/", 1)[0] in topics
+    }
+    return [t for t in topics if t not in copies]
+
+
+def _choose_info(bag: _Bag, given: str | None, image: str) -> str:
+    infos = bag.of_type("sensor_msgs/msg/CameraInfo")
+    beside = image.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
+    return _only(bag, [beside] if beside in infos else infos, given, "CameraInfo", "--camera-info")
+
+
+def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[float, int, int]]:
+    """(stamp of the image, its time, its depth's time) of the images that have depth."""
+    depths = bag.stamps(depth)
+    stamps = np.array([stamp for stamp, _ in depths])
+    pairs = []
+    for stamp, time in bag.stamps(image):
+        nearest = int(np.abs(stamps - stamp).argmin())
+        if abs(stamps[nearest] - stamp) <= tolerance:
+            pairs.append((stamp, time, depths[nearest][1]))
+    if not pairs:
+        raise RecordedError(
+            f"{bag.path}: no image of {image} has depth of {depth} within {tolerance} s; are the stamps of one clock?"
+        )
+    return pairs
+
+
+def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> list[np.ndarray | None]:
+    transforms = recorded_transforms(
+        (transform, topic.endswith("_static"))
+        for topic in bag.of_type("tf2_msgs/msg/TFMessage")
+        for message in bag.messages(topic)
+        for transform in message.transforms
+    )
+    without = "; record /tf and /tf_static, or train without poses (--no-poses)"
+    world = world.lstrip("/") if world else transforms.root(camera)
+    if transforms.path(world, camera) is None or (world == camera):
+        known = ", ".join(sorted(set(transforms.parents) | set(transforms.parents.values()))) or "no frame"
+        raise RecordedError(
+            f"{bag.path}: TF does not connect the camera's frame {camera} to {world}; it knows {known}{without}"
+        )
+    if not transforms.moves(world, camera):
+        raise RecordedError(
+            f"{bag.path}: in TF nothing moves between {camera} and {world}; expected odometry or a map{without}"
+        )
+    poses = [transforms.at(world, camera, stamp, TF_GAP) for stamp in stamps]
+    if all(pose is None for pose in poses):
+        raise RecordedError(
+            f"{bag.path}: TF has no transform from {camera} to {world} at the images' times "
+            f"{stamps[0]:.2f} to {stamps[-1]:.2f}{_times(transforms)}{without}"
+        )
+    return poses
+
+
+def _times(transforms: RecordedTransforms) -> str:
+    spans = [(f, t.stamps[0], t.stamps[-1]) for f, t in transforms.moving.items()]
+    return "".join(f", {frame} has {start:.2f} to {end:.2f}" for frame, start, end in spans)
+
+
+def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.ndarray:
+    message = bag.at(topic, time)
+    try:
+        return (of_compressed if hasattr(message, "format") else of_image)(message)
+    except ImageError as error:
+        stamp = message.header.stamp
+        where = f"{bag.path}, {topic} at {stamp.sec}.{stamp.nanosec:09}"
+        raise RecordedError(f"{where}: {error}") from None
+
+
+class _CameraModel:
+    """matrix (3, 3) of images once they are undistorted."""
+
+    def __init__(self, info, rectified: bool, where: str):
+        k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))[:, :3]
+        self.matrix = p if rectified and p[0, 0] > 0 else k
+        self._distortion = np.zeros(0) if rectified else np.asarray(info.d, np.float64)
+        self._fisheye = info.distortion_model == "equidistant"
+        if not self.matrix[0, 0] > 0:
+            raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
+
+    def undistorted(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self._distortion.any():
+            return rgb, depth
+        import cv2
+
+        make = cv2.fisheye.initUndistortRectifyMap if self._fisheye else cv2.initUndistortRectifyMap
+        maps = make(self.matrix, self._distortion, np.eye(3), self.matrix, rgb.shape[1::-1], cv2.CV_32FC1)
+        # Depth is not mixed over edges; outside there is none.
+        return cv2.remap(rgb, *maps, cv2.INTER_LINEAR), cv2.remap(
+            depth, *maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+        )

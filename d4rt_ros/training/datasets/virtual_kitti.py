@@ -1,0 +1,68 @@
+"""Virtual KITTI 2 (Cabon et al. 2020): rendered drives among other cars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.io.recorded import (
+    RecordedError,
+    RecordedFrame,
+    RecordedSequence,
+    checked_pose,
+    read_depth_png,
+    read_rgb,
+)
+
+CAMERA = 0  # the left one of a stereo pair
+DEPTH_STEP = 0.01  # metres; the largest value, 65535, is the sky
+RATE = 10.0  # Hz
+
+
+def open_virtual_kitti(folder: str | Path) -> RecordedSequence:
+    """A drive (Scene01/clone) with rgb, depth and textgt unpacked into one place: frames/rgb/Camera_0/*.jpg,
+    frames/depth/Camera_0/*.png, intrinsic.txt, extrinsic.txt (camera_from_world).
+
+    Cars move and are not followed, so it is a dynamic sequence without tracks.
+    """
+    folder = Path(folder)
+    images = sorted(folder.glob(f"frames/rgb/Camera_{CAMERA}/*.jpg"))
+    depths = folder / "frames" / "depth" / f"Camera_{CAMERA}"
+    if not images:
+        raise RecordedError(f"{folder}: holds no frames/rgb/Camera_0/*.jpg; expected a drive (Scene01/clone)")
+    if not any(depths.glob("*.png")):
+        raise RecordedError(f"{depths}: holds no *.png; unpack the data set's depth into the same folder")
+    intrinsics, extrinsics = _table(folder / "intrinsic.txt", 4), _table(folder / "extrinsic.txt", 16)
+
+    def read(i: int) -> RecordedFrame:
+        name = images[i].stem.removeprefix("rgb_")
+        try:
+            (fx, fy, cx, cy), extrinsic = intrinsics[int(name)], extrinsics[int(name)].reshape(4, 4)
+        except KeyError:
+            raise RecordedError(
+                f"{folder}: intrinsic.txt or extrinsic.txt has no frame {int(name)} of camera {CAMERA}"
+            ) from None
+        pose = invert(checked_pose(extrinsic, f"{folder / 'extrinsic.txt'}, frame {int(name)}"))
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        depth = read_depth_png(depths / f"depth_{name}.png", DEPTH_STEP)
+        return RecordedFrame(read_rgb(images[i]), depth, matrix, pose, i / RATE)
+
+    return RecordedSequence("/".join(folder.parts[-2:]), static=False, count=len(images), read=read)
+
+
+def _table(file: Path, columns: int) -> dict[int, np.ndarray]:
+    """Rows "frame camera numbers…" of a file with a header, of the one camera, by frame."""
+    try:
+        rows = [line.split() for line in file.read_text().splitlines()[1:] if line.strip()]
+        table = {int(r[0]): np.array(r[2:], np.float64) for r in rows if int(r[1]) == CAMERA}
+    except FileNotFoundError:
+        raise RecordedError(
+            f"{file}: is missing; unpack the data set's textgt into the same folder"
+        ) from None
+    except (ValueError, IndexError):
+        table = {}
+    if not table or any(len(row) != columns for row in table.values()):
+        raise RecordedError(f"{file}: expected rows of a frame, a camera and {columns} numbers")
+    return table

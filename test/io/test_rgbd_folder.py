@@ -1,0 +1,209 @@
+"""Folders of posed RGB-D frames, written as 7-Scenes and TUM RGB-D write them."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.transforms import pose_from_quaternion, pose_matrix, rotation_angle
+from d4rt_ros.io.pose_track import pose_track, slerp
+from d4rt_ros.io.recorded import RecordedError, part, resized_intrinsics
+from d4rt_ros.io.rgbd_folder import open_rgbd_folder
+
+HEIGHT, WIDTH = 24, 40
+K = np.array([[30.0, 0, 20], [0, 31, 12], [0, 0, 1]])
+
+
+def picture(index):
+    image = np.full((HEIGHT, WIDTH, 3), 10 * index, np.uint8)
+    image[:, : WIDTH // 2, 0] = 200
+    return image
+
+
+def write_png(path, image):
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
+
+
+def depth_picture(index, steps_a_metre=1000):
+    depth = np.full((HEIGHT, WIDTH), (1 + index / 10) * steps_a_metre, np.uint16)
+    depth[0], depth[1] = 0, 65535
+    return depth
+
+
+def write_seven_scenes(folder, count=4):
+    np.savetxt(folder / "camera-intrinsics.txt", K)
+    for i in range(count):
+        write_png(folder / f"frame-{i:06d}.color.png", picture(i))
+        write_png(folder / f"frame-{i:06d}.depth.png", depth_picture(i))
+        np.savetxt(folder / f"frame-{i:06d}.pose.txt", pose_matrix(translation=(i, 0, 0)))
+
+
+def write_tum(folder, count=4):
+    rgb, depth, poses = [], [], ["# timestamp tx ty tz qx qy qz qw"]
+    for i in range(count):
+        rgb.append(f"{10 + i / 30:.4f} rgb/{i}.png")
+        depth.append(f"{10.005 + i / 30:.4f} depth/{i}.png")
+        write_png(folder / "rgb" / f"{i}.png", picture(i))
+        write_png(folder / "depth" / f"{i}.png", depth_picture(i, 5000))
+    for stamp in np.arange(9.995, 10 + count / 30, 0.01):
+        poses.append(
+            f"{stamp:.4f} {stamp - 10:.4f} 0 0 0 0 {np.sin(stamp - 10):.6f} {np.cos(stamp - 10):.6f}"
+        )
+    for name, lines in (("rgb", rgb), ("depth", depth), ("groundtruth", poses)):
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_seven_scenes(tmp_path):
+    write_seven_scenes(tmp_path)
+    sequence = open_rgbd_folder(tmp_path)
+    assert len(sequence) == 4 and sequence.static and sequence.tracks([0, 1]) is None
+    frame = sequence.frame(3)
+    np.testing.assert_array_equal(frame.rgb, picture(3))
+    assert np.isnan(frame.depth[:2]).all() and frame.depth[5, 5] == pytest.approx(1.3)
+    np.testing.assert_allclose(frame.intrinsics, K)
+    np.testing.assert_allclose(frame.world_from_camera[:3, 3], (3, 0, 0))
+    with pytest.raises(IndexError):
+        sequence.frame(4)
+
+
+def test_a_part_of_a_sequence_begins_where_it_says(tmp_path):
+    write_seven_scenes(tmp_path)
+    half = part(open_rgbd_folder(tmp_path), 2, 4)
+    assert len(half) == 2
+    np.testing.assert_array_equal(half.frame(1).rgb, picture(3))
+    with pytest.raises(IndexError):
+        half.frame(2)
+
+
+def test_seven_scenes_own_camera_where_none_is_written(tmp_path):
+    write_seven_scenes(tmp_path, 1)
+    (tmp_path / "camera-intrinsics.txt").unlink()
+    with pytest.raises(RecordedError, match="40x24; expected 640x480"):
+        open_rgbd_folder(tmp_path).frame(0)
+    write_png(tmp_path / "frame-000000.color.png", np.zeros((480, 640, 3), np.uint8))
+    write_png(tmp_path / "frame-000000.depth.png", np.full((480, 640), 1000, np.uint16))
+    assert open_rgbd_folder(tmp_path).frame(0).intrinsics[0, 0] == 585
+
+
+def test_tum_rgbd_has_stamps_and_poses_between_the_measured(tmp_path):
+    folder = tmp_path / "rgbd_dataset_freiburg1_desk"
+    folder.mkdir()
+    write_tum(folder)
+    np.savetxt(folder / "camera-intrinsics.txt", K)
+    sequence = open_rgbd_folder(folder)
+    assert len(sequence) == 4
+    frame = sequence.frame(2)
+    np.testing.assert_array_equal(frame.rgb, picture(2))
+    assert frame.stamp == pytest.approx(10 + 2 / 30, abs=1e-4)
+    assert frame.depth[5, 5] == pytest.approx(1.2)
+    np.testing.assert_allclose(frame.world_from_camera[:3, 3], (frame.stamp - 10, 0, 0), atol=1e-4)
+    turned = rotation_angle(frame.world_from_camera)
+    assert turned == pytest.approx(2 * (frame.stamp - 10), abs=1e-4)
+
+
+def test_images_of_tum_without_depth_or_pose_are_left_out(tmp_path):
+    write_tum(tmp_path)
+    np.savetxt(tmp_path / "camera-intrinsics.txt", K)
+    lines = (tmp_path / "depth.txt").read_text().splitlines()
+    (tmp_path / "depth.txt").write_text("\n".join(lines[:2] + lines[3:]))
+    assert [round((s.stamp - 10) * 30) for s in map(open_rgbd_folder(tmp_path).frame, range(3))] == [0, 1, 3]
+    (tmp_path / "groundtruth.txt").write_text("50.0 0 0 0 0 0 0 1\n")
+    with pytest.raises(RecordedError, match="none of 4 images has depth"):
+        open_rgbd_folder(tmp_path)
+
+
+def test_tum_cameras_are_known_by_the_folders_name(tmp_path):
+    write_tum(tmp_path)
+    with pytest.raises(RecordedError, match="camera is not known"):
+        open_rgbd_folder(tmp_path)
+
+
+def test_resized_intrinsics_see_the_same():
+    matrix = np.array([[60.0, 0, 30], [0, 62, 18], [0, 0, 1]])
+    point = np.array([0.3, -0.2, 2.0])
+    u, v = Pinhole.from_matrix(matrix, 64, 40).project(point)
+    small = Pinhole.from_matrix(resized_intrinsics(matrix, (40, 64), (10, 32)), 32, 10).project(point)
+    # A pixel's edges, at u ± 0.5, are halved; its centre with them.
+    np.testing.assert_allclose(small, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 4 - 0.5])
+
+
+def spoil_pose(folder):
+    np.savetxt(folder / "frame-000001.pose.txt", np.full((4, 4), np.nan))
+
+
+def spoil_rotation(folder):
+    np.savetxt(folder / "frame-000001.pose.txt", np.diag([2.0, 1, 1, 1]))
+
+
+def cut_pose(folder):
+    (folder / "frame-000001.pose.txt").write_text("1 0 0")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda f: (f / "frame-000001.color.png").write_bytes(b"no"), "color.png: cannot be decoded"),
+        (lambda f: (f / "frame-000001.depth.png").write_bytes(b"no"), "depth.png: cannot be decoded"),
+        (lambda f: (f / "frame-000001.depth.png").unlink(), "depth.png: is missing"),
+        (lambda f: (f / "frame-000001.pose.txt").unlink(), "pose.txt: is missing"),
+        (lambda f: write_png(f / "frame-000001.depth.png", picture(1)), "expected depth as a 16-bit"),
+        (lambda f: write_png(f / "frame-000001.depth.png", np.ones((4, 5), np.uint16)), "is 5x4, the image"),
+        (lambda f: np.savetxt(f / "camera-intrinsics.txt", -K), "intrinsics"),
+        (spoil_pose, "pose.txt: the pose has numbers that are not finite"),
+        (spoil_rotation, "no rigid"),
+        (cut_pose, "pose.txt: cannot be read as 4x4 numbers"),
+    ],
+)
+def test_a_bad_frame_names_its_file(tmp_path, spoil, message):
+    write_seven_scenes(tmp_path)
+    spoil(tmp_path)
+    sequence = open_rgbd_folder(tmp_path)
+    with pytest.raises(RecordedError, match=message):
+        sequence.frame(1)
+
+
+def test_folders_that_are_none(tmp_path):
+    with pytest.raises(RecordedError, match="holds no images"):
+        open_rgbd_folder(tmp_path)
+    with pytest.raises(RecordedError, match="is no folder"):
+        open_rgbd_folder(tmp_path / "nowhere")
+    write_png(tmp_path / "frame-000000.color.png", picture(0))
+    with pytest.raises(RecordedError, match="none of its 1 images has depth"):
+        open_rgbd_folder(tmp_path)
+    (tmp_path / "rgb.txt").write_text("# nothing\n")
+    with pytest.raises(RecordedError, match="has no lines"):
+        open_rgbd_folder(tmp_path)
+
+
+def test_tum_poses_with_nan(tmp_path):
+    write_tum(tmp_path)
+    with (tmp_path / "groundtruth.txt").open("a") as file:
+        file.write("10.9 nan 0 0 0 0 0 1\n")
+    with pytest.raises(RecordedError, match="groundtruth.txt: has poses that are not finite"):
+        open_rgbd_folder(tmp_path)
+
+
+quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1).map(np.array)
+
+
+@given(quaternions, quaternions, st.floats(0, 1))
+def test_slerp_turns_evenly_along_the_shorter_way(a, b, share):
+    turn = rotation_angle(np.linalg.inv(pose_from_quaternion(a)) @ pose_from_quaternion(b))
+    part_of = np.linalg.inv(pose_from_quaternion(a)) @ pose_from_quaternion(slerp(a, b, share))
+    # At half a turn both ways are the shorter one.
+    assert rotation_angle(part_of) == pytest.approx(share * turn, abs=1e-6)
+
+
+def test_a_pose_track_answers_only_near_its_poses():
+    track = pose_track(
+        [2.0, 1.0, 1.0, 3.0], [[2, 0, 0], [9, 9, 9], [1, 0, 0], [np.nan] * 3], [[0, 0, 0, 1]] * 4
+    )
+    np.testing.assert_allclose(track.stamps, (1, 2))
+    np.testing.assert_allclose(track.at(1.25, gap=1)[:3, 3], (1.25, 0, 0))
+    np.testing.assert_allclose(track.at(2.05, gap=0.1)[:3, 3], (2, 0, 0))
+    assert track.at(2.2, gap=0.1) is None and track.at(0.5, gap=0.1) is None
+    assert track.at(1.5, gap=0.5) is None, "the neighbours are too far apart"
+    np.testing.assert_allclose(track.at(2.0, gap=0.0)[:3, 3], (2, 0, 0))

@@ -1,0 +1,265 @@
+"""ROS 2 bags, written by rosbags: a robot that drives straight on, with a camera mounted on it."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra [train]")
+
+from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
+from rosbags.typesys import Stores, get_typestore  # noqa: E402
+
+from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, quaternion_from_pose  # noqa: E402
+from d4rt_ros.io.recorded import RecordedError  # noqa: E402
+from d4rt_ros.io.ros_bag import BagNames, open_ros_bag  # noqa: E402
+
+STORE = get_typestore(Stores.ROS2_HUMBLE)
+T = STORE.types
+HEIGHT, WIDTH, RATE = 18, 32, 10.0
+K = np.array([[25.0, 0, 16], [0, 26, 9], [0, 0, 1]])
+SPEED = 0.7  # metres a second, along the odometry's x
+
+
+def header(stamp, frame):
+    seconds = int(stamp)
+    time = T["builtin_interfaces/msg/Time"](seconds, round((stamp - seconds) * 1e9))
+    return T["std_msgs/msg/Header"](time, frame)
+
+
+def image(stamp, pixels, encoding, frame="camera_optical", padding=5):
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
+    rows = np.hstack([rows, np.full((len(rows), padding), 99, np.uint8)])
+    return T["sensor_msgs/msg/Image"](
+        header(stamp, frame), *pixels.shape[:2], encoding, 0, rows.shape[1], rows.ravel()
+    )
+
+
+def compressed(stamp, rgb):
+    data = cv2.imencode(".png", rgb[..., ::-1])[1].ravel()
+    return T["sensor_msgs/msg/CompressedImage"](header(stamp, "camera_optical"), "rgb8; png compressed", data)
+
+
+def info(stamp, distortion=()):
+    region = T["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    projection = np.hstack([K, np.zeros((3, 1))]).ravel()
+    d = np.array(distortion, np.float64)
+    return T["sensor_msgs/msg/CameraInfo"](
+        header(stamp, "camera_optical"), HEIGHT, WIDTH, "plumb_bob", d, K.ravel(), np.eye(3).ravel(), projection,
+        0, 0, region,
+    )  # fmt: skip
+
+
+def tf(stamp, parent, child, position, quaternion=(0.0, 0.0, 0.0, 1.0)):
+    vector, turn = T["geometry_msgs/msg/Vector3"](*map(float, position)), T["geometry_msgs/msg/Quaternion"]
+    transform = T["geometry_msgs/msg/Transform"](vector, turn(*map(float, quaternion)))
+    stamped = T["geometry_msgs/msg/TransformStamped"](header(stamp, parent), child, transform)
+    return T["tf2_msgs/msg/TFMessage"]([stamped])
+
+
+def picture(index):
+    rgb = np.full((HEIGHT, WIDTH, 3), 10 * index, np.uint8)
+    rgb[:, : WIDTH // 2, 0] = 200
+    return rgb
+
+
+def depth_mm(index):
+    depth = np.full((HEIGHT, WIDTH), 1500 + index, np.uint16)
+    depth[0] = 0
+    return depth
+
+
+def messages(count=5):
+    """(topic, time, message): images at 10 Hz, depth 4 ms later, odometry at 5 Hz, a mount that stays."""
+    mount = quaternion_from_pose(BODY_FROM_OPTICAL)
+    out = [("/tf_static", 0.0, tf(0, "base_link", "camera_optical", (0.1, 0, 0.5), mount))]
+    for i in range(count):
+        stamp = 100 + i / RATE
+        out.append(("/camera/image_raw", stamp, image(stamp, picture(i), "rgb8")))
+        out.append(("/camera/depth/image_raw", stamp + 0.004, image(stamp + 0.004, depth_mm(i), "16UC1")))
+        out.append(("/camera/camera_info", stamp, info(stamp)))
+    for stamp in np.arange(99.9, 100.2 + count / RATE, 0.2):
+        out.append(("/tf", stamp, tf(stamp, "odom", "base_link", ((stamp - 100) * SPEED, 0, 0))))
+    return out
+
+
+def write(path, out, storage=StoragePlugin.SQLITE3):
+    with Writer(path, version=9, storage_plugin=storage) as writer:
+        connections = {}
+        for topic, time, message in sorted(out, key=lambda row: row[1]):
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
+            writer.write(connections[topic], round((time + 0.05) * 1e9), STORE.serialize_cdr(message, kind))
+    return path
+
+
+def without(out, *topics):
+    return [row for row in out if row[0] not in topics]
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_images_with_their_depth_and_the_cameras_pose(tmp_path, storage):
+    bag = open_ros_bag(write(tmp_path / "bag", messages(), storage))
+    assert len(bag) == 5 and bag.static and bag.tracks([0]) is None
+    for i in (3, 1):  # in any order
+        frame = bag.frame(i)
+        np.testing.assert_array_equal(frame.rgb, picture(i))
+        assert np.isnan(frame.depth[0]).all() and frame.depth[1, 1] == pytest.approx(1.5 + i / 1000)
+        assert frame.stamp == pytest.approx(100 + i / RATE)
+        np.testing.assert_allclose(frame.intrinsics, K)
+        # Between two transforms of the odometry; the mount turns body axes into optical ones.
+        np.testing.assert_allclose(
+            frame.world_from_camera[:3, 3], (i / RATE * SPEED + 0.1, 0, 0.5), atol=1e-6
+        )
+        np.testing.assert_allclose(frame.world_from_camera[:3, :3], BODY_FROM_OPTICAL[:3, :3], atol=1e-9)
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "mono8", "compressed"])
+def test_other_images_and_depth_in_metres(tmp_path, encoding):
+    out = [row for row in messages() if "image_raw" not in row[0]]
+    for i in range(3):
+        stamp, rgb = 100 + i / RATE, picture(i)
+        made = {
+            "bgr8": lambda: ("/camera/image_raw", image(stamp, rgb[..., ::-1], "bgr8")),
+            "mono8": lambda: ("/camera/image_raw", image(stamp, rgb[..., 1], "mono8")),
+            "compressed": lambda: ("/camera/image_raw/compressed", compressed(stamp, rgb)),
+        }[encoding]()
+        out.append((made[0], stamp, made[1]))
+        metres = np.full((HEIGHT, WIDTH), 2.5, np.float32)
+        metres[0], metres[1] = np.nan, -1
+        out.append(("/depth", stamp, image(stamp, metres, "32FC1", padding=4)))
+    frame = open_ros_bag(write(tmp_path / "bag", out)).frame(2)
+    expected = np.repeat(picture(2)[..., 1:2], 3, -1) if encoding == "mono8" else picture(2)
+    np.testing.assert_array_equal(frame.rgb, expected)
+    assert np.isnan(frame.depth[:2]).all() and (frame.depth[2:] == 2.5).all()
+
+
+def compressed_depth(stamp, metres, of_floats):
+    """As compressed_depth_image_transport writes it; of floats 100 / depth + 3."""
+    raw = 100 / metres + 3 if of_floats else 1000 * metres
+    raw = np.where(np.isfinite(raw), raw, 0).round().astype(np.uint16)
+    data = struct.pack("<iff", 0, 100.0, 3.0) + cv2.imencode(".png", raw)[1].tobytes()
+    form = ("32FC1" if of_floats else "16UC1") + "; compressedDepth png"
+    return T["sensor_msgs/msg/CompressedImage"](
+        header(stamp, "camera_optical"), form, np.frombuffer(data, np.uint8)
+    )
+
+
+@pytest.mark.parametrize("of_floats", [False, True])
+def test_compressed_depth(tmp_path, of_floats):
+    out = without(messages(), "/camera/depth/image_raw")
+    metres = np.full((HEIGHT, WIDTH), 0.5)
+    metres[0] = np.nan
+    out.append(("/depth/compressedDepth", 100.0, compressed_depth(100.0, metres, of_floats)))
+    frame = open_ros_bag(write(tmp_path / "bag", out)).frame(0)
+    np.testing.assert_allclose(frame.depth, metres, rtol=5e-3)
+
+
+def test_the_compressed_copy_of_a_topic_is_not_another_camera(tmp_path):
+    out = messages() + [("/camera/image_raw/compressed", 100.0, compressed(100.0, picture(0)))]
+    assert len(open_ros_bag(write(tmp_path / "bag", out))) == 5
+
+
+def test_a_bent_image_is_straightened_unless_its_topic_says_rectified(tmp_path):
+    out = without(messages(), "/camera/camera_info") + [
+        ("/camera/camera_info", 100.0, info(100.0, (0.3, 0, 0, 0, 0)))
+    ]
+    frame = open_ros_bag(write(tmp_path / "raw", out)).frame(1)
+    assert (frame.rgb != picture(1)).any() and np.isfinite(frame.depth[1:]).any()
+    assert set(np.unique(frame.depth[np.isfinite(frame.depth)])) == {np.float32(1.501)}, "depth is not mixed"
+    renamed = [(topic.replace("/camera/image_raw", "/camera/image_rect"), *rest) for topic, *rest in out]
+    np.testing.assert_array_equal(open_ros_bag(write(tmp_path / "rect", renamed)).frame(1).rgb, picture(1))
+
+
+def test_without_poses(tmp_path):
+    path = write(tmp_path / "bag", without(messages(), "/tf", "/tf_static"))
+    bag = open_ros_bag(path, poses=False, static=False)
+    assert len(bag) == 5 and bag.frame(0).world_from_camera is None and not bag.static
+
+
+def test_images_at_which_tf_or_depth_is_silent_are_left_out(tmp_path):
+    out = [row for row in messages(8) if not (row[0] == "/tf" and row[1] > 100.35)]
+    # The last transform is of 100.3: within half a second of it the robot is taken to stand there.
+    assert len(open_ros_bag(write(tmp_path / "tf", out))) == 8
+    out = [row for row in messages(20) if not (row[0] == "/tf" and row[1] > 100.35)]
+    assert len(open_ros_bag(write(tmp_path / "long", out))) == 9
+    out = [row for row in messages() if not (row[0] == "/camera/depth/image_raw" and row[1] > 100.2)]
+    assert len(open_ros_bag(write(tmp_path / "depth", out))) == 2
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda out: without(out, "/tf", "/tf_static"), "TF does not connect.*knows no frame; record /tf"),
+        (lambda out: without(out, "/tf"), "in TF nothing moves between camera_optical and base_link"),
+        (lambda out: without(out, "/tf_static"), "TF does not connect.*it knows base_link, odom"),
+        (lambda out: without(out, "/camera/depth/image_raw"), "one topic of depth images.*found none"),
+        (lambda out: without(out, "/camera/image_raw"), "one topic of colour images, found none"),
+        (lambda out: without(out, "/camera/camera_info"), "one topic of CameraInfo, found none"),
+        (
+            lambda out: out + [("/rear/image", 100.0, image(100.0, picture(0), "rgb8"))],
+            "found several.*--image",
+        ),
+        (lambda out: [(t, s + 50 * (t == "/tf"), m) for t, s, m in out], None),
+        (lambda out: shifted_tf(out), "no transform from camera_optical to odom at the images' times"),
+        (lambda out: nan_tf(out), "TF does not connect"),
+    ],
+)
+def test_bags_that_lack_something(tmp_path, spoil, message):
+    path = write(tmp_path / "bag", spoil(messages()))
+    if message is None:  # when a transform was recorded does not matter, only its stamp
+        assert len(open_ros_bag(path)) == 5
+        return
+    with pytest.raises(RecordedError, match=message):
+        open_ros_bag(path)
+
+
+def shifted_tf(out):
+    moved = [("/tf", 200.0 + i, tf(200.0 + i, "odom", "base_link", (0, 0, 0))) for i in range(3)]
+    return without(out, "/tf") + moved
+
+
+def nan_tf(out):
+    return without(out, "/tf_static") + [
+        ("/tf_static", 0.0, tf(0, "base_link", "camera_optical", [np.nan] * 3))
+    ]
+
+
+def test_topics_and_frames_by_name(tmp_path):
+    out = messages() + [("/rear/image", 100.0, image(100.0, picture(0), "rgb8"))]
+    path = write(tmp_path / "bag", out)
+    bag = open_ros_bag(path, BagNames(image="/camera/image_raw", world="base_link", camera="odom"))
+    assert bag.frame(1).world_from_camera[0, 3] == pytest.approx(-0.07)
+    with pytest.raises(RecordedError, match="no messages of /nothing; it has /camera/camera_info"):
+        open_ros_bag(path, BagNames(image="/nothing"))
+
+
+def test_depth_that_is_not_registered(tmp_path):
+    out = without(messages(), "/camera/depth/image_raw")
+    out += [("/depth", 100.0, image(100.0, depth_mm(0), "16UC1", frame="depth_optical"))]
+    path = write(tmp_path / "bag", out)
+    with pytest.raises(RecordedError, match="not in the image's frame camera_optical"):
+        open_ros_bag(path)
+    assert len(open_ros_bag(path, BagNames(depth="/depth"))) == 1
+
+
+def test_a_frame_that_cannot_be_decoded(tmp_path):
+    out = without(messages(), "/camera/image_raw")
+    for i in range(2):
+        stamp = 100 + i / RATE
+        broken = compressed(stamp, picture(i))
+        broken.data = broken.data[:40] if i else broken.data
+        out.append(("/camera/image_raw/compressed", stamp, broken))
+    bag = open_ros_bag(write(tmp_path / "bag", out))
+    bag.frame(0)
+    with pytest.raises(RecordedError, match="/camera/image_raw/compressed at 100.1.*cut off"):
+        bag.frame(1)
+
+
+def test_what_is_no_bag(tmp_path):
+    with pytest.raises(RecordedError, match="cannot be read as a ROS 2 bag"):
+        open_ros_bag(tmp_path)
+    with pytest.raises(RecordedError, match="ROS 1 bag; convert"):
+        open_ros_bag(tmp_path / "old.bag")
