@@ -85,7 +85,7 @@ def _clip(encode, scenes: Scenes, times: torch.Tensor, random) -> dict[str, list
     )
     records: dict[str, list] = {"depth": [(error, constant)], "delta": [(delta, constant_delta)]}
     scale = np.nanmedian(depth) / np.nanmedian(guess)
-    records.update(_points(scene, truth, rendering.moving[0].numpy(), scale, depth.mean(), random))
+    records.update(_points(scene, truth, rendering.moving[0].numpy(), scale, np.nanmean(depth), random))
     records.update(_pairs(scene, camera, poses))
     focal = intrinsics(scene).fx
     records["focal"] = [(abs(focal / camera.fx - 1), abs((width - 1) / camera.fx - 1))]
