@@ -96,7 +96,7 @@ def _evaluated(args: argparse.Namespace, model):
 
 def _on_scenes(args: argparse.Namespace, data: str, model):
     from d4rt_ros.evaluation.figures import figures_table
-    from d4rt_ros.evaluation.scenes import evaluate_scenes, held_out
+    from d4rt_ros.evaluation.scenes import PIXELS, evaluate_scenes, held_out
     from d4rt_ros.evaluation.sharpness import boundaries_table, evaluate_boundaries
     from d4rt_ros.evaluation.tracking import evaluate_tracking, tracking_table
 
@@ -109,7 +109,11 @@ def _on_scenes(args: argparse.Namespace, data: str, model):
     if data == "tracking":
         figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
         return figures, tracking_table(figures, "held-out procedural scenes")
-    figures = evaluate_scenes(lambda images, _: model.encode(images), scenes, times, pictures=args.pictures)
+    # Images have no fewer pixels than the encoder takes.
+    pixels = max(PIXELS, model.config.height * model.config.width)
+    figures = evaluate_scenes(
+        lambda images, _: model.encode(images), scenes, times, pixels=pixels, pictures=args.pictures
+    )
     return figures, figures_table(figures, title)
 
 

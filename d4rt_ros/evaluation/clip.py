@@ -37,7 +37,7 @@ class ClipTruth:
 class ClipResult:
     """records: of the clip. scale: metres in the model's unit, by the medians of depth.
 
-    depth, true_depth: (h, w) metres of the newest frame, every so many pixels, the prediction times `scale`.
+    depth, true_depth: (h, w) metres of about 80x60 pixels of the newest frame, the prediction times `scale`.
     poses, true_poses: (T, 4, 4) world_from_camera of any world and scale, or None where they are not known.
     """
 
@@ -75,13 +75,12 @@ def _depth(
     scene, truth: ClipTruth, points: int, times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predicted and true depth and the confidence (T', h, w) of frames at about so many pixels; NaN for none."""
-    u, v = _pixels(truth.depth.shape[1:], points)
-    right = truth.depth[times][:, v, u]
-    t = times[:, None]
-    answer = scene.query(u.ravel(), v.ravel(), t, t, t)
-    guess = usable_points(answer, in_front=True)[0][:, 2]
+    t, u, v = _pixels(truth.depth.shape[1:], points, times)
+    answer = scene.query(u.ravel(), v.ravel(), *(np.broadcast_to(t, u.shape).ravel(),) * 3)
+    guess = usable_points(answer, in_front=True)[0][:, 2].reshape(u.shape)
+    right = truth.depth[t, v, u]
     right = np.where(np.isfinite(right) & (right > 0), right, np.nan)
-    return guess.reshape(right.shape), right, answer.confidence.reshape(right.shape)
+    return guess, right, answer.confidence.reshape(u.shape)
 
 
 def _depth_records(guess: np.ndarray, right: np.ndarray, confidence: np.ndarray) -> dict:
@@ -106,7 +105,7 @@ def _depth_records(guess: np.ndarray, right: np.ndarray, confidence: np.ndarray)
 
 
 def _boundary_records(depth: np.ndarray, true_depth: np.ndarray) -> dict:
-    """None where the true depth does not jump."""
+    """Nothing where the true depth does not jump."""
     if not known_edges(true_depth).any():
         return {}
     ours, theirs = boundary_errors(depth, true_depth), trivial_boundary_errors(true_depth)
@@ -132,24 +131,30 @@ def _path_records(poses: np.ndarray, true_poses: np.ndarray) -> dict:
 
 def _cloud_records(scene, truth: ClipTruth) -> dict:
     """The points of all frames in the newest camera, against the true ones there."""
-    u, v = _pixels(truth.depth.shape[1:], CLOUD_POINTS)
-    times = np.arange(len(truth.depth))[:, None]
-    answer = scene.query(u.ravel(), v.ravel(), times, times, -1)
-    guess = usable_points(answer, in_front=False)[0]
-    pixels = np.stack([u, v], -1)
-    right = truth.camera.backproject(
-        np.broadcast_to(pixels, (*times.shape[:1], *pixels.shape)), truth.depth[:, v, u]
-    )
-    newest_from_camera = invert(truth.world_from_camera[-1]) @ truth.world_from_camera
-    right = transform(newest_from_camera, right.reshape(len(times), -1, 3)).reshape(-1, 3)
-    still = truth.camera.backproject(pixels, np.ones(u.shape)).reshape(-1, 3)
-    ours, theirs = cloud_errors(guess, right), cloud_errors(np.tile(still, (len(times), 1)), right)
+    t, u, v = _pixels(truth.depth.shape[1:], CLOUD_POINTS, np.arange(scene.num_frames))
+    times = np.broadcast_to(t, u.shape).ravel()
+    guess = usable_points(scene.query(u.ravel(), v.ravel(), times, times, -1), in_front=False)[0]
+    pixels = np.stack([u, v], axis=-1).reshape(len(u), -1, 2)
+    right = truth.camera.backproject(pixels, truth.depth[t, v, u].reshape(pixels.shape[:2]))
+    right = transform(invert(truth.world_from_camera[-1]) @ truth.world_from_camera, right).reshape(-1, 3)
+    still = truth.camera.backproject(pixels, np.ones(pixels.shape[:2])).reshape(-1, 3)
+    ours, theirs = cloud_errors(guess, right), cloud_errors(still, right)
     names = ("l1", "accuracy", "accuracy_median", "completeness", "completeness_median")
     return {f"cloud {n.replace('_', ' ')}": (getattr(ours, n), getattr(theirs, n)) for n in names}
 
 
-def _pixels(size: tuple[int, int], points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows u, v (h, w) of about so many pixels, evenly over an image (height, width)."""
-    step = max(1, round((size[0] * size[1] / points) ** 0.5))
-    v, u = (np.arange((n - 1) % step // 2, n, step) for n in size)
-    return np.meshgrid(u, v)
+def _pixels(
+    size: tuple[int, int], points: int, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames t (T', 1, 1), columns and rows u, v (T', h, w) of about so many pixels of frames `times` (T',).
+
+    They lie evenly over the images (height, width), in other places of the same cells from frame to frame: where
+    cells are of 2x2 pixels, four frames have all of them.
+    """
+    height, width = size
+    h = min(height, max(2, round((points * height / width) ** 0.5)))
+    w = min(width, max(2, round(points / h)))
+    t = times[:, None, None]
+    u = ((np.arange(w) + 0.25 + 0.5 * (t % 2)) * width / w).astype(np.intp)
+    v = ((np.arange(h)[:, None] + 0.25 + 0.5 * (t // 2 % 2)) * height / h).astype(np.intp)
+    return t, *np.broadcast_arrays(u, v)

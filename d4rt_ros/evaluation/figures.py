@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,6 +95,13 @@ def figures_table(figures: list[Figure], title: str):
 
 
 def save_figures(path: Path, figures: list, **about) -> None:
-    """Write figures (dataclasses) and what they are about as JSON. Raises OSError where that cannot be."""
-    text = json.dumps({**about, "figures": [asdict(f) for f in figures]}, indent=1)
-    path.write_text(text + "\n")
+    """Write figures (dataclasses) and what they are about as JSON; what is not finite is null. Raises OSError."""
+    path.write_text(json.dumps(_plain({**about, "figures": [asdict(f) for f in figures]}), indent=1) + "\n")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +19,29 @@ from d4rt_ros.scenes import OracleScene, Scenes, load_scenes, render
 from d4rt_ros.tasks import IntrinsicsError, PoseError, intrinsics, relative_pose
 
 HELD_OUT = Path(__file__).parent / "held_out_scenes.safetensors"
+PIXELS = 60 * 80
 
 
 def evaluate_scenes(
-    encode, scenes: Scenes, times: torch.Tensor, seed: int = 0, pictures: Path | None = None
+    encode,
+    scenes: Scenes,
+    times: torch.Tensor,
+    seed: int = 0,
+    pixels: int = PIXELS,
+    pictures: Path | None = None,
 ) -> list[Figure]:
     """Evaluate on clips of scenes.
 
     encode: from images (T, H, W, 3) uint8 of the n-th clip, and n, to something with a Scene's interface.
-    scenes: N of them; times: (N, T) seconds. pictures: a folder for pictures of the first clips.
+    scenes: N of them; times: (N, T) seconds. pixels: of an image, about. pictures: a folder for pictures of the
+    first clips.
     """
     records: Records = {}
     seen: list[np.ndarray] = []
     random = np.random.default_rng(seed)
     for n in track(range(len(scenes)), description="evaluating"):
         one, moments = scenes[n : n + 1], times[n : n + 1]
-        height, width = image_size(one)
+        height, width = image_size(one, pixels)
         rendering = render(one, moments, height, width)
         images = rendering.rgb[0].numpy()
         truth = OracleScene(one, moments[0], height, width, frames=images)
@@ -52,8 +60,7 @@ def evaluate_scenes(
         if pictures is not None and n < PICTURES:
             clip_pictures(pictures / f"scene_{n:03}", images, result)
             track_picture(pictures / f"scene_{n:03}_tracks.png", images, *tracks_across(truth, scene))
-    add_records(records, _visibility_records(seen))
-    return figures_of(records)
+    return figures_of(records) + _visibility_figures(seen)
 
 
 def held_out() -> tuple[Scenes, torch.Tensor]:
@@ -63,7 +70,7 @@ def held_out() -> tuple[Scenes, torch.Tensor]:
     return load_scenes(HELD_OUT), load_file(HELD_OUT.with_name("held_out_times.safetensors"))["times"]
 
 
-def image_size(scenes: Scenes, pixels: int = 60 * 80) -> tuple[int, int]:
+def image_size(scenes: Scenes, pixels: int = PIXELS) -> tuple[int, int]:
     """(height, width) with square pixels, about `pixels` of them, of the first scene's camera."""
     aspect = float(scenes.aspect[0])
     height = round((pixels / aspect) ** 0.5)
@@ -109,17 +116,18 @@ def _point_records(
     return records
 
 
-def _visibility_records(seen: list[np.ndarray]) -> dict:
+def _visibility_figures(seen: list[np.ndarray]) -> list[Figure]:
     """Over the points of all clips together: bins and thresholds need many."""
     if not seen:
-        return {}
+        return []
     probability, visible = np.concatenate(seen, axis=1)
     share = visible.mean()
-    return {
-        "visible": (accuracy(probability, visible), share),
-        "hidden": (average_precision(1 - probability, 1 - visible), 1 - share),
-        "visibility calibration": (expected_calibration_error(probability, visible), 1 - share),
+    records = {
+        "visible": [(accuracy(probability, visible), share)],
+        "hidden": [(average_precision(1 - probability, 1 - visible), 1 - share)],
+        "visibility calibration": [(expected_calibration_error(probability, visible), 1 - share)],
     }
+    return [replace(figure, count=len(visible)) for figure in figures_of(records)]
 
 
 def _pair_records(scene, camera: Pinhole, poses: np.ndarray) -> dict[str, list]:

@@ -1,17 +1,16 @@
 """Procedural dynamic scenes with exact ground truth, for the demo, tests and training."""
 
+from d4rt_ros.scenes.motion import camera_poses, primitive_half_sizes, primitive_poses
 from d4rt_ros.scenes.oracle import Noise, OracleModel, OracleScene
 from d4rt_ros.scenes.rendering import Rendering, render
 from d4rt_ros.scenes.sampling import SceneConfig, sample_scenes, sample_times
 from d4rt_ros.scenes.scene import (
     Scenes,
     Shapes,
-    camera_poses,
     concatenate,
     crop_camera,
     intrinsics,
     load_scenes,
-    primitive_poses,
     save_scenes,
 )
 from d4rt_ros.scenes.truth import Truth, boundary_mask, ground_truth, sample_pixels
@@ -19,5 +18,6 @@ from d4rt_ros.scenes.truth import Truth, boundary_mask, ground_truth, sample_pix
 __all__ = [
     "Noise", "OracleModel", "OracleScene", "Rendering", "SceneConfig", "Scenes", "Shapes", "Truth",
     "boundary_mask", "camera_poses", "concatenate", "crop_camera", "ground_truth", "intrinsics", "load_scenes",
-    "primitive_poses", "render", "sample_pixels", "sample_scenes", "sample_times", "save_scenes",
+    "primitive_half_sizes", "primitive_poses", "render", "sample_pixels", "sample_scenes", "sample_times",
+    "save_scenes",
 ]  # fmt: skip

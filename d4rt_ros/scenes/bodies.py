@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from d4rt_ros.scenes.cameras import View
 from d4rt_ros.scenes.draw import Draw
-from d4rt_ros.scenes.scene import Shapes
+from d4rt_ros.scenes.joints import (
+    SHAPES,
+    WALKER,
+    Things,
+    add_arms,
+    add_doors,
+    add_stretch,
+    add_walkers,
+    no_joints,
+)
 
-SHAPES = Shapes(boxes=10, ellipsoids=3, cylinders=2)
 TABLE = slice(1, 6)  # boxes that are a table's top and legs, or stand about
 WALLS = slice(6, 8)  # boxes along the walls
 LOOSE = torch.arange(
     8, len(SHAPES)
 )  # boxes, ellipsoids and cylinders that may stand on the table, and may move
-CARRIER, RIDER = len(SHAPES) - 1, SHAPES.first_ellipsoid  # a cylinder and a ball: sometimes trunk and head
+CARRIER, RIDER = (
+    SHAPES.first_cylinder,
+    SHAPES.first_ellipsoid,
+)  # a cylinder and a ball: sometimes trunk and head
 WAVES = 2  # of a thing's path
 
 
-@dataclass
-class Things:
-    """P primitives of B scenes while they are being placed; `half` and `center` (B, P, 3), `yaw` and `active`
-    (B, P)."""
-
-    half: torch.Tensor
-    center: torch.Tensor
-    yaw: torch.Tensor
-    active: torch.Tensor
-
-
-def sample_bodies(draw: Draw, config, room, view: View, desks, tables) -> dict[str, torch.Tensor]:
+def sample_bodies(draw: Draw, config, room, view: View, desks, tables, outdoors) -> dict[str, torch.Tensor]:
     """Fields of Scenes for rooms of half extents `room` (B, 3), in scenes of mean depth 1.
 
-    desks, tables: (B,) bool, the camera looks down on a large table; there is a table.
+    desks, tables, outdoors: (B,) bool, the camera looks down on a large table; there is a table; on open ground.
     """
     things = _standing_about(draw, view)
     _along_walls(draw, things, room, view.heading)
+    _far_away(draw, things, view, outdoors)
     top = _table(draw, things, tables, desks, view)
     _on_table(draw, things, tables, top)
     motion = _motion(draw, config, things)
     _keep_in(things, room)
-    return _fields(things, room) | motion
+    _joints(draw, config, things, motion, room, outdoors)
+    taper = draw.uniform(0.0, 1.0, len(SHAPES)) * draw.chance(0.4, len(SHAPES))
+    taper[:, WALKER] = 0.0
+    return _fields(things, room) | motion | {"taper": taper}
 
 
 def _standing_about(draw: Draw, view: View) -> Things:
@@ -77,6 +80,34 @@ def _along_walls(draw: Draw, things: Things, room, heading) -> None:
     things.center[:, WALLS] = torch.where(along_x[..., None], on_x, on_y)
     things.half[:, WALLS] = torch.where(along_x[..., None], half_x, half_y)
     things.yaw[:, WALLS] = 0.0
+
+
+def _far_away(draw: Draw, things: Things, view: View, outdoors) -> None:
+    """Outdoors the furniture along the walls is houses and hills instead."""
+    count = WALLS.stop - WALLS.start
+    angle = view.heading[:, None] + draw.uniform(-0.8, 0.8, count) * view.half_angle[:, None]
+    distance = draw.log_uniform(1.3, 4.0, count)
+    half = distance[..., None] * draw.log_uniform(0.12, 0.5, count, 3)
+    x = view.position[:, None, 0] + (distance + half[..., 0]) * torch.cos(angle)
+    y = view.position[:, None, 1] + (distance + half[..., 0]) * torch.sin(angle)
+    where = outdoors[:, None, None]
+    center = torch.stack([x, y, half[..., 2]], -1)
+    things.center[:, WALLS] = torch.where(where, center, things.center[:, WALLS])
+    things.half[:, WALLS] = torch.where(where, half, things.half[:, WALLS])
+
+
+def _joints(draw: Draw, config, things: Things, motion, room, outdoors) -> None:
+    """Some scenes have a walker, or an arm, or a door that swings, or things that stretch."""
+    motion |= no_joints(*things.active.shape)
+    kind = draw.uniform(0, 1)
+    add_walkers(draw, config, things, motion, kind < config.walkers)
+    arms = (kind >= config.walkers) & (kind < config.walkers + config.arms)
+    add_arms(draw, config, things, motion, arms, 2.0 * room[:, 2].clamp_max(0.8))
+    add_doors(draw, config, things, motion, draw.chance(config.doors) & ~outdoors)
+    stretches = draw.chance(0.3, len(SHAPES)) & draw.chance(config.stretching, 1)
+    stretches[:, : LOOSE[0]] = False
+    stretches[:, WALKER] = False
+    add_stretch(draw, config, motion, stretches & things.active)
 
 
 def _table(draw: Draw, things: Things, tables, desks, view: View) -> dict[str, torch.Tensor]:

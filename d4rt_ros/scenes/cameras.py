@@ -29,7 +29,7 @@ def sample_cameras(draw: Draw, config, room: torch.Tensor, outdoors: torch.Tenso
     """(fields of Scenes, View) of cameras in rooms of half extents `room` (B, 3), at a mean depth of 1."""
     lens = _lenses(draw, config)
     view, gaze = _places(draw, room, outdoors, desks, lens["focal"])
-    path = _paths(draw, config, view.reach)
+    path = _paths(draw, config, view.reach, gaze)
     fields = dict(
         focal=lens["focal"],
         principal=0.5 + 0.012 * draw.normal(2),
@@ -45,9 +45,12 @@ def sample_cameras(draw: Draw, config, room: torch.Tensor, outdoors: torch.Tenso
 def _lenses(draw: Draw, config) -> dict[str, torch.Tensor]:
     ordinary = torch.tensor([4 / 3, 16 / 9, 4 / 3, 3 / 4])[draw.integers(0, 4)]
     aspect = torch.where(draw.chance(0.6), ordinary, draw.log_uniform(0.56, 1.8))
-    half_angle = torch.deg2rad(draw.uniform(*config.field_of_view)) / 2
-    # A tall image would see more than 100 degrees vertically: lengthen its focal length.
-    shortest = 0.5 / math.tan(math.radians(50.0)) / aspect.clamp_max(1.0)
+    low, high = config.field_of_view
+    ordinary = draw.uniform(max(low, min(50.0, high)), min(high, max(70.0, low)))
+    angle = torch.where(draw.chance(config.ordinary_lenses), ordinary, draw.uniform(low, high))
+    half_angle = torch.deg2rad(angle) / 2
+    # A tall image would see more than 110 degrees vertically: lengthen its focal length.
+    shortest = 0.5 / math.tan(math.radians(55.0)) / aspect.clamp_max(1.0)
     focal = (0.5 / torch.tan(half_angle)).clamp_min(shortest)
     return {"focal": torch.stack([focal, focal * aspect], -1), "aspect": aspect}
 
@@ -72,7 +75,7 @@ def _places(draw: Draw, room, outdoors, desks, focal) -> tuple[View, torch.Tenso
     return view, torch.cat([ahead * torch.cos(pitch)[:, None], torch.sin(pitch)[:, None]], -1)
 
 
-def _paths(draw: Draw, config, reach: torch.Tensor) -> dict[str, torch.Tensor]:
+def _paths(draw: Draw, config, reach: torch.Tensor, gaze: torch.Tensor) -> dict[str, torch.Tensor]:
     """Waves of position, target and roll; zero for the cameras that stand still."""
     moves = ~draw.chance(config.still_cameras)[:, None, None]
     frequency = draw.frequencies(0.5, 2.5, config.period, WAVES)
@@ -84,6 +87,19 @@ def _paths(draw: Draw, config, reach: torch.Tensor) -> dict[str, torch.Tensor]:
     turn = 1.2 * turn * SHARES * (LEVEL * draw.normal(WAVES, 3)) / frequency[..., None] * reach[:, None, None]
     # Half of them move the target along with the camera: translation without orbiting.
     turn = turn + swing * draw.chance(0.5)[:, None, None]
+    style = draw.uniform(0, 1)[:, None, None]
+    ends = (config.panning_cameras, config.driving_cameras, config.shaking_cameras)
+    pans = style < ends[0]
+    drives = ~pans & (style < ends[0] + ends[1])
+    shakes = (style >= ends[0] + ends[1]) & (style < sum(ends))
+    ahead = torch.zeros_like(swing)
+    ahead[:, 0] = 1.6 * gaze * (speed / frequency[:, :1, None])[:, 0]
+    swing = torch.where(drives, ahead + 0.15 * swing, swing)
+    turn = torch.where(drives, 0.3 * turn + ahead, turn)
+    tremor = torch.ones(WAVES, 1)
+    tremor[-1] = 4.0
+    swing = torch.where(shakes, tremor * swing, swing) * ~pans
+    turn = torch.where(shakes, tremor * turn, turn)
     limit = 0.6 * reach[:, None, None]
     roll = 0.06 * draw.normal(WAVES) * SHARES[:, 0] * moves[..., 0]
     return dict(

@@ -69,7 +69,9 @@ class OracleScene:
             xyz = xyz + self._noise.xyz * distance * self._random.standard_normal(xyz.shape, np.float32)
         if self._noise.uv:
             uv = uv + self._noise.uv * self._random.standard_normal(uv.shape, np.float32)
-        return Answer(xyz, uv, visibility, np.ones(len(q), np.float32), normals, displacements)
+        # Of the sky an oracle knows that it knows nothing.
+        confidence = np.isfinite(xyz).all(1).astype(np.float32)
+        return Answer(xyz, uv, visibility, confidence, normals, displacements)
 
     def _exact(self, q, part: slice) -> tuple[np.ndarray, ...]:
         scale = np.array([self.size[1] - 1.0, self.size[0] - 1.0], np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from d4rt_ros.scenes.draw import Draw
+from d4rt_ros.scenes.photographs import NAMES
 from d4rt_ros.scenes.scene import ROOM_FACES, TEXTURE_COLUMNS, Shapes
 
 COLUMN = {name: i for i, name in enumerate(TEXTURE_COLUMNS)}
@@ -12,7 +13,9 @@ STYLES = {"plain": 0.1, "cloudy": 0.35, "striped": 0.2, "checked": 0.2, "wooden"
 FLOOR, CEILING, WALL_X, WALL_Y = range(ROOM_FACES)
 
 
-def sample_textures(draw: Draw, shapes: Shapes, outdoors: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+def sample_textures(
+    draw: Draw, config, shapes: Shapes, outdoors: torch.Tensor, tables: torch.Tensor
+) -> torch.Tensor:
     """(B, S, C) textures for scenes whose mean depth is 1; the first four are the room's faces.
 
     outdoors, tables: (B,) bool, the ceiling is a sky; boxes 2 to 5 are the legs of one table.
@@ -20,6 +23,7 @@ def sample_textures(draw: Draw, shapes: Shapes, outdoors: torch.Tensor, tables: 
     count = len(shapes) + ROOM_FACES - 1
     style = _styles(draw, count)
     values = _pattern(draw, style) | _directions(draw, style["wooden"]) | _colours(draw, count)
+    values |= _prints(draw, config, count)
     table = torch.stack([values[name] for name in TEXTURE_COLUMNS], -1)
     _make_sky(draw, table, outdoors)
     _calm_room(draw, table)
@@ -56,6 +60,20 @@ def _pattern(draw: Draw, style: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     )
 
 
+def _prints(draw: Draw, config, count: int) -> dict[str, torch.Tensor]:
+    """Lines of letters, and photographs; few of either on floor, ceiling and walls."""
+    room = torch.arange(count) < ROOM_FACES
+    seldom = torch.where(room, draw.chance(0.25, count), True)
+    lettered = draw.chance(config.lettered, count) & seldom
+    pictured = draw.chance(config.photographs, count) & seldom & ~lettered
+    number = draw.integers(0, len(NAMES), count).float()
+    scale = torch.where(lettered, draw.log_uniform(5.0, 25.0, count), draw.log_uniform(0.8, 4.0, count))
+    return dict(
+        print_scale=scale, print_u=draw.uniform(-9, 9, count), print_v=draw.uniform(-9, 9, count),
+        glyphs=draw.uniform(0.5, 1.0, count) * lettered, photo=torch.where(pictured, number, -1.0),
+    )  # fmt: skip
+
+
 def _directions(draw: Draw, wooden: torch.Tensor) -> dict[str, torch.Tensor]:
     """Scale and direction of noise and stripes. Wood is stretched along one axis, its rings run across it."""
     count = wooden.shape[1]
@@ -78,7 +96,7 @@ def _directions(draw: Draw, wooden: torch.Tensor) -> dict[str, torch.Tensor]:
 def _colours(draw: Draw, count: int) -> dict[str, torch.Tensor]:
     """Two linear colours of each texture; the room's are calmer, and its walls mostly light and alike."""
     hue = torch.where(draw.chance(0.55, count), 0.08 + 0.05 * draw.normal(count), draw.uniform(0, 1, count))
-    vivid, shift = draw.chance(0.25, count), draw.chance(0.3, count)
+    vivid, shift = draw.chance(0.2, count), draw.chance(0.3, count)
     vivid[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     shift[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     saturation = torch.where(vivid, draw.uniform(0.45, 0.9, count), draw.uniform(0.0, 0.4, count))
@@ -106,7 +124,9 @@ def _make_sky(draw: Draw, table: torch.Tensor, outdoors: torch.Tensor) -> None:
     ceiling = table[:, CEILING].clone()
     for i, name in enumerate(("red", "green", "blue")):
         ceiling[:, COLUMN[f"{name}0"]], ceiling[:, COLUMN[f"{name}1"]] = sky[:, i], 0.9
-    for name, value in dict(emission=1.0, grain=0.0, stripes=0.0, checks=0.0, specular=0.0).items():
+    for name, value in dict(
+        emission=1.0, grain=0.0, stripes=0.0, checks=0.0, specular=0.0, glyphs=0.0, photo=-1.0
+    ).items():
         ceiling[:, COLUMN[name]] = value
     for a in "xyz":
         ceiling[:, COLUMN[f"frequency_{a}"]] *= 0.3
@@ -116,7 +136,7 @@ def _make_sky(draw: Draw, table: torch.Tensor, outdoors: torch.Tensor) -> None:
 
 def _calm_room(draw: Draw, table: torch.Tensor) -> None:
     """Some ceilings and walls are nearly plain, floors seldom."""
-    calm = draw.chance(0.25, ROOM_FACES)
+    calm = draw.chance(0.4, ROOM_FACES)
     calm[:, FLOOR] &= draw.chance(0.4)
     for name, factor in dict(stripes=0.0, checks=0.0, noise=0.4, specular=0.0).items():
         table[:, :ROOM_FACES, COLUMN[name]] *= torch.where(calm, factor, 1.0)

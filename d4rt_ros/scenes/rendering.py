@@ -7,15 +7,15 @@ from functools import lru_cache, partial
 
 import torch
 
-from d4rt_ros.scenes.raycast import Vector, any_hit, dot, first_hit, unit_normal
+from d4rt_ros.scenes.motion import camera_poses, primitive_half_sizes, primitive_poses
+from d4rt_ros.scenes.photographs import photograph_table
+from d4rt_ros.scenes.raycast import SKY, Vector, any_hit, dot, first_hit, unit_normal
 from d4rt_ros.scenes.scene import (
     ROOM_FACES,
     TEXTURE_COLUMNS,
     Scenes,
     Shapes,
-    camera_poses,
     intrinsics,
-    primitive_poses,
 )
 from d4rt_ros.scenes.texture import albedo
 
@@ -32,10 +32,11 @@ SAMPLES = {
 class Rendering:
     """T frames of B scenes.
 
-    rgb: (B, T, H, W, 3) uint8, averaged over each pixel's area.
-    depth: (B, T, H, W) float32 metres along z, at pixel centres, as are:
+    rgb: (B, T, H, W, 3) uint8, averaged over each pixel's area and the exposure.
+    depth: (B, T, H, W) float32 metres along z, at pixel centres in the middle of the exposure, as are the
+    others; NaN in the sky.
     normals: (B, T, H, W, 3) float32 unit, in the camera's frame, facing it. None where not asked for.
-    primitive: (B, T, H, W) int32 slot of the surface seen, 0 = the room.
+    primitive: (B, T, H, W) int32 slot of the surface seen, 0 = the room, -1 = the sky.
     moving: (B, T, H, W) bool, the surface belongs to something that moves.
     world_from_camera: (B, T, 4, 4) float32. intrinsics: (B, 3, 3) float32, in pixels.
     """
@@ -55,7 +56,8 @@ def render(
 ) -> Rendering:  # fmt: skip
     """Frames of every scene at `times` (B, T) seconds.
 
-    samples: rays per pixel that are averaged for the colour: 1, 2 or 4.
+    samples: rays per pixel that are averaged for the colour: 1, 2 or 4. They are spread over the pixel and
+    over the exposure: motion blurs at no cost of its own.
     compile: fuse with torch.compile (needs a C++ compiler, or a GPU); about ten times faster after a first
     call of a minute or so for each shape.
     """
@@ -63,7 +65,13 @@ def render(
     pose = camera_poses(scenes, times)
     frames = frame_tables(scenes, pose, times)
     rays = pixel_rays(scenes, height, width, 1)
-    fine = rays if samples == 1 else pixel_rays(scenes, height, width, samples)
+    fine, fine_frames = rays, frames
+    if samples > 1:
+        spread = (torch.arange(samples, device=scenes.device) + 0.5) / samples - 0.5
+        moments = (times[..., None] + scenes.exposure[:, None, None] * spread).flatten(1)
+        fine_frames = frame_tables(scenes, camera_poses(scenes, moments), moments)
+        fine = tuple(r.repeat(1, times.shape[1], 1, 1) for r in pixel_rays(scenes, height, width, samples))
+    photos = photograph_table(scenes.texture)
     shadow = scenes.shadow[:, None].expand(-1, 3)
     lights = torch.stack([scenes.light_direction, scenes.light, scenes.ambient, shadow], 1)
     pixel = 1.0 / (scenes.focal[:, 0] * (width - 1))  # metres that a pixel covers at one metre
@@ -71,21 +79,22 @@ def render(
     depth, primitive, rgb = [], [], []
     for b, rows in _tiles(scenes, times.shape[1], height, width, samples):
         part = {name: table[b] for name, table in frames.items()}
-        maps = part["camera_map"], part["camera_origin"]
         x, y = (r[b, :, rows] for r in rays)
-        hits = trace(x, y, *maps)
+        hits = trace(x, y, part)
         depth.append(hits[0])
         primitive.append(hits[1])
         if samples > 1:
-            fine_rows = slice(rows.start * samples, rows.stop * samples)
-            x, y = (r[b, :, fine_rows] for r in fine)
-            hits = trace(x, y, *maps)
-        rgb.append(shade(*hits, x, y, pixel[b], part, scenes.texture[b], lights[b]))
+            part = {name: table[b] for name, table in fine_frames.items()}
+            x, y = (r[b, :, rows] for r in fine)
+            hits = trace(x, y, part)
+        rgb.append(shade(*hits, x, y, pixel[b], part, scenes.texture[b], lights[b], photos))
     depth, primitive, rgb = (_assemble(t, len(scenes)) for t in (depth, primitive, rgb))
     batch = torch.arange(len(scenes), device=scenes.device)[:, None, None, None]
     return Rendering(
-        rgb, depth, image_normals(depth, primitive, rays, frames, scenes.shapes) if normals else None,
-        primitive, scenes.moving[batch, primitive.long()], pose, intrinsics(scenes, height, width),
+        rgb, torch.where(primitive == SKY, torch.nan, depth),
+        image_normals(depth, primitive, rays, frames, scenes.shapes) if normals else None,
+        primitive, scenes.moving[batch, primitive.clamp_min(0).long()], pose,
+        intrinsics(scenes, height, width),
     )  # fmt: skip
 
 
@@ -106,23 +115,25 @@ def _assemble(tiles: list[torch.Tensor], batch: int) -> torch.Tensor:
 
 
 def pixel_rays(scenes: Scenes, height: int, width: int, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """x, y (B, 1, H s, W) of the camera rays (x, y, 1): the s samples of a pixel lie in consecutive rows."""
-    dx, dy = torch.tensor(SAMPLES[samples], device=scenes.device).T
-    x = torch.arange(width, device=scenes.device) + dx.repeat(height)[:, None]
-    y = (torch.arange(height, device=scenes.device)[:, None] + dy).reshape(-1, 1).expand(-1, width)
+    """x, y (B, s, H, W) of the camera rays (x, y, 1) of each pixel's s samples."""
+    dx, dy = torch.tensor(SAMPLES[samples], device=scenes.device).T[..., None, None]
+    x = (torch.arange(width, device=scenes.device) + dx).expand(-1, height, -1)
+    y = (torch.arange(height, device=scenes.device)[:, None] + dy).expand(-1, -1, width)
     points = zip((x, y), (width, height), scenes.principal.unbind(1), scenes.focal.unbind(1))
-    return tuple(((p / (n - 1) - c[:, None, None]) / f[:, None, None])[:, None] for p, n, c, f in points)
+    return tuple((p / (n - 1) - c[:, None, None, None]) / f[:, None, None, None] for p, n, c, f in points)
 
 
 def frame_tables(scenes: Scenes, pose: torch.Tensor, times: torch.Tensor) -> dict[str, torch.Tensor]:
     """Where the primitives are in each frame.
 
     unit_map (B, T, P, 3, 3), unit_origin (B, T, P, 3): unit = unit_map @ world + unit_origin.
-    camera_map, camera_origin: the same from camera coordinates. surface (B, T, P, 15): rotation row by row,
-    translation, half size. pose (B, T, 3, 4): world_from_camera.
+    camera_map, camera_origin: the same from camera coordinates. surface (B, T, P, 19): rotation row by row,
+    translation, half size, half size at rest, taper. pose (B, T, 3, 4): world_from_camera. taper (B, P) and
+    sky (B,) as in Scenes.
     """
     rotation, translation = primitive_poses(scenes, times)
-    half = scenes.half_size[:, None].expand_as(translation)
+    half, rest = primitive_half_sizes(scenes, times), scenes.half_size[:, None].expand_as(translation)
+    taper = scenes.taper[:, None, :, None].expand_as(translation[..., :1])
     unit_map = rotation.transpose(-1, -2) / half[..., None]
     unit_origin = -(unit_map @ translation[..., None])[..., 0]
     return {
@@ -130,22 +141,24 @@ def frame_tables(scenes: Scenes, pose: torch.Tensor, times: torch.Tensor) -> dic
         "unit_origin": unit_origin,
         "camera_map": unit_map @ pose[:, :, None, :3, :3],
         "camera_origin": (unit_map @ pose[:, :, None, :3, 3:])[..., 0] + unit_origin,
-        "surface": torch.cat([rotation.flatten(-2), translation, half], -1),
+        "surface": torch.cat([rotation.flatten(-2), translation, half, rest, taper], -1),
         "pose": pose[:, :, :3],
+        "taper": scenes.taper,
+        "sky": scenes.sky,
     }
 
 
-def _trace(shapes, x, y, camera_map, camera_origin):
+def _trace(shapes, x, y, frames):
     """Depth (B, T, H, W) and primitive of the camera rays (x, y, 1)."""
-    return first_hit(shapes, camera_origin, camera_map, (x, y, torch.ones_like(x)))
+    return first_hit(frames, shapes, (x, y, torch.ones_like(x)))
 
 
-def _shade(shapes, samples, depth, primitive, x, y, pixel, frames, texture, lights):
+def _shade(shapes, samples, depth, primitive, x, y, pixel, frames, texture, lights, photos):
     """Colours (B, T, H, W, 3) uint8 of what the camera rays meet, averaged over each pixel's samples.
 
     lights (B, 4, 3): direction, light, ambient, shadow.
     """
-    world, to_camera, local, normal, unit = surface_at(depth, primitive, x, y, frames, shapes)
+    world, to_camera, local, normal, unit, face = surface_at(depth, primitive, x, y, frames, shapes)
     slot = _texture_slot(primitive, unit)
     row = slot.long() + torch.arange(len(texture), device=x.device)[:, None, None, None] * texture.shape[1]
     flat = texture.flatten(0, 1)
@@ -154,7 +167,13 @@ def _shade(shapes, samples, depth, primitive, x, y, pixel, frames, texture, ligh
         return flat[:, TEXTURE_COLUMNS.index(name)][row]
 
     facing = dot(normal, to_camera).clamp_min(0.08)
-    base = albedo(local, column, depth * pixel[:, None, None, None] / facing)
+    footprint = depth * pixel[:, None, None, None] / facing
+    # The sky's texture lies on a sphere around the camera.
+    is_sky = primitive == SKY
+    radius = frames["surface"][:, :, :1, 17, None]
+    local = tuple(torch.where(is_sky, -radius * a, p) for a, p in zip(to_camera, local))
+    footprint = torch.where(is_sky, radius * pixel[:, None, None, None], footprint)
+    base = albedo(local, face, column, footprint, photos)
     sun, light, ambient, shadow = (
         tuple(lights[:, k, i, None, None, None] for i in range(3)) for k in range(4)
     )
@@ -177,15 +196,15 @@ def _shade(shapes, samples, depth, primitive, x, y, pixel, frames, texture, ligh
 
 def _to_bytes(c: torch.Tensor, samples: int) -> torch.Tensor:
     b, t, h, w = c.shape
-    c = c.reshape(b, t, h // samples, samples, w).mean(3)
+    c = c.reshape(b, t // samples, samples, h, w).mean(2)
     return (c * 255.0 + 0.5).to(torch.uint8)
 
 
 def surface_at(depth, primitive, x, y, frames, shapes):
     """What the rays (x, y, 1) meet at `depth`, each a Vector of (B, T, H, W).
 
-    World point, unit vector to the camera, point in the primitive's metres, unit world normal facing the
-    camera, point in unit coordinates.
+    World point, unit vector to the camera, point in the primitive's metres at rest, unit world normal facing
+    the camera, point in unit coordinates, normal direction in the primitive's frame (not unit).
     """
     pose = frames["pose"][..., None, None]
     beam = (x * depth, y * depth, depth)
@@ -196,18 +215,19 @@ def surface_at(depth, primitive, x, y, frames, shapes):
     surface = frames["surface"]
     b, t, count, _ = surface.shape
     frame = torch.arange(b * t, device=depth.device).reshape(b, t, 1, 1)
-    row = primitive.long() + frame * count
+    row = primitive.clamp_min(0).long() + frame * count
     flat = surface.flatten(0, 2)
-    s = [flat[:, i][row] for i in range(15)]
+    s = [flat[:, i][row] for i in range(19)]
     v = tuple(world[i] - s[9 + i] for i in range(3))
     local = tuple(s[i] * v[0] + s[3 + i] * v[1] + s[6 + i] * v[2] for i in range(3))
     unit = tuple(local[i] / s[12 + i] for i in range(3))
-    n = unit_normal(unit, primitive, shapes)
+    n = unit_normal(unit, primitive, s[18], shapes)
     n = tuple(n[i] / s[12 + i] for i in range(3))
-    sign = torch.where(primitive == 0, -1.0, 1.0) * torch.rsqrt(dot(n, n).clamp_min(1e-20))
+    sign = torch.where(primitive <= 0, -1.0, 1.0) * torch.rsqrt(dot(n, n).clamp_min(1e-20))
     normal = tuple((s[3 * i] * n[0] + s[3 * i + 1] * n[1] + s[3 * i + 2] * n[2]) * sign for i in range(3))
     distance = torch.rsqrt(dot(arm, arm).clamp_min(1e-12))
-    return world, tuple(-a * distance for a in arm), local, normal, unit
+    rest = tuple(unit[i] * s[15 + i] for i in range(3))
+    return world, tuple(-a * distance for a in arm), rest, normal, unit, n
 
 
 def _texture_slot(primitive: torch.Tensor, unit: Vector) -> torch.Tensor:
@@ -215,7 +235,8 @@ def _texture_slot(primitive: torch.Tensor, unit: Vector) -> torch.Tensor:
     a = tuple(c.abs() for c in unit)
     level = (a[2] >= a[0]) & (a[2] >= a[1])
     face = torch.where(level, torch.where(unit[2] > 0, 1, 0), torch.where(a[0] > a[1], 2, 3))
-    return torch.where(primitive == 0, face, primitive + (ROOM_FACES - 1))
+    face = torch.where(primitive == 0, face, 1)  # the sky is the ceiling's texture
+    return torch.where(primitive <= 0, face, primitive + (ROOM_FACES - 1))
 
 
 def _corner_shade(primitive: torch.Tensor, unit: Vector) -> torch.Tensor:
@@ -231,12 +252,12 @@ def _in_shadow(shapes, world: Vector, normal: Vector, light_direction, frames) -
     unit_map = frames["unit_map"]
     towards = (unit_map @ light_direction[:, None, None, :, None])[..., 0]
     start = tuple(w + 2e-3 * n for w, n in zip(world, normal))
-    return any_hit(shapes, unit_map, frames["unit_origin"], start, towards).float()
+    return any_hit(frames, shapes, start, towards).float()
 
 
 def image_normals(depth, primitive, rays, frames, shapes) -> torch.Tensor:
     """(B, T, H, W, 3) unit normals in the camera's frame."""
-    _, _, _, normal, _ = surface_at(depth, primitive, *rays, frames, shapes)
+    normal = surface_at(depth, primitive, *rays, frames, shapes)[3]
     return torch.einsum("btji,bthwj->bthwi", frames["pose"][..., :3], torch.stack(normal, -1))
 
 

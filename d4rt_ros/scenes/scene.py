@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -14,18 +13,22 @@ from safetensors.torch import save_file
 TEXTURE_COLUMNS = (
     "frequency_x frequency_y frequency_z offset_x offset_y offset_z "
     "stripe_x stripe_y stripe_z cross_x cross_y cross_z warp sharpness noise stripes checks grain "
-    "red0 green0 blue0 red1 green1 blue1 specular emission"
+    "red0 green0 blue0 red1 green1 blue1 specular emission print_scale print_u print_v glyphs photo"
 ).split()
+VERSION = "2"  # of files of scenes
 ROOM_FACES = 4  # texture slots of the room: floor, ceiling, walls across x, walls across y
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the slots hold: slot 0 the room (a box seen from inside), then boxes, ellipsoids, cylinders."""
+    """What the slots hold: slot 0 the room (a box seen from inside), then boxes, ellipsoids, cylinders.
 
-    boxes: int = 10
-    ellipsoids: int = 3
-    cylinders: int = 2
+    A cylinder may narrow towards its top, down to a cone.
+    """
+
+    boxes: int = 14
+    ellipsoids: int = 5
+    cylinders: int = 6
 
     @property
     def first_ellipsoid(self) -> int:
@@ -48,6 +51,9 @@ class Shapes:
 @dataclass(frozen=True)
 class Scenes:
     """B scenes of P primitives, K waves of the camera, J waves of each primitive, S = P + 3 textures.
+
+    A primitive belongs to a body, which moves; within the body it hangs on up to two hinges, the outer one
+    first (a shoulder and an elbow); and its half size may change, while its lower end stays where it is.
 
     World: metres, z up, the floor at z = 0. All float32 unless said otherwise.
     Every motion is a sum of waves, amplitude * sin(frequency * t + phase), so it is bounded and, where all
@@ -74,12 +80,23 @@ class Scenes:
     spin_axis: torch.Tensor  # (B, P, 3) unit axis of the body's rotation
     spin_rate: torch.Tensor  # (B, P) rad/s
     spin_swing: torch.Tensor  # (B, P, J) amplitudes of the angle, rad
+    pivot: torch.Tensor  # (B, P, 2, 3) of the two hinges, in the body's frame while every hinge is at zero
+    hinge_axis: torch.Tensor  # (B, P, 2, 3) unit
+    hinge: torch.Tensor  # (B, P, 2, 4) mean angle, its amplitude (rad), frequency (rad/s), phase
+    stretch: torch.Tensor  # (B, P, 3) how far the half size swings, as a share of it, in -0.9..0.9
+    stretch_frequency: torch.Tensor  # (B, P) rad/s
+    stretch_phase: torch.Tensor  # (B, P)
+    taper: (
+        torch.Tensor
+    )  # (B, P) of cylinders: how much narrower the top is than the base; 0 = not, 1 = a cone
     moving: torch.Tensor  # (B, P) bool
     texture: torch.Tensor  # (B, S, len(TEXTURE_COLUMNS))
     light_direction: torch.Tensor  # (B, 3) unit, towards the light
     light: torch.Tensor  # (B, 3) linear RGB of the directional light
     ambient: torch.Tensor  # (B, 3) linear RGB
     shadow: torch.Tensor  # (B,) 0 = the light casts no shadow, 1 = a full one
+    sky: torch.Tensor  # (B,) bool, the room's walls and ceiling are a sky: infinitely far, without depth
+    exposure: torch.Tensor  # (B,) seconds during which a frame is exposed, its time in the middle
     shapes: Shapes = Shapes()
 
     def __len__(self) -> int:
@@ -113,53 +130,26 @@ def concatenate(batches: list[Scenes]) -> Scenes:
 def save_scenes(scenes: Scenes, path) -> None:
     """Write to a .safetensors file."""
     tensors = {n: t.detach().cpu().contiguous() for n, t in scenes.tensors().items()}
-    save_file(tensors, str(path), metadata={"d4rt_scenes": "1", "shapes": json.dumps(vars(scenes.shapes))})
+    save_file(
+        tensors, str(path), metadata={"d4rt_scenes": VERSION, "shapes": json.dumps(vars(scenes.shapes))}
+    )
 
 
 def load_scenes(path, device="cpu") -> Scenes:
-    """Read what `save_scenes` wrote. Raises ValueError for any other file."""
+    """Read what `save_scenes` wrote. Raises ValueError for any other file or another version."""
     with safe_open(str(path), "pt", device=str(device)) as file:
         metadata = file.metadata() or {}
         names = {f.name for f in fields(Scenes)} - {"shapes"}
-        if metadata.get("d4rt_scenes") != "1" or set(file.keys()) != names:
+        if metadata.get("d4rt_scenes", VERSION) != VERSION:
+            raise ValueError(
+                f"{path} has scenes of version {metadata['d4rt_scenes']}, this program reads version {VERSION}; "
+                "draw and save them again"
+            )
+        if "d4rt_scenes" not in metadata or set(file.keys()) != names:
             raise ValueError(f"{path} is not a file of scenes; write one with d4rt_ros.scenes.save_scenes")
         return Scenes(
             **{n: file.get_tensor(n) for n in names}, shapes=Shapes(**json.loads(metadata["shapes"]))
         )
-
-
-def camera_poses(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:
-    """world_from_camera (B, T, 4, 4) of the optical camera at `times` (B, T) seconds."""
-    angle = times[..., None] * scenes.camera_frequency[:, None] + scenes.camera_phase[:, None]  # (B, T, K)
-    wave = torch.sin(angle)
-    position = scenes.camera_position[:, None] + wave @ scenes.position_swing
-    target = scenes.camera_target[:, None] + wave @ scenes.target_swing
-    roll = (wave @ scenes.roll_swing[..., None])[..., 0]
-    forward = torch.nn.functional.normalize(target - position, dim=-1)
-    up = torch.tensor([0.0, 0.0, 1.0], device=times.device).expand_as(forward)
-    right = torch.nn.functional.normalize(torch.cross(forward, up, dim=-1), dim=-1)
-    down = torch.cross(forward, right, dim=-1)
-    cos, sin = torch.cos(roll)[..., None], torch.sin(roll)[..., None]
-    pose = torch.zeros(*times.shape, 4, 4, device=times.device)
-    pose[..., :3, 0] = cos * right + sin * down
-    pose[..., :3, 1] = cos * down - sin * right
-    pose[..., :3, 2] = forward
-    pose[..., :3, 3] = position
-    pose[..., 3, 3] = 1.0
-    return pose
-
-
-def primitive_poses(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """world_from_primitive at `times` (B, T): rotation (B, T, P, 3, 3) and translation (B, T, P, 3)."""
-    angle = times[..., None, None] * scenes.frequency[:, None] + scenes.phase[:, None]  # (B, T, P, J)
-    wave = torch.sin(angle)
-    spin = times[..., None] * scenes.spin_rate[:, None] + (wave * scenes.spin_swing[:, None]).sum(-1)
-    half = (0.5 * torch.remainder(spin, 4 * math.pi))[..., None]
-    body = torch.cat([torch.sin(half) * scenes.spin_axis[:, None], torch.cos(half)], -1)
-    body = quaternion_matrix(body)
-    translation = scenes.center[:, None] + (wave[..., None] * scenes.swing[:, None]).sum(-2)
-    translation = translation + (body @ scenes.offset[:, None, ..., None])[..., 0]
-    return body @ quaternion_matrix(scenes.rotation)[:, None], translation
 
 
 def crop_camera(scenes: Scenes, window: torch.Tensor) -> Scenes:
@@ -188,14 +178,3 @@ def intrinsics(scenes: Scenes, height: int, width: int) -> torch.Tensor:
     matrix[:, :2, 2] = scenes.principal * scale
     matrix[:, 2, 2] = 1.0
     return matrix
-
-
-def quaternion_matrix(q: torch.Tensor) -> torch.Tensor:
-    """Rotation (..., 3, 3) of unit quaternions (..., 4) in x, y, z, w."""
-    x, y, z, w = q.unbind(-1)
-    rows = (
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    )  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))

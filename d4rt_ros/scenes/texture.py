@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from d4rt_ros.scenes.photographs import LEVELS, SIDE, TEXELS
 from d4rt_ros.scenes.raycast import Vector, dot
 from d4rt_ros.scenes.scene import TEXTURE_COLUMNS
 
@@ -40,13 +41,15 @@ def _wave(phase: torch.Tensor, sharpness: torch.Tensor, footprint: torch.Tensor)
     return (triangle * sharpness).clamp(-1.0, 1.0) * (1.5 - 2.0 * footprint).clamp(0.0, 1.0)
 
 
-def albedo(point: Vector, column, footprint: torch.Tensor) -> Vector:
-    """Linear reflectance at a point in the primitive's own metres.
+def albedo(point: Vector, face: Vector, column, footprint: torch.Tensor, photographs: torch.Tensor) -> Vector:
+    """Linear reflectance at a point in the primitive's own metres, at rest.
 
+    face: normal in the primitive's frame, which chooses the two coordinates that prints lie in.
     column(name) gives the texture's parameter at every point; footprint: metres that a pixel covers there.
-    Noise of three octaves, stripes that the noise bends, and checks (stripes times cross stripes) are added
-    up and blend the first colour into the second. Detail finer than a pixel fades out, as a camera would
-    average it.
+    photographs: see photographs.atlas.
+    Noise of three octaves, stripes that the noise bends, checks (stripes times cross stripes) and lines of
+    letters are added up and blend the first colour into the second; a photograph replaces them. Detail finer
+    than a pixel fades out, as a camera would average it.
     """
     c = dict(zip(TEXTURE_COLUMNS, map(column, TEXTURE_COLUMNS)))
     frequency = (c["frequency_x"], c["frequency_y"], c["frequency_z"])
@@ -63,8 +66,62 @@ def albedo(point: Vector, column, footprint: torch.Tensor) -> Vector:
     second = _wave(dot(point, cross) + c["offset_y"] + bend, c["sharpness"], footprint * _size(cross))
     value = 1.6 * c["noise"] * noise + c["stripes"] * first + c["checks"] * first * second
     mix = (0.5 + 0.5 * value).clamp(0.0, 1.0)
+    u, v = _print_coordinates(point, face)
+    u, v = u * c["print_scale"] + c["print_u"], v * c["print_scale"] + c["print_v"]
+    cover = footprint * c["print_scale"]
+    mix = mix + c["glyphs"] * (_letters(u, v, cover) - mix)
     grain = 1.0 + c["grain"] * fine
-    return tuple((c[f"{n}0"] + (c[f"{n}1"] - c[f"{n}0"]) * mix) * grain for n in ("red", "green", "blue"))
+    photo = _photograph(u, v, cover, c["photo"], photographs)
+    has_photo = c["photo"] >= 0
+    colours = []
+    for name, pictured in zip(("red", "green", "blue"), photo):
+        painted = c[f"{name}0"] + (c[f"{name}1"] - c[f"{name}0"]) * mix
+        colours.append(torch.where(has_photo, pictured, painted) * grain)
+    return tuple(colours)
+
+
+def _print_coordinates(point: Vector, face: Vector) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two coordinates across the normal's largest component; the second one goes down."""
+    a = tuple(n.abs() for n in face)
+    level = (a[2] >= a[0]) & (a[2] >= a[1])
+    on_x = (a[0] > a[1]) & ~level
+    return torch.where(on_x, point[1], point[0]), torch.where(level, -point[1], -point[2])
+
+
+def _letters(u: torch.Tensor, v: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
+    """Ink in 0..1 of lines of random letters, a line each unit of v, four by five blocks a letter."""
+    u = u * 1.7
+    letter, line = torch.floor(u), torch.floor(v)
+    x, y = (u - letter) * 5.0, (v - line) * 8.0
+    block = torch.floor(x).to(torch.int32) * 131 + torch.floor(y).to(torch.int32) * 61
+    key = letter.to(torch.int32) * 1597334677 ^ line.to(torch.int32) * 381201580
+    printed = (_hash(key) > -0.6) & (x < 4.0) & (y >= 1.0) & (y < 6.0)
+    ink = ((_hash(key ^ (block * 1103515245)) > -0.1) & printed).float()
+    sharp = (1.5 - 5.0 * cover).clamp(0.0, 1.0)
+    return 0.25 + (ink - 0.25) * sharp
+
+
+def _photograph(u, v, cover, photo, photographs: torch.Tensor) -> Vector:
+    """Linear colours of a photograph at (u, v), which repeats mirrored in every unit."""
+    level = torch.log2((cover * SIDE).clamp(1.0, 2.0 ** (LEVELS - 1))).round()
+    side = SIDE * torch.exp2(-level)
+    start = photo.clamp_min(0.0) * TEXELS + (SIDE * SIDE - side * side) * (4.0 / 3.0)
+    x, y = (((w - 2.0 * torch.round(0.5 * w)).abs() * side - 0.5) for w in (u, v))
+    x0, y0 = torch.floor(x), torch.floor(y)
+    fx, fy = x - x0, y - y0
+    colours = [0.0, 0.0, 0.0]
+    for dx, dy, weight in (
+        (0, 0, (1 - fx) * (1 - fy)),
+        (1, 0, fx * (1 - fy)),
+        (0, 1, (1 - fx) * fy),
+        (1, 1, fx * fy),
+    ):
+        column = torch.minimum((x0 + dx).clamp_min(0.0), side - 1.0)
+        row = torch.minimum((y0 + dy).clamp_min(0.0), side - 1.0)
+        texel = photographs[(start + row * side + column + 0.5).to(torch.int64)]
+        for i in range(3):
+            colours[i] = colours[i] + weight * ((texel >> (8 * i)) & 255).float()
+    return tuple((k * (1.0 / 255.0)) ** 2 for k in colours)
 
 
 def _size(v: Vector) -> torch.Tensor:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from d4rt_ros.scenes.raycast import first_hit, unit_normal
+from d4rt_ros.scenes.motion import camera_poses
+from d4rt_ros.scenes.raycast import SKY, first_hit, unit_normal
 from d4rt_ros.scenes.rendering import frame_tables
-from d4rt_ros.scenes.scene import Scenes, camera_poses
+from d4rt_ros.scenes.scene import Scenes
 
 HIDDEN_BY = 2e-3  # a point counts as hidden when something is nearer by more than this share of its depth
 EDGE = 1e-5  # rounding that the border of the image forgives
@@ -24,8 +25,9 @@ class Truth:
     displacement: (B, Q, 3) metres, X(t_tgt) - X(t_src), both in the camera frame of t_cam.
     normal: (B, Q, 3) unit, at t_tgt in the frame of t_cam, of the side that faces the camera of t_src.
     moving: (B, Q) bool, the point belongs to something that moves (not necessarily between these times).
-    depth: (B, Q) metres along z of the point at t_src in its own camera. primitive: (B, Q) int32.
-    valid: (B, Q) bool, the source ray met a surface in front of the camera.
+    depth: (B, Q) metres along z of the point at t_src in its own camera. primitive: (B, Q) int32, -1 = sky.
+    valid: (B, Q) bool, the source ray met a surface in front of the camera. In the sky it did not: there
+    xyz, uv, displacement, normal and depth are NaN, and visibility and moving False.
     """
 
     xyz: torch.Tensor
@@ -51,26 +53,27 @@ def ground_truth(scenes: Scenes, times, uv, t_src, t_tgt, t_cam) -> Truth:
     batch = torch.arange(len(scenes), device=scenes.device)[:, None]
     ray = (uv - scenes.principal[:, None]) / scenes.focal[:, None]
     depth, primitive = _cast(scenes, tables, batch, t_src, ray)
-    p = primitive.long()
+    sky = primitive == SKY
+    p = primitive.clamp_min(0).long()
 
     def at(t):
         """Rotation and translation, world from primitive, and half size at the times t: (B, Q, …)."""
         s = tables["surface"][batch, t, p]
-        return s[..., :9].unflatten(-1, (3, 3)), s[..., 9:12], s[..., 12:]
+        return s[..., :9].unflatten(-1, (3, 3)), s[..., 9:12], s[..., 12:15]
 
     source, target, camera = (poses[batch, t] for t in (t_src, t_tgt, t_cam))
     seen = torch.cat([ray, torch.ones_like(ray[..., :1])], -1) * depth[..., None]
     at_source = _apply(source[..., :3, :3], seen) + source[..., :3, 3]
     rotation, translation, half = at(t_src)
-    local = _apply(rotation.transpose(-1, -2), at_source - translation)
-    outward = unit_normal((local / half).unbind(-1), primitive, scenes.shapes)
-    outward = torch.nn.functional.normalize(torch.stack(outward, -1) / half, dim=-1)
-    outward = torch.where((primitive == 0)[..., None], -outward, outward)
+    # A point keeps its place in unit coordinates, also where the primitive's size changes.
+    unit = _apply(rotation.transpose(-1, -2), at_source - translation) / half
+    outward = torch.stack(unit_normal(unit.unbind(-1), p, scenes.taper[batch, p], scenes.shapes), -1)
+    outward = torch.where((p == 0)[..., None], -outward, outward)
 
-    rotation, translation, _ = at(t_tgt)
-    at_target = _apply(rotation, local) + translation
-    normal = _apply(rotation, outward)
-    moving = scenes.moving[batch, p]
+    rotation, translation, half = at(t_tgt)
+    at_target = _apply(rotation, unit * half) + translation
+    normal = _apply(rotation, torch.nn.functional.normalize(outward / half, dim=-1))
+    moving = scenes.moving[batch, p] & ~sky
     # A point that stays is the very same point: no rounding in its displacement.
     at_target = torch.where((moving & (t_src != t_tgt))[..., None], at_target, at_source)
 
@@ -83,16 +86,20 @@ def ground_truth(scenes: Scenes, times, uv, t_src, t_tgt, t_cam) -> Truth:
     first, _ = _cast(scenes, tables, batch, t_tgt, torch.nan_to_num(ray))
     faces = ((target[..., :3, 3] - at_target) * normal).sum(-1) > 0
     clear = view[..., 2] <= first * (1.0 + HIDDEN_BY)
+
+    def known(value: torch.Tensor) -> torch.Tensor:
+        return torch.where(sky[..., None], torch.nan, value)
+
     return Truth(
-        xyz=_apply(into_camera, at_target - camera[..., :3, 3]),
-        uv=uv_target,
-        visibility=ahead & inside & faces & clear,
-        displacement=_apply(into_camera, at_target - at_source),
-        normal=_apply(into_camera, normal),
+        xyz=known(_apply(into_camera, at_target - camera[..., :3, 3])),
+        uv=known(uv_target),
+        visibility=ahead & inside & faces & clear & ~sky,
+        displacement=known(_apply(into_camera, at_target - at_source)),
+        normal=known(_apply(into_camera, normal)),
         moving=moving,
-        depth=depth,
+        depth=known(depth[..., None])[..., 0],
         primitive=primitive,
-        valid=(depth > 1e-3) & (depth < 1e5),
+        valid=(depth > 1e-3) & (depth < 1e5) & ~sky,
     )
 
 
@@ -103,8 +110,9 @@ def _apply(matrix: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def _cast(scenes: Scenes, tables, batch, t, ray) -> tuple[torch.Tensor, torch.Tensor]:
     """Depth and primitive (B, Q) that the camera rays (B, Q, 2) of the times t (B, Q) meet."""
     x, y = ray[..., 0, None, None], ray[..., 1, None, None]
-    origin, matrix = tables["camera_origin"][batch, t], tables["camera_map"][batch, t]
-    depth, primitive = first_hit(scenes.shapes, origin, matrix, (x, y, torch.ones_like(x)))
+    at = {name: tables[name][batch, t] for name in ("camera_origin", "camera_map")}
+    at |= {name: tables[name] for name in ("taper", "sky")}
+    depth, primitive = first_hit(at, scenes.shapes, (x, y, torch.ones_like(x)))
     return depth[..., 0, 0], primitive[..., 0, 0]
 
 
@@ -113,6 +121,8 @@ def boundary_mask(depth: torch.Tensor, primitive: torch.Tensor, threshold: float
 
     threshold: how far the Sobel gradient of the logarithm of depth goes per pixel before it counts as a jump.
     """
+    # The sky is as far as the farthest: its edge is a jump, and so is that of every NaN beside a thing.
+    depth = torch.nan_to_num(depth, nan=1e4)
     log = torch.nn.functional.pad(depth.log().flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
     side = torch.tensor([1.0, 2.0, 1.0], device=depth.device) / 8.0
     step = torch.tensor([-1.0, 0.0, 1.0], device=depth.device)

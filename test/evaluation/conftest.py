@@ -1,6 +1,6 @@
 """Answers that are known, as scenes and models: the trivial one and the true one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 from d4rt_ros.evaluation.scenes import held_out
 from d4rt_ros.model.query import Answer
-from d4rt_ros.scenes import OracleScene
+from d4rt_ros.scenes import OracleScene, Rendering, Scenes, render
 
 
 class Still:
@@ -43,20 +43,28 @@ def still_model():
     return StillModel()
 
 
-@dataclass
-class TrueModel:
-    """Knows a video of a scene, and is asked for its clips in turn: the frames of each in `clips`."""
+@dataclass(frozen=True)
+class Video:
+    """Frames of a scene, and its truth. times: (T,) seconds."""
 
-    scene: OracleScene
-    clips: list
-    num_frames: int = 4
-    asked: list = field(default_factory=list)
+    scenes: Scenes
+    times: torch.Tensor
+    truth: OracleScene
 
-    def encode(self, images):
-        frames = self.clips[len(self.asked)]
-        self.asked.append(images)
-        times = self.scene._times[torch.as_tensor(frames)]
-        return OracleScene(self.scene._scenes, times, *self.scene.size, frames=images)
+    @property
+    def size(self):
+        return self.truth.size
+
+    @property
+    def frames(self):
+        return self.truth.frames
+
+    def part(self, frames) -> OracleScene:
+        times = self.times[torch.as_tensor(list(frames))]
+        return OracleScene(self.scenes, times, *self.size, frames=self.frames[list(frames)])
+
+    def rendering(self) -> Rendering:
+        return render(self.scenes, self.times[None], *self.size)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +72,22 @@ def video():
     """Eight frames of 36x48 of a scene in which something moves."""
     scenes, times = held_out()
     n = int(torch.nonzero(scenes.moving.any(1))[0])
-    return OracleScene(scenes[n : n + 1], times[n], 36, 48)
+    scenes, times = scenes[n : n + 1], times[n]
+    return Video(scenes, times, OracleScene(scenes, times, 36, 48))
+
+
+@dataclass
+class TrueModel:
+    """Knows a video, and is asked for its clips in turn: the frames of each in `clips`."""
+
+    video: Video
+    clips: list
+    num_frames: int = 4
+    asked: int = 0
+
+    def encode(self, images):
+        self.asked += 1
+        return self.video.part(self.clips[self.asked - 1])
 
 
 @pytest.fixture
@@ -74,38 +97,28 @@ def true_model(video):
 
 @pytest.fixture
 def track_file(video, tmp_path):
-    """Writes TAPVid-3D's and WorldTrack's format: a video's points from a grid of frame 0, with queries in frame 5."""
+    """Writes TAPVid-3D's and WorldTrack's format: points of frame 0's grid, asked for in frame 5 where it
+    sees them."""
 
     def write(name="clip.npz", **changed):
-        count, (height, width) = video.num_frames, video.size
+        count, (height, width) = len(video.frames), video.size
         u, v = (x.ravel() for x in np.meshgrid(np.arange(3, width, 6), np.arange(3, height, 6)))
         n, times = len(u), np.arange(count)[:, None]
-        answer = video.query(u, v, 0, times, times)
-        camera = truth_camera(video)
+        answer = video.truth.query(u, v, 0, times, times)
+        rendering = video.rendering()
+        matrix = rendering.intrinsics[0].double().numpy()
         visible = answer.visibility.reshape(count, n) > 0.5
+        frame = np.where(visible[5], 5, 0)
+        queries = np.column_stack([answer.uv.reshape(count, n, 2)[frame, np.arange(n)], frame])
         fields = {
             "images_jpeg_bytes": [cv2.imencode(".jpg", i[..., ::-1])[1].tobytes() for i in video.frames],
             "tracks_XYZ": answer.xyz.reshape(count, n, 3),
             "visibility": visible,
-            "fx_fy_cx_cy": camera[[0, 1, 0, 1], [0, 1, 2, 2]],
-            "queries_xyt": np.concatenate([answer.uv.reshape(count, n, 2)[5], np.full((n, 1), 5)], axis=1)[
-                :, [0, 1, 2]
-            ],
-            "extrinsics_w2c": np.linalg.inv(truth_poses(video)),
+            "fx_fy_cx_cy": matrix[[0, 1, 0, 1], [0, 1, 2, 2]],
+            "queries_xyt": queries,
+            "extrinsics_w2c": np.linalg.inv(rendering.world_from_camera[0].double().numpy()),
         } | changed
         np.savez(tmp_path / name, **{k: x for k, x in fields.items() if x is not None})
         return tmp_path / name
 
     return write
-
-
-def truth_camera(video) -> np.ndarray:
-    from d4rt_ros.scenes import intrinsics
-
-    return intrinsics(video._scenes, *video.size)[0].double().numpy()
-
-
-def truth_poses(video) -> np.ndarray:
-    from d4rt_ros.scenes import camera_poses
-
-    return camera_poses(video._scenes, video._times[None])[0].double().numpy()

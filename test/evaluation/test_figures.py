@@ -1,6 +1,7 @@
 """From records to a table and a file."""
 
 import json
+import math
 
 import pytest
 
@@ -17,9 +18,9 @@ def test_means_and_medians_in_the_order_of_the_table():
 
 
 def test_the_table_and_the_file(tmp_path):
-    figures = [Figure("error", 1.5, 3.0, "no motion", 7), Figure("cosine", 0.5, 0.0, "none", 7)]
+    figures = [Figure("error", 1.5, 3.0, "no motion", 7), Figure("cosine", math.nan, 0.0, "none", 7)]
     table = figures_table(figures, "some")
     assert table.row_count == 2 and list(table.columns[3].cells) == ["0.50", ""]
     save_figures(tmp_path / "f.json", figures, data="some")
     read = json.loads((tmp_path / "f.json").read_text())
-    assert read["data"] == "some" and read["figures"][0]["value"] == 1.5
+    assert read["data"] == "some" and [f["value"] for f in read["figures"]] == [1.5, None]

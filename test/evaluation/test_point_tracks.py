@@ -1,5 +1,6 @@
 """Tracks against files of which the model knows the truth, or nothing."""
 
+import numpy as np
 import pytest
 
 from d4rt_ros.evaluation.point_tracks import evaluate_tapvid3d, evaluate_worldtrack
@@ -12,7 +13,7 @@ def test_the_truth_is_perfect_on_tapvid3d(true_model, track_file):
     model = true_model(CLIPS)
     jaccard, within, occlusion = evaluate_tapvid3d(model, [track_file()])
     # In the first clip points are asked for in its frame 0; in the second, in frame 5 of the file.
-    assert len(model.asked) == 2 and jaccard.count == 2
+    assert model.asked == 2 and jaccard.count == 2
     assert min(jaccard.value, within.value, occlusion.value) > 0.97
     assert jaccard.baseline < 0.8 * jaccard.value and "TAPVid-3D AJ" in jaccard.name
 
@@ -38,8 +39,6 @@ def test_a_still_camera_needs_no_extrinsics(still_model, track_file):
 def test_files_without_a_clip(true_model, still_model, track_file):
     with pytest.raises(RecordedError, match="has 8 frames; a clip of this model needs 9"):
         evaluate_tapvid3d(true_model([], 9), [track_file()])
-    import numpy as np
-
     unseen = track_file(visibility=np.zeros((8, 48), bool))
     for evaluate in (evaluate_tapvid3d, evaluate_worldtrack):
         with pytest.raises(RecordedError, match="none of the files has a clip"):

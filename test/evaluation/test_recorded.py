@@ -8,7 +8,6 @@ from d4rt_ros.evaluation.recorded import clip_frames, evaluate_recorded
 from d4rt_ros.geometry import invert, pose_matrix
 from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
-from d4rt_ros.scenes import render
 
 
 def write(folder, count=5):
@@ -43,7 +42,7 @@ def test_one_depth_everywhere_is_the_baseline(tmp_path, still_model):
 
 
 def sequence_of(video, **changed):
-    rendering = render(video._scenes, video._times[None], *video.size)
+    rendering = video.rendering()
 
     def read(i):
         frame = dict(
@@ -54,7 +53,7 @@ def sequence_of(video, **changed):
         )
         return RecordedFrame(**(frame | changed))
 
-    return RecordedSequence("video", False, video.num_frames, read)
+    return RecordedSequence("video", False, len(video.frames), read)
 
 
 def test_the_truth_is_perfect(video, true_model):

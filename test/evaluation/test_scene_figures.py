@@ -1,10 +1,12 @@
 """The evaluation itself is measured with answers that are known: the oracle's, and the trivial ones."""
 
 import pytest
+import torch
 
+from d4rt_ros.evaluation import scenes as evaluation
 from d4rt_ros.evaluation.figures import FIGURES, figures_table
 from d4rt_ros.evaluation.scenes import evaluate_scenes, held_out, image_size
-from d4rt_ros.scenes import OracleScene
+from d4rt_ros.scenes import OracleScene, render
 
 CLIPS = slice(0, 6)
 
@@ -15,8 +17,8 @@ def stored():
     return scenes[CLIPS], times[CLIPS]
 
 
-def oracle(scenes, times, n):
-    return OracleScene(scenes[n : n + 1], times[n], *image_size(scenes[n : n + 1]))
+def oracle(scenes, times, n, **size):
+    return OracleScene(scenes[n : n + 1], times[n], *image_size(scenes[n : n + 1], **size))
 
 
 # Of other data: tracks of videos.
@@ -72,3 +74,33 @@ def test_the_trivial_answer_is_no_better_than_its_baseline(stored, still_scene):
 def test_the_held_out_set_is_stored_whole():
     scenes, times = held_out()
     assert len(scenes) == len(times) >= 64 and times.shape[1] == 8
+
+
+def test_what_has_no_depth_does_not_count(stored, monkeypatch):
+    """The sky, of which nobody says anything."""
+    scenes, times = (x[:2] for x in stored)
+
+    def under_a_sky(*arguments):
+        rendering = render(*arguments)
+        rendering.depth[:, :, :12] = torch.nan
+        return rendering
+
+    monkeypatch.setattr(evaluation, "render", under_a_sky)
+    figures = by_key(evaluate_scenes(lambda _, n: oracle(scenes, times, n), scenes, times))
+    assert (
+        figures["depth SS"].value < 1e-3
+        and figures["uv static"].value < 1e-2
+        and figures["cloud l1"].value < 1e-2
+    )
+    assert figures["boundary accuracy"].value < 0.1 and figures["boundary completeness"].value < 0.1
+
+
+def test_larger_images_are_judged_alike(stored):
+    scenes, times = (x[:1] for x in stored)
+    figures = by_key(
+        evaluate_scenes(lambda _, n: oracle(scenes, times, n, pixels=9999), scenes, times, pixels=9999)
+    )
+    assert figures["depth"].value < 1e-3 and figures["boundary completeness"].value < 0.1
+    small = by_key(evaluate_scenes(lambda _, n: oracle(scenes, times, n), scenes, times))
+    for key in ("depth", "depth SS", "cloud l1", "uv static"):
+        assert figures[key].baseline == pytest.approx(small[key].baseline, rel=0.1)

@@ -9,9 +9,13 @@ from d4rt_ros.io.recorded import RecordedError
 
 def test_a_file_is_read_and_decoded_when_asked_for(track_file, video):
     file = read_track_file(track_file())
-    assert file.name == "clip" and len(file.jpegs) == video.num_frames
+    assert file.name == "clip" and len(file.jpegs) == len(video.frames)
     assert file.points.shape == (48, 8, 3) and file.visible.shape == (48, 8) and file.visible[:, 0].all()
-    assert file.queries.shape == (48, 3) and (file.queries[:, 0] == 5).all()
+    assert (
+        file.queries.shape == (48, 3)
+        and set(file.queries[:, 0]) <= {0, 5}
+        and (file.queries[:, 0] == 5).any()
+    )
     images = file.images(2, 4)
     assert images.shape == (2, 36, 48, 3) and np.abs(images[0].astype(int) - video.frames[2]).mean() < 12
     projected = file.camera(48, 36).project(file.points[:, 0])

@@ -11,7 +11,7 @@ TIMES = np.arange(COUNT) / 8.0
 
 @pytest.fixture(scope="module")
 def scene():
-    return sample_scenes(1, 3, SceneConfig(period=3.0, still_scenes=0.0, still_cameras=0.0))
+    return sample_scenes(1, 3, SceneConfig(period=3.0, still_scenes=0.0, still_cameras=0.0, outdoors=0.0))
 
 
 @pytest.fixture(scope="module")

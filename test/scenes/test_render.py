@@ -20,8 +20,9 @@ def test_shapes_and_types(scenes, times, rendering):
 
 
 def test_depth_is_finite_and_plausible(rendering):
-    assert (rendering.depth > 0.02).all() and (rendering.depth < 60).all()
-    mean = rendering.depth.mean((1, 2, 3))
+    depth = rendering.depth[rendering.primitive != -1]
+    assert (depth > 0.02).all() and (depth < 50).all()
+    mean = rendering.depth.nanmean((1, 2, 3))
     assert mean.min() < 1.2 and mean.max() > 3
 
 
@@ -66,7 +67,7 @@ def test_the_size_only_scales_the_picture(scenes, times):
     """Outer pixel centres stay outer pixel centres, whatever the size."""
     small = render(scenes, times, 21, 29).depth
     large = render(scenes, times, 41, 57).depth
-    assert torch.allclose(small, large[..., ::2, ::2], rtol=1e-3, atol=1e-4)
+    assert torch.allclose(small, large[..., ::2, ::2], rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def test_tiles_do_not_show(scenes, times, monkeypatch):
