@@ -19,12 +19,12 @@ YIQ = torch.tensor(((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.
 def augment(video: Tensor, config: Colours, seed: int, step: int, clips: range) -> Tensor:
     """video: (B, T, 3, H, W) in [0, 1]; returns the same, changed and clamped. Geometry stays.
 
-    clips: the B numbers that the clips have in the batch of this step.
+    clips: the B numbers that the clips have in the batch of this step. Nothing here waits for a GPU.
     """
     numbers = uniform(seed, "colours", step, clips, 11)
     matrix, contrast = _colour_matrix(config, numbers)
     matrix, contrast = (t.to(video.device, non_blocking=True) for t in (matrix, contrast))
-    grey = video.mean((1, 3, 4)) @ torch.tensor(GREY, device=video.device)
+    grey = video.mean((1, 3, 4)) @ torch.tensor(GREY).to(video.device, non_blocking=True)
     # Contrast is about the clip's mean grey.
     offset = matrix.sum(-1) * ((1 / contrast - 1) * grey)[:, None]
     video = (matrix[:, None] @ video.flatten(3)).view(video.shape) + offset[:, None, :, None, None]
@@ -36,6 +36,7 @@ def augment(video: Tensor, config: Colours, seed: int, step: int, clips: range) 
     if len(blurred):
         low, high = config.blur_sigma
         sigma = low + (high - low) * numbers[blurred, 10]
+        blurred = blurred.to(video.device, non_blocking=True)
         video[blurred] = _blur(video[blurred], sigma, math.ceil(3 * high))
     if config.noise:
         strength = config.noise * uniform(seed, "noise's strength", step, clips, 1, 1, 1, 1)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from d4rt_ros.scenes import boundary_mask
-from d4rt_ros.training.config import Crops, QueryMix, TrainConfig
+from d4rt_ros.scenes import boundary_mask, render, sample_scenes, sample_times
+from d4rt_ros.training.config import QueryMix, TrainConfig
 from d4rt_ros.training.distributed import Process
 from d4rt_ros.training.draws import uniform
+from d4rt_ros.training.examples import Examples
 from d4rt_ros.training.queries import NUMBERS, sample_queries
-from d4rt_ros.training.scene_examples import Clips, SceneSource, truth_of
+from d4rt_ros.training.scene_examples import Clips, truth_of
 
-HELD_OUT_SEED = 987_654_321  # of scenes that no run trains on, whatever its own seed
+HELD_OUT_SEED = 987_654_321  # the seeds of scenes to train on are hashes: none of them is this small
 GRID = 24  # points across and down that depth is asked at
 POINTS = 512  # whose place at another time is asked for, half of them on what moves
 # From what computes a step with the averaged weights to each figure: the model's, and a trivial answer's.
@@ -26,34 +26,46 @@ def scene_check(config: TrainConfig, process: Process, compile: bool = False) ->
     """Figures on `config.check_clips` scenes, the same ones each time.
 
     Depth AbsRel, median-scaled, against a constant depth; the 2D error of visible points, in pixels of a 64x64 image,
-    against no motion; the median cosine of the 3D displacement of moving points.
+    against no motion; the median cosine of the 3D displacement of moving points. What no clip shows is left out.
     """
-    share = len(process.clips(config.batch))
-    held_out = replace(
-        config, seed=HELD_OUT_SEED + (config.seed == HELD_OUT_SEED), crops=Crops(probability=0.0), reuse=1
-    )
-    source = SceneSource(held_out, process.device, compile)
-    # In batches of the size that training renders: a compiled renderer is made for it.
-    batches = [source.clips(turn, range(share)) for turn in range(-(-config.check_clips // share))]
-    asked = [_questions(clips, turn, share) for turn, clips in enumerate(batches)]
+    examples = _held_out(config, len(process.clips(config.batch)), process.device, compile)
 
     @torch.no_grad()
     def check(step: nn.Module) -> dict[str, tuple[float, float]]:
         records: dict[str, list[Tensor]] = {}
-        for clips, (uv, times, truth) in zip(batches, asked):
-            rgb = clips.rendering.rgb
-            video = rgb.movedim(-1, 2).float() / 255
+        for part in examples:
+            video = part.rgb.movedim(-1, 2).float() / 255
             with torch.autocast(process.device.type, torch.bfloat16, enabled=config.precision != "fp32"):
-                answer = step(video, clips.scenes.aspect, rgb, uv, times)
-            for name, value in _records(answer, truth, uv, times).items():
+                answer = step(video, part.aspect, part.rgb, part.uv, part.times)
+            for name, value in _records(answer, part).items():
                 records.setdefault(name, []).append(value)
-        return {name: _figure(name, torch.cat(values)) for name, values in records.items()}
+        together = {name: torch.cat(values) for name, values in records.items()}
+        return {name: _figure(name, pairs) for name, pairs in together.items() if len(pairs)}
 
     return check
 
 
-def _questions(clips: Clips, turn: int, share: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """uv, times and truth: a grid for depth in the middle frame, then points seen at other times."""
+def _held_out(config: TrainConfig, size: int, device: torch.device, compile: bool) -> list[Examples]:
+    """The held-out clips with their queries, in batches of `size`, which training renders: the last may be smaller.
+
+    A compiled renderer is made for one size of batch, so that the last one is rendered full.
+    """
+    generator, count = torch.Generator().manual_seed(HELD_OUT_SEED), config.check_clips
+    scenes = sample_scenes(count, generator, config.scenes, device)
+    times = sample_times(count, config.model.frames, generator, config.frame_interval).to(device)
+    batches = []
+    for start in range(0, count, size):
+        index = torch.arange(start, start + size, device=device) % count
+        pictures = render(
+            scenes[index], times[index], config.model.height, config.model.width, compile=compile
+        )
+        numbers = uniform(HELD_OUT_SEED, "check", 0, range(start, start + size), POINTS, NUMBERS)
+        batches.append(_questions(Clips(scenes[index], times[index], pictures), numbers)[: count - start])
+    return batches
+
+
+def _questions(clips: Clips, numbers: Tensor) -> Examples:
+    """Clips with a grid of queries for depth in the middle frame, then points seen at other times."""
     rendering = clips.rendering
     batch, frames = rendering.depth.shape[:2]
     line = torch.linspace(0, 1, GRID, device=rendering.depth.device)
@@ -62,16 +74,14 @@ def _questions(clips: Clips, turn: int, share: int) -> tuple[Tensor, Tensor, dic
     middle = torch.full((*grid.shape[:2], 3), frames // 2, device=grid.device)
     mix = QueryMix(count=POINTS, near_edges=0.0, on_moving=0.5, same_target_and_camera=1.0)
     edges = boundary_mask(rendering.depth, rendering.primitive)
-    numbers = uniform(HELD_OUT_SEED, "check", turn, range(share), POINTS, NUMBERS)
     uv, times = sample_queries(rendering.depth, edges, rendering.moving, mix, numbers)
     uv, times = torch.cat((grid, uv), 1), torch.cat((middle, times), 1)
-    return uv, times, truth_of(clips, uv, times)
+    return Examples(rendering.rgb, clips.scenes.aspect, uv, times, truth_of(clips, uv, times))
 
 
-def _records(
-    answer: dict[str, Tensor], truth: dict[str, Tensor], uv: Tensor, times: Tensor
-) -> dict[str, Tensor]:
+def _records(answer: dict[str, Tensor], asked: Examples) -> dict[str, Tensor]:
     """Pairs (…, 2) of the model's and the trivial error by figure; clips of depth, points of motion."""
+    truth, uv, times = asked.truth, asked.uv, asked.times
     depth, points = slice(0, GRID**2), slice(GRID**2, None)
     z, known = truth["xyz"][:, depth, 2], truth["knows_xyz"][:, depth]
     guesses = answer["xyz"][:, depth, 2].clamp_min(1e-3), torch.ones_like(z)
@@ -100,4 +110,4 @@ def _abs_rel(guess: Tensor, z: Tensor, known: Tensor) -> Tensor:
 
 def _figure(name: str, pairs: Tensor) -> tuple[float, float]:
     summary = pairs.nanmedian(0).values if "cosine" in name else pairs.nanmean(0)
-    return tuple(summary.tolist()) if len(pairs) else (float("nan"),) * 2
+    return tuple(summary.tolist())

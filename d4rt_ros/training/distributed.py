@@ -51,7 +51,8 @@ class Process:
 def processes(device: str) -> Iterator[Process]:
     """This process among those that torchrun started (its environment variables say so), or the only one.
 
-    device: cpu, or cuda: then each process of a machine has the GPU of its local rank.
+    device: cpu, or cuda: then each process of a machine has the GPU of its local rank. Within another such context
+    the processes stay connected as they are.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Process(0, 1, torch.device(device))
@@ -59,11 +60,14 @@ def processes(device: str) -> Iterator[Process]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    connect = not dist.is_initialized()
+    if connect:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), torch.device(device))
     finally:
-        dist.destroy_process_group()
+        if connect:
+            dist.destroy_process_group()
 
 
 class Step(nn.Module):

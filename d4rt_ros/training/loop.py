@@ -26,7 +26,7 @@ from d4rt_ros.training.distributed import (
 )
 from d4rt_ros.training.examples import Examples, Source
 from d4rt_ros.training.losses import composite_loss, known_counts
-from d4rt_ros.training.optimisers import follow, learning_rate, optimisers_of, set_rates
+from d4rt_ros.training.optimisers import OptimiserError, follow, learning_rate, optimisers_of, set_rates
 from d4rt_ros.training.report import Report, ReportError
 from d4rt_ros.training.scene_examples import SceneSource
 
@@ -66,7 +66,7 @@ def train(
     try:
         with processes(device) as process:
             return _train(config, Path(out), make_source, process, network, go_on, make_check, tensorboard)
-    except (CheckpointingError, DistributedError, ReportError) as error:
+    except (CheckpointingError, DistributedError, OptimiserError, ReportError) as error:
         raise TrainingError(str(error)) from error
 
 

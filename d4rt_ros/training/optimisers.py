@@ -11,6 +11,10 @@ from d4rt_ros.training.config import TrainConfig
 from d4rt_ros.training.distributed import own_part
 
 
+class OptimiserError(RuntimeError):
+    """An optimiser that this torch has not."""
+
+
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then a cosine to the final rate."""
     if step < config.warmup:
@@ -28,7 +32,7 @@ def set_rates(optimisers: list[torch.optim.Optimizer], step: int, config: TrainC
 def optimisers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW (Loshchilov and Hutter 2019), and, if configured, Muon (Jordan et al. 2024) for matrices beneath the heads.
 
-    Biases, norms and time tables are not decayed; the heads learn at a rate of their own.
+    Biases, norms and time tables are not decayed; the heads learn at a rate of their own. Raises OptimiserError.
     """
     matrices, others = [], {}
     for name, parameter in network.named_parameters():
@@ -41,6 +45,10 @@ def optimisers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.O
     groups = [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in others.items()]
     optimisers = [torch.optim.AdamW(groups, fused=True)]
     if matrices:
+        if not hasattr(torch.optim, "Muon"):
+            raise OptimiserError(
+                f"optimiser: muon needs torch 2.9 or newer, this is {torch.__version__}; use adamw"
+            )
         # Its updates scaled to the size of AdamW's, so that one rate fits both.
         group = {"params": matrices, "rate": config.matrix_rate}
         optimisers.append(

@@ -62,12 +62,12 @@ class SceneSource:
         """The clips of a batch, rendered; batches are taken in turn, each for `config.reuse` steps."""
         scenes, times = self._scenes(turn, clips)
         window = sample_windows(self.config.crops, self.config.seed, turn, clips)
-        scenes = crop_camera(scenes, window).to(self.device)
-        times, size = times.to(self.device, non_blocking=True), self.config.model
+        scenes = crop_camera(scenes, window.to(self.device, non_blocking=True))
+        size = self.config.model
         return Clips(scenes, times, render(scenes, times, size.height, size.width, compile=self.compile))
 
     def _scenes(self, turn: int, clips: range) -> tuple[Scenes, Tensor]:
-        """Those of the clips of one batch, with the times of their frames, on the CPU."""
+        """Those of the clips of one batch, with the times of their frames."""
         slots = min(SLOTS, self.config.batch)
         turns = max(1, AT_ONCE // slots)
         parts = []
@@ -88,9 +88,9 @@ class SceneSource:
         if kept is None or kept[0] != block:
             config = self.config
             generator = torch.Generator().manual_seed(seed_of(config.seed, "scenes", group, block))
-            scenes = sample_scenes(count, generator, config.scenes)
+            scenes = sample_scenes(count, generator, config.scenes, self.device)
             times = sample_times(count, config.model.frames, generator, config.frame_interval)
-            kept = self._blocks[group] = (block, scenes, times)
+            kept = self._blocks[group] = (block, scenes, times.to(self.device))
         return kept[1:]
 
 

@@ -117,7 +117,7 @@ def test_the_loss_falls_on_one_batch(tmp_path):
 
 
 def test_held_out_figures_are_measured(tmp_path):
-    train(replace(CONFIG, steps=1), tmp_path)
+    train(replace(CONFIG, steps=1, check_clips=5), tmp_path)
     figures = log(tmp_path)[1]["figures"]
     assert set(figures) == {"depth AbsRel", "static uv px", "moving uv px", "moving 3D cosine"}
     assert 0.1 < figures["depth AbsRel"][1] < 1 and 0.5 < figures["static uv px"][1] < 20
@@ -158,24 +158,36 @@ def test_tensorboard_that_is_missing_is_a_sentence(tmp_path, monkeypatch):
 
 
 SHARED = replace(
-    CONFIG, steps=2, batch=4, accumulate=2, report_every=1, save_every=1, precision="fp32", optimiser="adamw"
+    CONFIG,
+    steps=2,
+    batch=4,
+    accumulate=2,
+    report_every=1,
+    save_every=1,
+    precision="fp32",
+    optimiser="adamw",
+    check_clips=3,
 )
 TWO_PROCESSES = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from training.test_loop import SHARED, run
-for shard in (False, True):
-    out = Path(sys.argv[1]) / str(shard)
-    config = replace(SHARED, shard=shard)
-    run(replace(config, steps=1), out)
-    run(config, out, go_on=True)
+from d4rt_ros.training.distributed import processes
+from d4rt_ros.training.loop import train
+from training.test_loop import SHARED
+with processes("cpu"):
+    for shard in (False, True):
+        out = Path(sys.argv[1]) / str(shard)
+        config = replace(SHARED, shard=shard)
+        if shard:
+            train(replace(config, steps=1), out)
+        train(config, out, go_on=shard)
 """
 
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
-    """A folder of what two processes trained, each step as a run of its own: with DDP in False, with FSDP in True."""
+    """A folder of what two processes trained: with DDP in False; with FSDP, each step as a run of its own, in True."""
     out = tmp_path_factory.mktemp("two")
     (out / "two.py").write_text(TWO_PROCESSES)
     tests = Path(__file__).resolve().parents[1]
@@ -193,7 +205,7 @@ def by_two(tmp_path_factory):
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     out = tmp_path_factory.mktemp("one")
-    run(SHARED, out)
+    train(SHARED, out)
     return out
 
 
@@ -204,6 +216,8 @@ def test_two_processes_are_as_one(by_one, by_two, shard):
     for a, b in zip(one, two, strict=True):
         for name in ("total", "xyz", "uv", "displacement", "normal", "visibility", "confidence"):
             assert a[name] == pytest.approx(b[name], rel=1e-3), name
+    one, two = ([r["figures"] for r in log(out) if "figures" in r][-1] for out in (by_one, by_two))
+    assert all(two[name] == pytest.approx(one[name], rel=1e-3) for name in one) and len(one) == 4
     ours, theirs = (read_shards(out / "state.json")[0] for out in (by_one, by_two))
     assert ours.keys() == theirs.keys()
     for name in ours:
