@@ -231,24 +231,34 @@ def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.nd
 
 
 class _CameraModel:
-    """matrix (3, 3) of images once they are undistorted."""
+    """matrix (3, 3) of images once they are undistorted; they are, where they are not rectified already."""
 
     def __init__(self, info, rectified: bool, where: str):
         k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))[:, :3]
         self.matrix = p if rectified and p[0, 0] > 0 else k
-        self._distortion = np.zeros(0) if rectified else np.asarray(info.d, np.float64)
-        self._fisheye = info.distortion_model == "equidistant"
+        self._where, self._size, self._maps = where, (info.height, info.width), None
         if not self.matrix[0, 0] > 0:
             raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
+        distortion = np.asarray(info.d, np.float64)
+        if distortion.any() and not rectified:
+            import cv2
+
+            fisheye = info.distortion_model == "equidistant"
+            make = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
+            same = np.eye(3), self.matrix, (info.width, info.height), cv2.CV_32FC1
+            self._maps = make(self.matrix, distortion, *same)
 
     def undistorted(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self._distortion.any():
+        if rgb.shape[:2] != self._size:
+            raise RecordedError(
+                f"{self._where}: images are {rgb.shape[1]}x{rgb.shape[0]}, camera_info is for "
+                f"{self._size[1]}x{self._size[0]}; expected the camera_info of these images"
+            )
+        if self._maps is None:
             return rgb, depth
         import cv2
 
-        make = cv2.fisheye.initUndistortRectifyMap if self._fisheye else cv2.initUndistortRectifyMap
-        maps = make(self.matrix, self._distortion, np.eye(3), self.matrix, rgb.shape[1::-1], cv2.CV_32FC1)
         # Depth is not mixed over edges; outside there is none.
-        return cv2.remap(rgb, *maps, cv2.INTER_LINEAR), cv2.remap(
-            depth, *maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+        return cv2.remap(rgb, *self._maps, cv2.INTER_LINEAR), cv2.remap(
+            depth, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
         )

@@ -258,6 +258,20 @@ def test_a_frame_that_cannot_be_decoded(tmp_path):
         bag.frame(1)
 
 
+def test_a_camera_info_that_does_not_fit(tmp_path):
+    half, none = info(100.0), info(100.0)
+    half.width = WIDTH // 2
+    none.k = np.zeros(9)
+    bags = []
+    for name, wrong in (("half", half), ("none", none)):
+        out = without(messages(), "/camera/camera_info") + [("/camera/camera_info", 100.0, wrong)]
+        bags.append(write(tmp_path / name, out))
+    with pytest.raises(RecordedError, match="images are 32x18, camera_info is for 16x18"):
+        open_ros_bag(bags[0]).frame(0)
+    with pytest.raises(RecordedError, match="camera_info is all zero"):
+        open_ros_bag(bags[1])
+
+
 def test_what_is_no_bag(tmp_path):
     with pytest.raises(RecordedError, match="cannot be read as a ROS 2 bag"):
         open_ros_bag(tmp_path)
