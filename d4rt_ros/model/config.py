@@ -95,9 +95,9 @@ class ModelConfig:
 PRESETS = {
     "tiny": ModelConfig(
         frames=8,
-        height=64,
-        width=64,
-        patch=(2, 8, 8),
+        height=96,
+        width=96,
+        patch=(2, 12, 12),
         encoder_width=192,
         encoder_layers=6,
         encoder_heads=3,

@@ -9,7 +9,7 @@ from d4rt_ros.cli import benchmark_model
 from d4rt_ros.cli.main import main
 
 QUICK = ["--device", "cpu", "--seconds", "0.05"]
-SMALL = ["--preset", "tiny", "--frames", "2", "--size", "16", "16", *QUICK]
+SMALL = ["--preset", "tiny", "--frames", "2", "--size", "24", "24", *QUICK]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def refused(capsys, *arguments) -> str:
 def test_random_weights_of_a_preset(capsys):
     assert main(["benchmark", "model", *SMALL, "--precision", "fp32"]) == 0
     printed = capsys.readouterr().out
-    for part in ("tiny, random weights, 2 frames of 16x16, float32", "encode", "one query", "65,536 queries",
+    for part in ("tiny, random weights, 2 frames of 24x24, float32", "encode", "one query", "65,536 queries",
                  "depth map 256x256", "memory: weights", "parameters"):  # fmt: skip
         assert part in printed
     assert "floor" not in printed  # a GPU's, that are not a CPU's
@@ -53,7 +53,7 @@ def test_against_the_naive_way(capsys, monkeypatch):
 def test_embedded_weights_and_threads(capsys):
     assert main(["benchmark", "model", *QUICK, "--threads", "1", "--precision", "fp32"]) == 0
     printed = capsys.readouterr().out
-    assert "embedded weights, 8 frames of 64x64" in printed and "1 threads" in printed
+    assert "embedded weights, 8 frames of 96x96" in printed and "1 threads" in printed
 
 
 def test_an_exported_model(tmp_path, capsys):
