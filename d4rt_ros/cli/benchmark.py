@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from d4rt_ros.cli import benchmark_model
+from d4rt_ros.cli import benchmark_model, benchmark_scenes
 from d4rt_ros.cli.children import Children
 from d4rt_ros.cli.demo import own_domain, quoted, ros_arguments
 
@@ -24,9 +24,9 @@ SETTLE = 3.0  # seconds that are not counted after a change
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=["node", "messages", "model", "precision"],
+        choices=["node", "messages", "model", "precision", "scenes"],
         help="node: camera and node in processes of their own; messages: conversions alone; model: encoding and "
-        "queries; precision: what bf16 and fp16 change of the answers about a video",
+        "queries; precision: what bf16 and fp16 change of the answers about a video; scenes: training clips",
     )
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (default %(default)g)")
     parser.add_argument("--checkpoint", default="", help="weights; the embedded ones by default")
@@ -55,6 +55,9 @@ def tables(args: argparse.Namespace) -> Iterator:
 
     if args.what in ("model", "precision"):
         yield from benchmark_model.tables(args, machine())
+        return
+    if args.what == "scenes":
+        yield from benchmark_scenes.tables(args, machine())
         return
     rows = message_rows() if args.what == "messages" else node_rows(args)
     table = Table("figure", "value", title=f"d4rt benchmark {args.what}: {machine()}")

@@ -24,17 +24,14 @@ WALLS = slice(6, 8)  # boxes along the walls
 LOOSE = torch.arange(
     8, len(SHAPES)
 )  # boxes, ellipsoids and cylinders that may stand on the table, and may move
-CARRIER, RIDER = (
-    SHAPES.first_cylinder,
-    SHAPES.first_ellipsoid,
-)  # a cylinder and a ball: sometimes trunk and head
+CARRIER, RIDER = SHAPES.first_cylinder, SHAPES.first_ellipsoid  # sometimes a trunk and a head
 WAVES = 2  # of a thing's path
 
 
 def sample_bodies(draw: Draw, config, room, view: View, desks, tables, outdoors) -> dict[str, torch.Tensor]:
     """Fields of Scenes for rooms of half extents `room` (B, 3), in scenes of mean depth 1.
 
-    desks, tables, outdoors: (B,) bool, the camera looks down on a large table; there is a table; on open ground.
+    desks, tables, outdoors: (B,) bool, the camera looks down on a large table; there is a table; open ground.
     """
     things = _standing_about(draw, view)
     _along_walls(draw, things, room, view.heading)

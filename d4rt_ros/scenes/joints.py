@@ -89,15 +89,8 @@ def add_arms(draw: Draw, config, things: Things, motion: dict[str, torch.Tensor]
     elbow[..., 2] = first * sign
     mask = where[:, None]
     foot = things.center[:, [BODY]].clone()
-    foot[..., 2] = torch.where(
-        hangs,
-        ceiling,
-        foot[
-            ...,
-            2,
-        ].squeeze(1)
-        - things.half[:, BODY, 2],
-    )[:, None]
+    stands = foot[:, 0, 2] - things.half[:, BODY, 2]
+    foot[:, 0, 2] = torch.where(hangs, ceiling, stands)
     turn = draw.uniform(-math.pi, math.pi, 1)
     axis = torch.stack([torch.cos(turn), torch.sin(turn), zero], -1)
     rest, wide = draw.uniform(-0.7, 0.7, 1), draw.uniform(0.2, 0.9, 1)

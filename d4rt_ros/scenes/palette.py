@@ -95,12 +95,13 @@ def _directions(draw: Draw, wooden: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _colours(draw: Draw, count: int) -> dict[str, torch.Tensor]:
     """Two linear colours of each texture; the room's are calmer, and its walls mostly light and alike."""
-    hue = torch.where(draw.chance(0.55, count), 0.08 + 0.05 * draw.normal(count), draw.uniform(0, 1, count))
+    hue = torch.where(draw.chance(0.6, count), 0.08 + 0.05 * draw.normal(count), draw.uniform(0, 1, count))
     vivid, shift = draw.chance(0.2, count), draw.chance(0.3, count)
     vivid[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     shift[:, :ROOM_FACES] &= draw.chance(0.2, ROOM_FACES)
     saturation = torch.where(vivid, draw.uniform(0.45, 0.9, count), draw.uniform(0.0, 0.4, count))
-    saturation[:, :ROOM_FACES] *= 0.7
+    hue[:, :ROOM_FACES] = torch.where(draw.chance(0.6, 1), 0.09 + 0.03 * draw.normal(1), hue[:, :ROOM_FACES])
+    saturation[:, :ROOM_FACES] *= draw.uniform(0.2, 0.9, 1)
     value = draw.uniform(0.15, 0.95, count)
     bright = draw.chance(0.75, 3), draw.uniform(0.6, 0.97, 3)
     value[:, CEILING:ROOM_FACES] = torch.where(*bright, value[:, CEILING:ROOM_FACES])
@@ -136,7 +137,8 @@ def _make_sky(draw: Draw, table: torch.Tensor, outdoors: torch.Tensor) -> None:
 
 def _calm_room(draw: Draw, table: torch.Tensor) -> None:
     """Some ceilings and walls are nearly plain, floors seldom."""
-    calm = draw.chance(0.4, ROOM_FACES)
+    calm = draw.chance(0.45, ROOM_FACES)
+    calm[:, CEILING] |= draw.chance(0.7)
     calm[:, FLOOR] &= draw.chance(0.4)
     for name, factor in dict(stripes=0.0, checks=0.0, noise=0.4, specular=0.0).items():
         table[:, :ROOM_FACES, COLUMN[name]] *= torch.where(calm, factor, 1.0)

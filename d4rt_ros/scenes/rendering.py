@@ -17,6 +17,7 @@ from d4rt_ros.scenes.scene import (
     Shapes,
     intrinsics,
 )
+from d4rt_ros.scenes.sensor import develop
 from d4rt_ros.scenes.texture import albedo
 
 TILE_PIXELS = 1 << 17
@@ -75,7 +76,7 @@ def render(
     shadow = scenes.shadow[:, None].expand(-1, 3)
     lights = torch.stack([scenes.light_direction, scenes.light, scenes.ambient, shadow], 1)
     pixel = 1.0 / (scenes.focal[:, 0] * (width - 1))  # metres that a pixel covers at one metre
-    trace, shade = _functions(scenes.shapes, samples, compile)
+    trace, shade, finish = _functions(scenes.shapes, samples, compile)
     depth, primitive, rgb = [], [], []
     for b, rows in _tiles(scenes, times.shape[1], height, width, samples):
         part = {name: table[b] for name, table in frames.items()}
@@ -89,9 +90,11 @@ def render(
             hits = trace(x, y, part)
         rgb.append(shade(*hits, x, y, pixel[b], part, scenes.texture[b], lights[b], photos))
     depth, primitive, rgb = (_assemble(t, len(scenes)) for t in (depth, primitive, rgb))
+    parts = [slice(b, b + 1) for b in range(len(scenes))] if scenes.device.type == "cpu" else [slice(None)]
+    rgb = [finish(rgb[b], times[b], scenes.sensor[b]) for b in parts]
     batch = torch.arange(len(scenes), device=scenes.device)[:, None, None, None]
     return Rendering(
-        rgb, torch.where(primitive == SKY, torch.nan, depth),
+        torch.cat(rgb), torch.where(primitive == SKY, torch.nan, depth),
         image_normals(depth, primitive, rays, frames, scenes.shapes) if normals else None,
         primitive, scenes.moving[batch, primitive.clamp_min(0).long()], pose,
         intrinsics(scenes, height, width),
@@ -265,5 +268,5 @@ def image_normals(depth, primitive, rays, frames, shapes) -> torch.Tensor:
 def _functions(shapes: Shapes, samples: int, compile: bool):
     trace, shade = partial(_trace, shapes), partial(_shade, shapes, samples)
     if not compile:
-        return trace, shade
-    return torch.compile(trace, dynamic=False), torch.compile(shade, dynamic=False)
+        return trace, shade, develop
+    return tuple(torch.compile(f, dynamic=False) for f in (trace, shade, develop))

@@ -15,6 +15,7 @@ from d4rt_ros.scenes.palette import sample_textures
 from d4rt_ros.scenes.raycast import SKY, first_hit
 from d4rt_ros.scenes.rendering import frame_tables, pixel_rays
 from d4rt_ros.scenes.scene import TEXTURE_COLUMNS, Scenes
+from d4rt_ros.scenes.sensor import sample_sensors
 
 PER_METRE = (
     "frequency_x frequency_y frequency_z stripe_x stripe_y stripe_z cross_x cross_y cross_z print_scale"
@@ -47,6 +48,7 @@ class SceneConfig:
     lettered: float = 0.12  # share of surfaces with lines of letters
     photographs: float = 0.0  # share of surfaces with photographs; more than 0 needs scikit-image
     exposure: tuple[float, float] = (0.002, 0.03)  # seconds, log-uniform, of the blurred ones
+    real_sensors: float = 0.7  # share of cameras that expose by themselves, and are noisy and soft
     blurred: float = 0.5  # share of cameras whose exposure takes time
     period: float | None = None  # seconds after which everything repeats; None = never
 
@@ -93,6 +95,7 @@ def _candidates(draw: Draw, config: SceneConfig) -> Scenes:
     return Scenes(
         **camera, **bodies, **lights, shapes=SHAPES, sky=outdoors,
         texture=sample_textures(draw, config, SHAPES, outdoors, tables),
+        sensor=sample_sensors(draw, config),
         exposure=draw.log_uniform(*config.exposure) * draw.chance(config.blurred),
     )  # fmt: skip
 
@@ -125,6 +128,8 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Ten
     reach = scenes.camera_position.abs() + scenes.position_swing.abs().sum(1)
     far = (scenes.half_size[:, 0] + reach)[:, :2].norm(dim=-1)
     flat = torch.where(depth.isnan(), mean[:, None, None], depth).log().std(-1).amin(1) < 0.12
+    seen = primitive.flatten(2).clamp_min(0).long()
+    cover = torch.nn.functional.one_hot(seen, len(scenes.shapes))[..., 1:].float().mean(2).amax((1, 2))
     empty = depth.isnan().float().mean((1, 2))
     batch = torch.arange(len(scenes))[:, None, None, None]
     motion = scenes.moving[batch, primitive.clamp_min(0).long()].float().mean((1, 2, 3))
@@ -132,6 +137,7 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Ten
         4.0 * (room > 0.97)
         + (near < 0.15) * (2.0 - near)
         + 0.5 * flat
+        + (cover > 0.55) * (0.5 + cover)
         + (empty > 0.45) * (1.0 + empty)
         + (motion < 0.02) * (0.5 - 10.0 * motion)
     )

@@ -96,6 +96,7 @@ class Scenes:
     ambient: torch.Tensor  # (B, 3) linear RGB
     shadow: torch.Tensor  # (B,) 0 = the light casts no shadow, 1 = a full one
     sky: torch.Tensor  # (B,) bool, the room's walls and ceiling are a sky: infinitely far, without depth
+    sensor: torch.Tensor  # (B, len(SENSOR_COLUMNS)), see sensor.py
     exposure: torch.Tensor  # (B,) seconds during which a frame is exposed, its time in the middle
     shapes: Shapes = Shapes()
 

@@ -11,8 +11,8 @@ from d4rt_ros.scenes.scene import TEXTURE_COLUMNS
 OCTAVES = ((1.0, 0.5), (2.17, 0.3), (4.71, 0.2))  # frequency, amplitude
 
 
-def _hash(h: torch.Tensor) -> torch.Tensor:
-    """Lattice values in -1..1 from int32 keys; multiplication wraps."""
+def hash_noise(h: torch.Tensor) -> torch.Tensor:
+    """Values in -1..1, as if random, of int32 keys; multiplication wraps."""
     h = (h ^ (h >> 15)) * 739982445
     h = (h ^ (h >> 12)) * 695872825
     return (h >> 8).float() * (1.0 / 8388608.0)
@@ -29,7 +29,7 @@ def value_noise(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tens
     for kz in keys[2]:
         rows = []
         for ky in keys[1]:
-            a, b = (_hash(kx ^ ky ^ kz) for kx in keys[0])
+            a, b = (hash_noise(kx ^ ky ^ kz) for kx in keys[0])
             rows.append(a + (b - a) * f[0])
         planes.append(rows[0] + (rows[1] - rows[0]) * f[1])
     return planes[0] + (planes[1] - planes[0]) * f[2]
@@ -95,8 +95,8 @@ def _letters(u: torch.Tensor, v: torch.Tensor, cover: torch.Tensor) -> torch.Ten
     x, y = (u - letter) * 5.0, (v - line) * 8.0
     block = torch.floor(x).to(torch.int32) * 131 + torch.floor(y).to(torch.int32) * 61
     key = letter.to(torch.int32) * 1597334677 ^ line.to(torch.int32) * 381201580
-    printed = (_hash(key) > -0.6) & (x < 4.0) & (y >= 1.0) & (y < 6.0)
-    ink = ((_hash(key ^ (block * 1103515245)) > -0.1) & printed).float()
+    printed = (hash_noise(key) > -0.6) & (x < 4.0) & (y >= 1.0) & (y < 6.0)
+    ink = ((hash_noise(key ^ (block * 1103515245)) > -0.1) & printed).float()
     sharp = (1.5 - 5.0 * cover).clamp(0.0, 1.0)
     return 0.25 + (ink - 0.25) * sharp
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from d4rt_ros.scenes import (
     sample_scenes,
     save_scenes,
 )  # fmt: skip
+from d4rt_ros.scenes.scene import TEXTURE_COLUMNS
 
 
 def same(a: Scenes, b: Scenes) -> bool:
@@ -92,6 +94,32 @@ def test_shares_and_ranges_are_as_configured():
     assert movers.max() <= 16 and not scenes.moving[:, 0].any()
 
 
+def test_every_field_is_in_its_range():
+    scenes = sample_scenes(300, 4, SceneConfig(photographs=0.5))
+    for name, value in scenes.tensors().items():
+        assert value.isfinite().all(), name
+    assert (scenes.half_size > 0).all() and (scenes.focal > 0).all()
+    assert (scenes.stretch.abs() < 0.9).all() and ((scenes.taper >= 0) & (scenes.taper <= 1)).all()
+    for axis in (scenes.spin_axis, scenes.hinge_axis, scenes.light_direction, scenes.rotation):
+        assert torch.allclose(axis.norm(dim=-1), torch.ones(()), atol=1e-4)
+    assert ((scenes.shadow >= 0) & (scenes.shadow <= 1)).all() and (scenes.light >= 0).all()
+    exposed = scenes.exposure[scenes.exposure > 0]
+    assert 0.4 < len(exposed) / 300 < 0.6 and exposed.min() >= 0.002 and exposed.max() <= 0.03
+    assert 0.1 < scenes.sky.float().mean() < 0.3
+    jointed = (scenes.hinge[..., 1] != 0).any(-1).any(-1).float().mean()
+    stretching = (scenes.stretch != 0).any(-1).any(-1).float().mean()
+    assert 0.15 < jointed < 0.5 and 0.02 < stretching < 0.2
+    photo = scenes.texture[..., TEXTURE_COLUMNS.index("photo")]
+    assert 0.2 < (photo >= 0).float().mean() < 0.5 and photo.min() == -1
+
+
+def test_scenes_of_an_older_file_are_refused(scenes, tmp_path):
+    path = tmp_path / "old.safetensors"
+    save_file(scenes.tensors(), str(path), metadata={"d4rt_scenes": "1", "shapes": "{}"})
+    with pytest.raises(ValueError, match="version 1, this program reads version 2"):
+        load_scenes(path)
+
+
 def test_pixels_are_square_in_an_image_of_the_true_aspect(scenes):
     aspect = scenes.aspect[3].item()
     k = intrinsics(scenes, 401, round(400 * aspect) + 1)[3]
@@ -103,6 +131,7 @@ def test_what_a_cropped_camera_renders_is_the_crop(scenes, times):
     """The window's corners are pixel centres of the large image: geometry must agree exactly."""
     h, w, top, left, bottom, right = 31, 41, 6, 10, 25, 33
     window = torch.tensor([left / (w - 1), top / (h - 1), right / (w - 1), bottom / (h - 1)])
+    scenes = replace(scenes, sensor=0 * scenes.sensor)
     crops = crop_camera(scenes, window.expand(len(scenes), 4))
     whole = render(scenes, times, h, w)
     part = render(crops, times, bottom - top + 1, right - left + 1)
