@@ -155,8 +155,8 @@ setup(
         # `d4rt export`, and running what it wrote: one of the two, they are the same module.
         "gpu": ["onnxruntime-gpu", "onnx"],
         "onnx": ["onnxruntime", "onnx"],
-        # `d4rt train --tensorboard`.
-        "train": ["tensorboard"],
-        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx"],
+        # Photographs on the scenes' surfaces; bags to learn from; `d4rt train --tensorboard`.
+        "train": ["scikit-image", "rosbags", "tensorboard"],
+        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx", "scikit-image", "rosbags", "tensorboard"],
     },
 )

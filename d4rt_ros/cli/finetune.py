@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             if not 0 <= getattr(args, name) < 1:
                 raise ValueError(f"--{name} is {getattr(args, name)}; expected a share from 0 to less than 1")
         table, weights = _finetuned(args)
-    except (ValueError, OSError, TrainingError) as error:
+    except (ImportError, ValueError, OSError, TrainingError) as error:
         print(f"d4rt finetune: {error}", file=sys.stderr)
         return 1
     Console().print(table)

@@ -77,7 +77,14 @@ def run(args: argparse.Namespace) -> int:
             partial(scene_check, compile=compile),
             args.tensorboard,
         )
-    except (CheckpointError, CheckpointingError, RecordedError, TrainConfigError, TrainingError) as error:
+    except (
+        ImportError,
+        CheckpointError,
+        CheckpointingError,
+        RecordedError,
+        TrainConfigError,
+        TrainingError,
+    ) as error:
         print(f"d4rt train: {error}", file=sys.stderr)
         return 1
     print(f"weights: {weights}; measure them with `d4rt evaluate --checkpoint {weights}`")

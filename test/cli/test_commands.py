@@ -30,7 +30,7 @@ def test_train_writes_weights_that_evaluate_reads(tmp_path, capsys):
 
 
 def test_training_starts_from_weights_of_the_same_shapes(tmp_path, capsys):
-    small = replace(PRESETS["tiny"], encoder_layers=1, decoder_layers=1, height=16, width=24)
+    small = replace(PRESETS["tiny"], encoder_layers=1, decoder_layers=1, height=24, width=36)
     weights = tmp_path / "start.safetensors"
     save_checkpoint(weights, D4RT(small))
     sizes = "encoder_layers: 1, decoder_layers: 1"
@@ -38,13 +38,13 @@ def test_training_starts_from_weights_of_the_same_shapes(tmp_path, capsys):
     rest = "batch: 1, steps: 1, queries: {count: 16}, check_clips: 1"
     train = ["train", "--no-compile", "--from", str(weights), "--config", str(recipe), "--out"]
     # Other images, for which the weights are as good.
-    recipe.write_text(f"{{model: {{preset: tiny, {sizes}, height: 24, width: 32}}, {rest}}}")
+    recipe.write_text(f"{{model: {{preset: tiny, {sizes}, height: 36, width: 48}}, {rest}}}")
     assert main([*train, str(tmp_path / "larger")]) == 0
-    assert load_checkpoint(tmp_path / "larger" / "weights.safetensors").config.width == 32
+    assert load_checkpoint(tmp_path / "larger" / "weights.safetensors").config.width == 48
     recipe.write_text(f"{{model: {{preset: tiny, encoder_layers: 2, decoder_layers: 1}}, {rest}}}")
     assert main([*train, str(tmp_path / "deeper")]) == 1
     assert (
-        "other sizes (encoder_layers: 1 before, 2 now; height: 16 before, 64 now" in capsys.readouterr().err
+        "other sizes (encoder_layers: 1 before, 2 now; height: 24 before, 96 now" in capsys.readouterr().err
     )
 
 

@@ -11,11 +11,11 @@ scene_examples.AT_ONCE = 8  # a test takes few scenes
 MODEL = replace(
     PRESETS["tiny"],
     frames=4,
-    height=16,
-    width=24,
-    encoder_width=24,
+    height=24,
+    width=36,
+    encoder_width=36,
     encoder_layers=1,
-    decoder_width=24,
+    decoder_width=36,
     decoder_layers=1,
     stem=4,
 )
