@@ -9,7 +9,7 @@ from pathlib import Path
 
 STRIDE = 2  # of the frames of held-out clips, as `d4rt evaluate rgbd` takes them
 # Held-out clips: at most, which are held in memory; of these for a check during training; and procedural scenes.
-CLIPS, CHECKED, SCENES = 12, 4, 16
+CLIPS, CHECKED, SCENES = 12, 4, 8
 # Errors that say when it is enough, by their keys in evaluation/figures.py; and what the table has besides.
 CHECKS = ("depth", "rpe rotation")
 LEAST_TURN = 0.2  # degrees from frame to frame: where a camera turns less, its rotation says nothing

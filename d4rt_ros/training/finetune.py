@@ -17,7 +17,6 @@ from d4rt_ros.model.checkpoint import save_checkpoint
 from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.training.check import Check
-from d4rt_ros.training.checkpoints import kept_step
 from d4rt_ros.training.config import DataSet, TrainConfig, load_config
 from d4rt_ros.training.distributed import Process
 from d4rt_ros.training.examples import Source
@@ -37,6 +36,8 @@ def finetune_config(
 
     recorded: what is learned from beside procedural scenes, which make up the share `scenes`.
     """
+    # What a model of 192 channels stands; wider ones take smaller steps (Yang et al. 2022).
+    rate = 2e-4 * min(1.0, 192 / model.encoder_width)
     return replace(
         load_config("tiny"),
         model=model,
@@ -45,8 +46,8 @@ def finetune_config(
         batch=batch,
         seed=seed,
         stride=(1, 4),
-        learning_rate=2e-4,
-        final_learning_rate=2e-5,
+        learning_rate=rate,
+        final_learning_rate=rate / 10,
         warmup=min(20, steps),
         average=0.97,  # of the last few dozen steps: there are no more between two checks
         save_every=steps,
@@ -82,15 +83,15 @@ def finetune(
     be the weights given. Training ends after `patience` checks in a row that were not better, or `minutes`.
     The run itself is in out/run (see `loop.train`, whose errors are raised, as are those of RecordedSource).
     """
-    if kept_step(out / "run") is not None:
-        raise TrainingError(f"{out} holds a fine-tuned model already: give another folder")
+    best = out / "weights.safetensors"
+    if best.exists():
+        raise TrainingError(f"{best} is there already: give another folder")
 
     def source(config: TrainConfig, device: torch.device) -> Source:
         recorded = RecordedSource([recording], config, device)
         weights = [data.weight for data in config.data]
         return Mixture([recorded, SceneSource(config, device)], weights, config)
 
-    best = out / "weights.safetensors"
     check = early_stopping(network.to(device), best, measure, patience, 60 * minutes)
     train(config, out / "run", source, device, network, make_check=check)
     return best

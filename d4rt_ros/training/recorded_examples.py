@@ -26,9 +26,8 @@ from d4rt_ros.training.recorded_truth import answerable_times, depth_truth, trac
 
 ATTEMPTS = 20  # clips that are tried for a place in the batch before the data counts as useless
 CACHE_BYTES = 512 * 2**20  # of reduced frames: a short recording is decoded once
-TRACKED = (
-    0.5  # share of a clip's queries that ask for its tracks, where it has any; half of these for moving ones
-)
+# Share of a clip's queries that ask for its tracks, where it has any; half of these for tracks that move.
+TRACKED = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,9 @@ log = logging.getLogger(__name__)
 class RecordedSource:
     """A `Source` of clips of recorded sequences, each as likely as it is long.
 
-    A clip that cannot be used is counted in `skipped`, by what was wrong, and another one takes its place.
-    Raises RecordedError where a sequence is shorter than a clip, or where ATTEMPTS clips in a row cannot be used.
+    A clip that cannot be used is counted in `skipped`, by what was wrong, and another one takes its place; sequences
+    that are shorter than a clip are left out, and counted too. Raises RecordedError where no sequence is long enough,
+    or where ATTEMPTS clips in a row cannot be used.
     """
 
     sequences: list[RecordedSequence]
@@ -50,9 +50,12 @@ class RecordedSource:
         size = self.config.model
         for sequence in self.sequences:
             if len(sequence) < size.frames:
-                raise RecordedError(
+                self._skip(
                     f"{sequence.name}: has {len(sequence)} frames; the model's clips have {size.frames}"
                 )
+        self.sequences = [sequence for sequence in self.sequences if len(sequence) >= size.frames]
+        if not self.sequences:
+            raise RecordedError(next(iter(self.skipped), "no sequences are given; expected one or more"))
         frame_bytes = OVERSIZE**2 * size.height * size.width * 7  # three of colour, four of depth a pixel
         self._read = lru_cache(max(size.frames, CACHE_BYTES // frame_bytes))(self._read_frame)
         self._made: tuple = (None, None)
@@ -74,11 +77,14 @@ class RecordedSource:
             try:
                 return self._cut(*chosen, window)
             except RecordedError as error:
-                if str(error) not in self.skipped:
-                    log.warning("skipped: %s", error)
-                self.skipped[str(error)] += 1
+                self._skip(str(error))
                 last = error
         raise RecordedError(f"{ATTEMPTS} clips in a row cannot be used; the last one: {last}")
+
+    def _skip(self, reason: str) -> None:
+        if reason not in self.skipped:
+            log.warning("skipped: %s", reason)
+        self.skipped[reason] += 1
 
     def _choose(self, turn: int, clip: int, attempt: int) -> tuple[int, list[int]]:
         """(sequence, frames): evenly from all frames, then a stride log-uniform in its range, then the start."""

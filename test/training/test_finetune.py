@@ -11,6 +11,7 @@ from training.small_training import CONFIG, MODEL
 
 from d4rt_ros.io.recorded import RecordedError
 from d4rt_ros.model.checkpoint import load_checkpoint
+from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.training.config import DataSet
 from d4rt_ros.training.finetune import finetune, finetune_config, split
@@ -70,6 +71,12 @@ def test_weights_that_only_get_worse_are_given_back(tmp_path, recording):
     assert len(seen) == 7, "before, and after each of six steps"
 
 
+def test_wide_models_take_smaller_steps():
+    wide = finetune_config(PRESETS["giant"], DataSet("rgbd", "here"), 0.2, steps=5, batch=1, seed=0)
+    assert wide.learning_rate < 3e-5 and quick().learning_rate == 2e-4
+    assert [data.weight for data in wide.data] == [0.8, 0.2]
+
+
 def test_it_ends_when_the_time_is_over(tmp_path, recording):
     measure, seen = scores(0.9, 0.8, 0.7)
     weights = finetune(network(), recording, quick(scenes=0.5), tmp_path, measure, patience=10, minutes=0.0)
@@ -80,7 +87,7 @@ def test_another_run_does_not_overwrite_the_first(tmp_path, recording):
     measure, _ = scores(0.9)
     weights = finetune(network(), recording, quick(), tmp_path, measure, 1, 5)
     written = weights.read_bytes()
-    with pytest.raises(TrainingError, match="holds a fine-tuned model already"):
+    with pytest.raises(TrainingError, match="is there already: give another folder"):
         finetune(network(), recording, quick(), tmp_path, measure, 1, 5)
     assert weights.read_bytes() == written
 

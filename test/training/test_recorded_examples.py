@@ -127,3 +127,9 @@ def test_data_that_is_useless(still):
         RecordedSource([blind], CONFIG)(0, range(4))
     with pytest.raises(RecordedError, match="has 3 frames; the model's clips have 4"):
         RecordedSource([replace(still, count=3)], CONFIG)
+
+
+def test_a_sequence_that_is_too_short_is_left_out(still):
+    source = RecordedSource([replace(still, name="short", count=3), still], CONFIG)
+    assert source.sequences == [still]
+    assert source.skipped == {"short: has 3 frames; the model's clips have 4": 1}
