@@ -155,8 +155,11 @@ setup(
         # `d4rt export`, and running what it wrote: one of the two, they are the same module.
         "gpu": ["onnxruntime-gpu", "onnx"],
         "onnx": ["onnxruntime", "onnx"],
-        # Photographs on the scenes' surfaces; bags to learn from; `d4rt train --tensorboard`.
-        "train": ["scikit-image", "rosbags", "tensorboard"],
-        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx", "scikit-image", "rosbags", "tensorboard"],
+        # Photographs on scenes, bags and Kubric to learn from, `d4rt train --tensorboard`.
+        "train": ["scikit-image", "rosbags", "tfrecord", "tensorboard"],
+        "test": [
+            "pytest>=7", "hypothesis>=6", "onnxruntime", "onnx",
+            "scikit-image", "rosbags", "tfrecord", "tensorboard",
+        ],  # fmt: skip
     },
 )
