@@ -36,14 +36,10 @@ def test_every_recipe_is_whole_and_survives_a_round_trip():
 
 def test_a_file_says_what_differs(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("model: {preset: tiny, height: 96}\nloss: {uv: 3}\nlearning_rate: 2e-4\n")
+    path.write_text("model: {preset: tiny, height: 120}\nloss: {uv: 3}\nlearning_rate: 2e-4\n")
     config = load_config(path)
-    assert (config.model.height, config.model.width, config.loss.uv, config.learning_rate) == (
-        96,
-        64,
-        3.0,
-        2e-4,
-    )
+    sizes = config.model.height, config.model.width
+    assert (*sizes, config.loss.uv, config.learning_rate) == (120, 96, 3.0, 2e-4)
     assert differences(TrainConfig().loss.__dict__, config.loss.__dict__) == ["uv: 0.1 before, 3.0 now"]
     path.write_text("")
     assert load_config(path) == TrainConfig()
