@@ -108,8 +108,10 @@ def test_the_loop_closes_and_a_seed_is_a_scene():
     )
     np.testing.assert_array_equal(loop.rgb, again.rgb)
     np.testing.assert_allclose(beyond.world_from_camera[8], loop.world_from_camera[0], atol=1e-4)
-    assert np.abs(beyond.rgb[8].astype(int) - loop.rgb[0]).mean() < 1
-    assert np.abs(loop.rgb[4].astype(int) - loop.rgb[0]).mean() > 1, "something moves"
+    np.testing.assert_allclose(beyond.depth[8], loop.depth[0], rtol=1e-3)
+    # A real camera's noise is another one in every picture; what is left of it in the mean is little.
+    assert abs(np.mean(beyond.rgb[8].astype(int) - loop.rgb[0])) < 0.5
+    assert np.nanmean(np.abs(loop.depth[4] / loop.depth[0] - 1)) > 0.01, "something moves"
     focal = scenes.focal[0].numpy() * (WIDTH - 1, HEIGHT - 1)
     assert focal[0] == pytest.approx(focal[1]), "square pixels"
 

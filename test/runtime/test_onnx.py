@@ -192,7 +192,7 @@ def test_a_truncated_graph(copied):
         load(copied, device="cpu")
 
 
-@pytest.mark.parametrize("change", [{"frames": 16}, {"decoder_layers": 3}, {"rgb_patch": 7}, {"height": 128}])
+@pytest.mark.parametrize("change", [{"frames": 16}, {"decoder_layers": 3}, {"rgb_patch": 7}, {"height": 144}])
 def test_graphs_of_other_sizes(copied, change):
     description = json.loads((copied / "model.json").read_text())
     description["config"].update(change)

@@ -66,19 +66,19 @@ def test_no_queries_no_answers(model, clip):
 def test_pixels_survive_the_change_of_size():
     """A point keeps its place: the brightest column of an image is found where the map says."""
     model = Model(D4RT(PRESETS["tiny"]))
-    for width in (64, 120, 640):
+    for width in (96, 120, 640):
         image = np.zeros((48, width, 3), np.uint8)
         column = int(0.7 * width)
         image[:, column] = 255
         small = model.prepare(image).small[..., 0].mean(0)
-        found = (small * np.arange(64)).sum() / small.sum()
+        found = (small * np.arange(96)).sum() / small.sum()
         scale, shift = model.pixel_map(48, width)
-        assert float(found) == pytest.approx((column * scale[0] + shift[0]) * 63, abs=0.5)
+        assert float(found) == pytest.approx((column * scale[0] + shift[0]) * 95, abs=0.5)
 
 
 def test_pixel_map_is_the_identity_at_the_network_s_own_size(model):
-    scale, shift = model.pixel_map(64, 64)
-    np.testing.assert_allclose(scale, 1 / 63)
+    scale, shift = model.pixel_map(96, 96)
+    np.testing.assert_allclose(scale, 1 / 95)
     np.testing.assert_allclose(shift, 0, atol=1e-12)
 
 
@@ -147,8 +147,8 @@ def test_clips_need_not_be_square(model, size):
 
 
 def test_frames_at_the_encoder_s_size_are_patches_of_either_source(model):
-    frames = np.random.default_rng(2).integers(0, 256, (8, 64, 64, 3), np.uint8)
-    question = (np.linspace(0, 63, 40), np.linspace(0, 63, 40), np.arange(40) % 8, 3, 3)
+    frames = np.random.default_rng(2).integers(0, 256, (8, 96, 96, 3), np.uint8)
+    question = (np.linspace(0, 95, 40), np.linspace(0, 95, 40), np.arange(40) % 8, 3, 3)
     whole = model.encode(frames).query(*question)
     try:
         model.patch_source = "frames"
