@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -60,6 +63,8 @@ def train(
 
     Writes into `out`: weights.safetensors (fp16; an index weights.json of several files where it is large),
     state.json and its shards (to go on from), log.jsonl, curves.png, and for `tensorboard` a folder of that name.
+    Ctrl-C ends the run after the step it is in, whose state is kept (a run of one process; a second Ctrl-C does not
+    wait), and raises KeyboardInterrupt.
     Raises TrainingError where there is nothing to go on from, or something else than asked for, where the loss is no
     longer finite, where a file cannot be written, and where processes cannot share the work.
     """
@@ -85,14 +90,20 @@ def _train(config, out, make_source, process, network, go_on, make_check, tensor
     def due(every: int) -> bool:
         return run.step % every == 0 or run.step == config.steps
 
-    with Report(out, process, config.batch, run.step, config.steps, tensorboard) as report:
+    with (
+        Report(out, process, config.batch, run.step, config.steps, tensorboard) as report,
+        _interruption(process) as interrupted,
+    ):
         while run.step < config.steps and not enough:
             terms, good = _take_step(run, step, source, config, process, report)
             judged.append(good)
             report.add(terms)
             # A GPU is not waited for at every step; but nothing is told or kept of weights that were not looked at.
-            if process.device.type == "cpu" or any(
-                map(due, (config.report_every, config.check_every, config.save_every))
+            stop = interrupted()
+            if (
+                process.device.type == "cpu"
+                or stop
+                or any(map(due, (config.report_every, config.check_every, config.save_every)))
             ):
                 _stop_where_bad(judged, run, source, config, process, out)
                 judged = []
@@ -101,12 +112,38 @@ def _train(config, out, make_source, process, network, go_on, make_check, tensor
             with report.aside():
                 if due(config.check_every):
                     enough = _checked(check, averaged, run, report)
-                if due(config.save_every) or enough:
+                if due(config.save_every) or enough or stop:
                     save(out, run, config, process)
                     report.curves()
+            if stop:
+                report.say(f"step {run.step}: interrupted, its state is kept; go on with --resume")
+                raise KeyboardInterrupt
         for reason, count in getattr(source, "skipped", {}).items():
             report.say(f"skipped {count} times: {reason}")
     return weights_path(out, run.average)
+
+
+@contextmanager
+def _interruption(process: Process) -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed since; one press no longer raises KeyboardInterrupt.
+
+    Several processes do not hear it in the same step, and threads other than the main one not at all: they are ended
+    as before.
+    """
+    pressed = threading.Event()
+    if process.count > 1 or threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+
+    def note(number, frame):
+        pressed.set()
+        signal.signal(number, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _refuse_what_does_not_fit(config: TrainConfig, process: Process) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -74,6 +75,15 @@ def test_a_run_writes_what_it_says(straight):
     assert (straight / "curves.png").stat().st_size > 10_000
 
 
+def assert_equal_runs(one, other):
+    ours, theirs = (read_shards(out / "state.json")[0] for out in (one, other))
+    assert ours.keys() == theirs.keys() and len(ours) > 100
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    ours, theirs = (load_checkpoint(out / "weights.safetensors").state_dict() for out in (one, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 @pytest.mark.parametrize("stop", [1, 4])
 def test_an_interrupted_run_that_goes_on_equals_one_that_was_not(tmp_path, straight, stop):
     config = replace(CONFIG, save_every=1)
@@ -81,12 +91,25 @@ def test_an_interrupted_run_that_goes_on_equals_one_that_was_not(tmp_path, strai
         run(config, tmp_path, make_source=interrupt_at(stop))
     assert checkpoints.kept_step(tmp_path) == stop
     run(replace(config, save_every=100), tmp_path, go_on=True)
-    ours, theirs = (read_shards(out / "state.json")[0] for out in (tmp_path, straight))
-    assert ours.keys() == theirs.keys() and len(ours) > 100
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
-    ours, theirs = (load_checkpoint(out / "weights.safetensors").state_dict() for out in (tmp_path, straight))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_equal_runs(tmp_path, straight)
+
+
+def test_ctrl_c_keeps_the_step_it_came_in(tmp_path, straight):
+    def pressed_in_step_3(config, device):
+        source = SceneSource(config, device)
+
+        def examples(number, clips):
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return source(number, clips)
+
+        return examples
+
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, tmp_path, make_source=pressed_in_step_3)
+    assert checkpoints.kept_step(tmp_path) == 4
+    run(CONFIG, tmp_path, go_on=True)
+    assert_equal_runs(tmp_path, straight)
 
 
 def test_a_log_has_each_step_once(tmp_path):
