@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -87,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     ) as error:
         print(f"d4rt train: {error}", file=sys.stderr)
         return 1
-    print(f"weights: {weights}; measure them with `d4rt evaluate --checkpoint {weights}`")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
+        print(f"weights: {weights}; measure them with `d4rt evaluate --checkpoint {weights}`")
     return 0
 
 
