@@ -86,9 +86,8 @@ class Scenes:
     stretch: torch.Tensor  # (B, P, 3) how far the half size swings, as a share of it, in -0.9..0.9
     stretch_frequency: torch.Tensor  # (B, P) rad/s
     stretch_phase: torch.Tensor  # (B, P)
-    taper: (
-        torch.Tensor
-    )  # (B, P) of cylinders: how much narrower the top is than the base; 0 = not, 1 = a cone
+    # (B, P) of cylinders: how much narrower the top is than the base; 0 = not, 1 = a cone
+    taper: torch.Tensor
     moving: torch.Tensor  # (B, P) bool
     texture: torch.Tensor  # (B, S, len(TEXTURE_COLUMNS))
     light_direction: torch.Tensor  # (B, 3) unit, towards the light

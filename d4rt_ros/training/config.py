@@ -96,12 +96,10 @@ class Colours(_Checked):
     hue: float = _within(0.1, 0, 0.5)  # ± turns of the colour circle
     drop_colour: float = _within(0.2, 0, 1)  # probability
     blur: float = _within(0.4, 0, 1)  # probability
-    blur_sigma: tuple[float, float] = _within(
-        (0.1, 2.0), 0.01, 100
-    )  # pixels; as in SimCLR (Chen et al. 2020)
-    white_balance: float = _within(
-        0.0, 0, 1
-    )  # ± relative, a channel; this and what follows is not in the paper
+    # pixels; as in SimCLR (Chen et al. 2020)
+    blur_sigma: tuple[float, float] = _within((0.1, 2.0), 0.01, 100)
+    # ± relative, a channel; this and what follows is not in the paper
+    white_balance: float = _within(0.0, 0, 1)
     gamma: float = _within(0.0, 0, 0.9)  # ± of the exponent
     noise: float = _within(0.0, 0, 1)  # largest deviation of the sensor's noise, white being 1
 
@@ -133,21 +131,17 @@ class TrainConfig(_Checked):
     model: ModelConfig = PRESETS["giant"]
     data: tuple[DataSet, ...] = (DataSet(),)
     scenes: SceneConfig = SceneConfig()
-    frame_interval: tuple[float, float] = _within(
-        (0.05, 0.4), 1e-3, 60
-    )  # s, log-uniform, of scenes; not theirs
-    stride: tuple[int, int] = _within(
-        (1, 8), 1
-    )  # frames, of recorded sequences; the paper does not say which
+    # s, log-uniform, of scenes; not theirs
+    frame_interval: tuple[float, float] = _within((0.05, 0.4), 1e-3, 60)
+    # frames, of recorded sequences; the paper does not say which
+    stride: tuple[int, int] = _within((1, 8), 1)
     steps: int = _within(500_000, 1)  # main paper, section 3
-    batch: int = _within(
-        64, 1
-    )  # clips a step, of all processes together; main paper: 64 chips, one clip each
+    # clips a step, of all processes together; main paper: 64 chips, one clip each
+    batch: int = _within(64, 1)
     accumulate: int = _within(1, 1)  # parts that each process computes its clips in: less memory, same step
     reuse: int = _within(1, 1)  # steps that ask other queries of the same clips before new ones are made
-    optimiser: str = _one_of(
-        "adamw", "adamw", "muon"
-    )  # muon: for matrices beneath the heads (Jordan et al. 2024)
+    # muon: for matrices beneath the heads (Jordan et al. 2024)
+    optimiser: str = _one_of("adamw", "adamw", "muon")
     learning_rate: float = _within(1e-4, 0)
     final_learning_rate: float = _within(1e-6, 0)
     warmup: int = _within(2500, 0)  # steps
@@ -156,9 +150,8 @@ class TrainConfig(_Checked):
     weight_decay: float = _within(0.03, 0)
     clip_norm: float = _within(10.0, 1e-6)
     average: float = _within(0.9999, 0, 0.999999)  # decay of the averaged weights; not in the paper
-    precision: str = _one_of(
-        "bf16", "bf16", "fp16", "fp32"
-    )  # of what autocast lowers; the heads stay in fp32
+    # of what autocast lowers; the heads stay in fp32
+    precision: str = _one_of("bf16", "bf16", "fp16", "fp32")
     shard: bool = (
         False  # split weights and optimiser among the processes (FSDP): for models too large for one
     )
