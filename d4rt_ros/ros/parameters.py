@@ -83,8 +83,8 @@ SETTINGS = {
     ),
     "depth.rate": Setting(
         10.0,
-        "Results a second to reach, where need be by asking fewer points of the depth grid, most where depth changes "
-        "fast, and interpolating the rest; 0: ask every point.",
+        "Results a second to reach, where need be by asking fewer points of the depth grid (a quarter at least), most "
+        "where depth changes fast, and interpolating the rest; 0: ask every point.",
         bounds=(0, 1000),
     ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),

@@ -21,6 +21,7 @@ from d4rt_ros.tasks.tracks import track_questions, tracks_of
 
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
+LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution
 
 
 @dataclass(frozen=True)
@@ -242,12 +243,13 @@ def fitting_depth_queries(
     """How many queries the depth grid may ask for a window to take `budget` seconds; None where all fit.
 
     took: seconds of a window that was computed with `config`; per_second: queries that the model answers. Goes
-    half of the way, since both are noisy.
+    half of the way, since both are noisy. Never fewer than LEAST_DEPTH of the grid, whatever the budget: what would
+    be interpolated from fewer is no measurement any more.
     """
-    asked = _depth_queries(config)
-    wanted = asked + 0.5 * (budget - took) * per_second
-    fitting = max(MIN_QUERIES, int(wanted))
-    return None if fitting >= config.depth_size[0] * config.depth_size[1] else fitting
+    every = config.depth_size[0] * config.depth_size[1]
+    wanted = _depth_queries(config) + 0.5 * (budget - took) * per_second
+    fitting = max(MIN_QUERIES, int(LEAST_DEPTH * every), int(wanted))
+    return None if fitting >= every else fitting
 
 
 def _depth_queries(config: PipelineConfig) -> int:

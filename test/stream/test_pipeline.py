@@ -445,7 +445,7 @@ def test_the_depth_grid_asks_what_a_budget_leaves_time_for():
     config = PipelineConfig(depth_size=(30, 40))
     slow = fitting_depth_queries(config, budget=0.1, took=0.3, per_second=4000)
     assert slow == 1200 - 400  # half of the 800 that 0.2 s are worth
-    assert fitting_depth_queries(config, budget=0.1, took=9.0, per_second=4000) == 4
+    assert fitting_depth_queries(config, budget=0.1, took=9.0, per_second=4000) == 300  # a quarter
     fewer = replace(config, depth_queries=slow)
     assert fitting_depth_queries(fewer, budget=0.2, took=0.1, per_second=4000) == slow + 200
     assert fitting_depth_queries(fewer, budget=1.0, took=0.1, per_second=4000) is None
