@@ -59,7 +59,7 @@ class SceneCamera(Node):
         self._rate = parameter(self, "rate", 30.0, "images per second")
         detail = parameter(self, "detail", 0.5, "pixels rendered for each of the image's, along each side")
         seconds = parameter(self, "loop", 4.0, "seconds after which everything repeats")
-        seed = parameter(self, "seed", 72, "which scene")
+        seed = parameter(self, "seed", 31, "which scene")
         moving = parameter(self, "moving", True, "whether objects move")
         frame_id = parameter(self, "frame_id", "camera_optical_frame", "the camera's optical frame")
         self._world = parameter(self, "world_frame", "scene", "the frame of the true poses")
