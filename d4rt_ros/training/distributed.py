@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -65,6 +66,9 @@ def processes(device: str) -> Iterator[Process]:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), torch.device(device))
+        if connect:
+            gc.collect()  # modules that were shared, while those they talk to are still there
+            dist.barrier()
     finally:
         if connect:
             dist.destroy_process_group()

@@ -192,6 +192,7 @@ SHARED = replace(
     check_clips=3,
 )
 TWO_PROCESSES = """
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +206,9 @@ with processes("cpu"):
         if shard:
             train(replace(config, steps=1), out)
         train(config, out, go_on=shard)
+# Once in some fifteen runs an idle thread of gloo's aborts the interpreter on its way out, when all is written.
+sys.stdout.flush()
+os._exit(0)
 """
 
 
