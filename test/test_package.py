@@ -233,7 +233,9 @@ def test_layers(module):
     ours = [name for name in imports(module) if name.startswith("d4rt_ros.")]
     assert [name for name in ours if name.split(".")[1] in LAYERS[layer + 1 :]] == []
     if layer < LAYERS.index("ros"):
-        ros = re.compile(r"(rclpy|ament_index_python|launch|d4rt_ros\.(msg|srv)|\w+_msgs)(\.|$)")
+        ros = re.compile(
+            r"(rclpy|ament_index_python|launch|cv_bridge|tf2_\w+|tf_transformations|d4rt_ros\.(msg|srv)|\w+_msgs(_py)?)(\.|$)"
+        )
         assert [name for name in imports(module) if ros.match(name)] == []
 
 

@@ -14,6 +14,10 @@ class ImageError(ValueError):
     """An image message that cannot be understood; says what was wrong and what was expected."""
 
 
+class UnknownEncoding(ImageError):
+    """An encoding that is none of ENCODINGS."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """channels: numbers a pixel; depth: bytes a number; convert: OpenCV's code to RGB, "" for RGB itself."""
@@ -55,11 +59,12 @@ def rgb_from_image(msg) -> np.ndarray:
     """The pixels of a sensor_msgs/Image, (height, width, 3) uint8 RGB.
 
     rgb8 without row padding shares the message's memory; everything else is one copy. Of 16-bit images the
-    upper byte is taken. Raises ImageError.
+    upper byte is taken. Raises ImageError, for an encoding that is none of ENCODINGS UnknownEncoding.
     """
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
-        return _by_cv_bridge(msg)
+        known = ", ".join(sorted(ENCODINGS))
+        raise UnknownEncoding(f"encoding '{msg.encoding}' is not known; known are {known}")
     pixels = np.ascontiguousarray(_pixels(msg, encoding))
     if not encoding.convert:
         return pixels
@@ -173,25 +178,6 @@ def _check_whole(data: np.ndarray, form: str) -> None:
     start, end = data[:8].tobytes(), data[-4096:].tobytes()
     if (start[:2] == b"\xff\xd8" and b"\xff\xd9" not in end) or (start[1:4] == b"PNG" and b"IEND" not in end):
         raise ImageError(f"the compressed image is cut off after {len(data)} bytes; its end is missing")
-
-
-def _by_cv_bridge(msg) -> np.ndarray:
-    """What our table does not know, cv_bridge may.
-
-    Only then: it copies more than we do, is not on PyPI, and distributions built it for NumPy 1, where with
-    NumPy 2 it does not raise but kills the process.
-    """
-    known = f"encoding '{msg.encoding}' is not known; known are {', '.join(sorted(ENCODINGS))}"
-    if int(np.__version__.split(".")[0]) >= 2:
-        raise ImageError(known)
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        raise ImageError(known) from None
-    try:
-        return np.array(CvBridge().imgmsg_to_cv2(msg, "rgb8"), np.uint8)
-    except Exception as error:  # cv_bridge lets OpenCV's and its own errors through
-        raise ImageError(f"{known}; cv_bridge says: {error}") from None
 
 
 def _cv2():

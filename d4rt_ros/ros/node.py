@@ -22,9 +22,10 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import Node, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed, rgb_from_image
+from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
 from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.calibration import Calibration
+from d4rt_ros.ros.images import rgb_from_any_image
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.services import Services
 from d4rt_ros.ros.streaming import Streaming
@@ -208,7 +209,7 @@ class D4rtNode(Node):
     # Images
 
     def _on_image(self, msg: Image) -> None:
-        self._receive(msg, rgb_from_image)
+        self._receive(msg, rgb_from_any_image)
 
     def _on_compressed(self, msg: CompressedImage) -> None:
         self._receive(msg, rgb_from_compressed)
