@@ -17,6 +17,7 @@ from d4rt_ros.scenes.rendering import frame_tables, pixel_rays
 from d4rt_ros.scenes.scene import TEXTURE_COLUMNS, Scenes
 from d4rt_ros.scenes.sensor import sample_sensors
 
+NEAREST = 0.03  # mean depths: what is nearer than this fills the view
 PER_METRE = (
     "frequency_x frequency_y frequency_z stripe_x stripe_y stripe_z cross_x cross_y cross_z print_scale"
 )
@@ -28,6 +29,7 @@ class SceneConfig:
 
     mean_depth: tuple[float, float] = (0.5, 6.0)  # metres, log-uniform
     mean_depth_outdoors: tuple[float, float] = (1.5, 12.0)  # the same for open grounds, without the sky
+    near: float = 0.2  # metres, about: the nearest of what a few looks meet
     far: float = 50.0  # metres, nothing but the sky is farther
     field_of_view: tuple[float, float] = (40.0, 110.0)  # degrees, horizontal
     ordinary_lenses: float = 0.5  # share of fields of view between 50 and 70 degrees, if in the range
@@ -67,10 +69,11 @@ def sample_scenes(
     scale, fault = _probe(candidates)
     best = torch.argsort(fault, stable=True)[:batch].sort().values
     draw = Draw(batch, generator)
-    candidates, (mean, far) = candidates[best], (s[best] for s in scale)
+    candidates, (mean, near, far) = candidates[best], (s[best] for s in scale)
     outdoors = draw.log_uniform(*config.mean_depth_outdoors)
     wanted = torch.where(candidates.sky, outdoors, draw.log_uniform(*config.mean_depth))
-    scenes = _scaled(candidates, torch.minimum(wanted / mean, config.far / far))
+    wanted = torch.maximum(wanted / mean, config.near / near)
+    scenes = _scaled(candidates, torch.minimum(wanted, config.far / far))
     return _stopped(scenes, draw.chance(config.still_scenes)).to(device)
 
 
@@ -80,6 +83,16 @@ def sample_times(
     """(batch, frames) seconds: a random start and a log-uniform stride between frames, in seconds."""
     draw = Draw(batch, generator)
     return draw.uniform(*start, 1) + draw.log_uniform(*stride, 1) * torch.arange(frames)
+
+
+def has_clear_view(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:
+    """(B,) bool: at `times` (B, T) the camera is inside its room, and nothing is at its lens.
+
+    Scenes move for ever, and `sample_scenes` looks at a few moments of them.
+    """
+    tables, depth, _ = _look(scenes, times)
+    inside = tables["camera_origin"][:, :, 0].abs().amax((1, 2)) < 1.0
+    return inside & (depth.nan_to_num(1e6).amin((1, 2)) > NEAREST * depth.nanmean((1, 2)))
 
 
 def _candidates(draw: Draw, config: SceneConfig) -> Scenes:
@@ -114,17 +127,13 @@ def _lights(draw: Draw) -> dict[str, torch.Tensor]:
     )
 
 
-def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Mean depth (B,) but for the sky, an upper bound of all depths (B,), and how bad the views are (B,): 0 = fine."""
+def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """Mean and least depth (B,) but for the sky and an upper bound of all, and how bad the views are (B,): 0 = fine."""
     times = torch.linspace(0.0, 40.0, 6).expand(len(scenes), -1)
-    pose = camera_poses(scenes, times)
-    tables = frame_tables(scenes, pose, times)
-    x, y = pixel_rays(scenes, 7, 9, 1)
+    tables, depth, primitive = _look(scenes, times)
     room = tables["camera_origin"][:, :, 0].abs().amax((1, 2))
-    depth, primitive = first_hit(tables, scenes.shapes, (x, y, torch.ones_like(x)))
-    depth = torch.where(primitive == SKY, torch.nan, depth).flatten(2)
     mean = depth.nanmean((1, 2))
-    near = depth.nan_to_num(1e6).amin((1, 2)) / mean
+    near = depth.nan_to_num(1e6).amin((1, 2))
     reach = scenes.camera_position.abs() + scenes.position_swing.abs().sum(1)
     far = (scenes.half_size[:, 0] + reach)[:, :2].norm(dim=-1)
     flat = torch.where(depth.isnan(), mean[:, None, None], depth).log().std(-1).amin(1) < 0.12
@@ -135,13 +144,21 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Ten
     motion = scenes.moving[batch, primitive.clamp_min(0).long()].float().mean((1, 2, 3))
     fault = (
         4.0 * (room > 0.97)
-        + (near < 0.15) * (2.0 - near)
+        + (near / mean < 0.15) * (2.0 - near / mean)
         + 0.5 * flat
         + (cover > 0.55) * (0.5 + cover)
         + (empty > 0.45) * (1.0 + empty)
         + (motion < 0.02) * (0.5 - 10.0 * motion)
     )
-    return (mean, far), fault
+    return (mean, near, far), fault
+
+
+def _look(scenes: Scenes, times: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """The frames' tables, and of 7x9 pixels each the depth, NaN in the sky, (B, T, 63) and the primitive (B, T, 7, 9)."""
+    tables = frame_tables(scenes, camera_poses(scenes, times), times)
+    x, y = pixel_rays(scenes, 7, 9, 1)
+    depth, primitive = first_hit(tables, scenes.shapes, (x, y, torch.ones_like(x)))
+    return tables, torch.where(primitive == SKY, torch.nan, depth).flatten(2), primitive
 
 
 def _stopped(scenes: Scenes, still: torch.Tensor) -> Scenes:

@@ -135,29 +135,3 @@ def boundary_mask(depth: torch.Tensor, primitive: torch.Tensor, threshold: float
     jump[..., 1:, :] |= down
     jump[..., :-1, :] |= down
     return jump
-
-
-def sample_pixels(
-    masks: list[tuple[float, torch.Tensor]], count: int, generator: torch.Generator | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where to ask: (t_src (B, count) int64, uv (B, count, 2)), one draw for each share of `masks`.
-
-    masks: pairs (share, mask (B, T, H, W) bool); the rest is drawn evenly over all pixels, and so is the
-    share of a mask that is empty in a scene. uv is jittered within the pixel: it is not bound to centres.
-    """
-    b, t, h, w = masks[0][1].shape
-    pick = torch.randint(t * h * w, (b, count), generator=generator).to(masks[0][1].device)
-    start = 0
-    for share, mask in masks:
-        n = round(share * count)
-        flat = mask.flatten(1)
-        running = flat.cumsum(1, dtype=torch.int32)
-        total = running[:, -1:]
-        rank = (torch.rand(b, n, generator=generator).to(flat.device) * total).int().clamp_max(total - 1) + 1
-        found = torch.searchsorted(running, rank.contiguous()).clamp_max(t * h * w - 1)
-        pick[:, start : start + n] = torch.where(total > 0, found, pick[:, start : start + n])
-        start += n
-    x, y = pick % w, pick // w % h
-    jitter = torch.rand(b, count, 2, generator=generator).to(pick.device) - 0.5
-    uv = (torch.stack([x, y], -1) + jitter) / torch.tensor([w - 1.0, h - 1.0], device=pick.device)
-    return pick // (w * h), uv.clamp(0.0, 1.0)

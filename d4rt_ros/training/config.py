@@ -67,6 +67,10 @@ class LossWeights(_Checked):
     displacement: float = _within(0.1, 0)
     normal: float = _within(0.5, 0)
     confidence: float = _within(0.2, 0)
+    # What follows is not in the paper, whose confidence lets go of what is hard: near, far, and slow things.
+    log_depth: float = _within(0.0, 0)  # of depth in front of t_cam, but for a scale
+    direction: float = _within(0.0, 0)  # of a point as seen from t_cam
+    heading: float = _within(0.0, 0)  # of the displacement of what moves
 
 
 @dataclass(frozen=True)

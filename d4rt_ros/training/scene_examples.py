@@ -14,6 +14,7 @@ from d4rt_ros.scenes import (
     concatenate,
     crop_camera,
     ground_truth,
+    has_clear_view,
     render,
     sample_scenes,
     sample_times,
@@ -90,8 +91,20 @@ class SceneSource:
             generator = torch.Generator().manual_seed(seed_of(config.seed, "scenes", group, block))
             scenes = sample_scenes(count, generator, config.scenes, self.device)
             times = sample_times(count, config.model.frames, generator, config.frame_interval)
-            kept = self._blocks[group] = (block, scenes, times.to(self.device))
+            times = times.to(self.device)
+            order = _with_stand_ins(has_clear_view(scenes, times).cpu())
+            kept = self._blocks[group] = (block, scenes[order], times[order])
         return kept[1:]
+
+
+def _with_stand_ins(good: Tensor) -> Tensor:
+    """Indices of all, where one that is not good gives its place to a good one, which is then there twice."""
+    order = torch.arange(len(good))
+    stand_ins = good.nonzero()[:, 0]
+    bad = (~good).nonzero()[:, 0]
+    if len(stand_ins):
+        order[bad] = stand_ins[torch.arange(len(bad)) % len(stand_ins)]
+    return order
 
 
 def ask(clips: Clips, config: TrainConfig, numbers: Tensor) -> Examples:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes.pixels import pixels_of
 
 from d4rt_ros.scenes import (
     SceneConfig,
@@ -11,7 +12,6 @@ from d4rt_ros.scenes import (
     primitive_half_sizes,
     primitive_poses,
     render,
-    sample_pixels,
     sample_scenes,
 )
 from d4rt_ros.scenes.joints import BODY, DOOR, HEAD, LEFT, SHAPES
@@ -79,7 +79,7 @@ def test_the_truth_of_jointed_and_stretching_things_is_what_is_drawn(change):
     rendering = render(scenes, times, H, W, samples=1)
     b = torch.arange(12)[:, None]
     wanted = odd[b[..., None, None], rendering.primitive.long()]
-    src, uv = sample_pixels([(1.0, wanted)], 300, torch.Generator().manual_seed(0))
+    src, uv = pixels_of(wanted, 300)
     tgt = (src + 1) % 3
     there = ground_truth(scenes, times, uv, src, tgt, tgt)
     good = there.visibility & odd[b, there.primitive.long()]
@@ -116,7 +116,7 @@ def test_cones_are_hit_where_they_are():
     times = torch.zeros(24, 1)
     rendering = render(scenes, times, H, W, samples=1)
     round_things = rendering.primitive >= SHAPES.first_cylinder
-    src, uv = sample_pixels([(1.0, round_things)], 200, torch.Generator().manual_seed(0))
+    src, uv = pixels_of(round_things, 200)
     truth = ground_truth(scenes, times, uv, src, src, src)
     world = (rendering.world_from_camera[:, 0, None, :3, :3] @ truth.xyz[..., None])[..., 0]
     world = world + rendering.world_from_camera[:, 0, None, :3, 3]

@@ -12,6 +12,7 @@ from d4rt_ros.scenes import (
     concatenate,
     crop_camera,
     ground_truth,
+    has_clear_view,
     intrinsics,
     load_scenes,
     primitive_poses,
@@ -111,6 +112,26 @@ def test_every_field_is_in_its_range():
     assert 0.15 < jointed < 0.5 and 0.02 < stretching < 0.2
     photo = scenes.texture[..., TEXTURE_COLUMNS.index("photo")]
     assert 0.2 < (photo >= 0).float().mean() < 0.5 and photo.min() == -1
+
+
+def test_lengths_are_within_reach_of_sensors():
+    scenes = sample_scenes(60, 6)
+    times = torch.linspace(0.0, 40.0, 6).expand(60, -1)  # where the nearest thing is looked for
+    depth = render(scenes, times, 21, 27, samples=1).depth
+    assert depth.nan_to_num(100.0).flatten(1).amin(1).quantile(0.05) > 0.15 and depth.nan_to_num(0.0).max() < 50.0
+
+
+def test_a_view_from_behind_a_wall_or_past_something_at_the_lens_is_not_clear(scenes, times):
+    assert has_clear_view(scenes, times).float().mean() > 0.9
+    outside = replace(scenes, camera_position=scenes.camera_position + torch.tensor([100.0, 0.0, 0.0]))
+    assert not has_clear_view(outside, times).any()
+    covered = replace(scenes, **{name: value.clone() for name, value in scenes.tensors().items()})
+    ball = scenes.shapes.first_ellipsoid
+    for name in ("offset", "swing", "pivot", "stretch", "hinge"):
+        getattr(covered, name)[:, ball] = 0.0
+    pose = camera_poses(scenes, times)[:, 2, :3]
+    covered.center[:, ball], covered.half_size[:, ball] = pose[..., 3] + 0.003 * pose[..., 2], 0.0029
+    assert has_clear_view(covered, times).float().mean() < 0.1
 
 
 def test_scenes_of_an_older_file_are_refused(scenes, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from scenes.pixels import pixels_of
 
 from d4rt_ros.scenes import (
     SceneConfig,
@@ -7,7 +8,6 @@ from d4rt_ros.scenes import (
     camera_poses,
     ground_truth,
     render,
-    sample_pixels,
     sample_scenes,
 )
 
@@ -115,9 +115,8 @@ def test_moving_points_keep_their_colour(times):
     scenes = type(scenes)(**{**scenes.tensors(), **flat}, shapes=scenes.shapes)
     size = 80
     rendering = render(scenes, times[:12], size, size, samples=1)
-    generator = torch.Generator().manual_seed(0)
     smooth = ~boundary_mask(rendering.depth, rendering.primitive)
-    src, uv = sample_pixels([(1.0, rendering.moving & smooth)], 400, generator)
+    src, uv = pixels_of(rendering.moving & smooth, 400)
     tgt = (src + 2) % 6
     truth = ground_truth(scenes, times[:12], uv, src, tgt, tgt)
     b = torch.arange(12)[:, None]
@@ -142,19 +141,6 @@ def test_normals_turn_with_the_camera(scenes, times, asked):
     poses = camera_poses(scenes, times)[..., :3, :3]
     turned = (poses[b, cam].transpose(-1, -2) @ poses[b, tgt] @ a[..., None])[..., 0]
     assert torch.allclose(turned, c, atol=1e-4, equal_nan=True)
-
-
-def test_sampled_pixels_lie_where_they_should(rendering, scenes):
-    edges = boundary_mask(rendering.depth, rendering.primitive)
-    generator = torch.Generator().manual_seed(0)
-    t, uv = sample_pixels([(0.3, edges), (0.4, rendering.moving)], 500, generator)
-    assert t.shape == (len(scenes), 500) and (uv >= 0).all() and (uv <= 1).all()
-    x, y = (uv * torch.tensor([W - 1, H - 1])).round().long().unbind(-1)
-    b = torch.arange(len(scenes))[:, None]
-    assert edges[b, t, y, x][:, :150].float().mean() > 0.99
-    moving = rendering.moving.flatten(1).any(1)
-    assert rendering.moving[b, t, y, x][moving][:, 150:350].float().mean() > 0.99
-    assert edges.float().mean() < 0.5
 
 
 def _world(pose, xyz):

@@ -32,6 +32,7 @@ def one_query(**changes):
 
 
 WEIGHTS = LossWeights()  # the paper's
+ALL_TERMS = LossWeights(log_depth=0.7, direction=0.6, heading=0.5)
 
 
 def terms(answer, truth):
@@ -40,8 +41,9 @@ def terms(answer, truth):
 
 def test_the_defaults_are_the_papers():
     assert WEIGHTS == LossWeights(
-        xyz=1.0, uv=0.1, visibility=0.1, displacement=0.1, normal=0.5, confidence=0.2
-    )
+        xyz=1.0, uv=0.1, visibility=0.1, displacement=0.1, normal=0.5, confidence=0.2,
+        log_depth=0.0, direction=0.0, heading=0.0,  # not in the paper
+    )  # fmt: skip
 
 
 def test_a_perfect_answer_costs_its_doubt_alone():
@@ -77,6 +79,40 @@ def test_squash_is_odd():
 def test_each_term_by_hand(name, value, expected):
     answer, truth = one_query(**{name: value})
     assert terms(answer, truth)[name] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "xyz, expected",
+    [
+        ([1.0, -2.0, 4.0], 0.0),  # twice as far
+        ([-0.5, 1.0, -2.0], 2 * (0.5 + 1 + 2) / math.sqrt(5.25)),
+        ([0.0, 0.0, 1.0], (0.5 + 1 + math.sqrt(5.25) - 2) / math.sqrt(5.25)),
+    ],
+)
+def test_direction_is_compared_whatever_the_distance(xyz, expected):
+    assert terms(*one_query(xyz=xyz))["direction"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_depth_is_compared_by_its_logarithm_but_for_a_scale_of_the_clip():
+    """Guesses of 3, 6 and 24 for 1, 2 and 4: the third is twice too far, 3 being the scale."""
+    answer, truth = (
+        {key: value.expand(1, 3, *value.shape[2:]).clone() for key, value in part.items()} for part in one_query()
+    )
+    truth["xyz"] = torch.tensor([[[0.1, 0.0, 1.0], [0.0, 0.2, 2.0], [0.0, 0.0, 4.0]]])
+    answer["xyz"] = torch.tensor([[[0.1, 0.0, 3.0], [0.0, 0.2, 6.0], [0.0, 0.0, 24.0]]], requires_grad=True)
+    result = composite_loss(answer, truth, LossWeights(xyz=0.0, log_depth=1.0))
+    assert float(result["log_depth"]) == pytest.approx(math.log(2) / 3, abs=1e-6)
+    result["total"].backward()
+    assert answer["xyz"].grad[0, 2, 2] == pytest.approx(1 / 24 / 3)
+    truth["xyz"][0, 2] = torch.tensor([8.0, 0.0, 1.0])  # no lens looks so far to the side
+    assert float(composite_loss(answer, truth, WEIGHTS)["log_depth"]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("length, expected", [(0.5, 1 - 0.6), (0.01, 0.0)])
+def test_the_heading_of_what_moves_counts_however_short_the_guess(length, expected):
+    answer, truth = one_query(displacement=[0.0003, 0.0, 0.0004])
+    truth["displacement"][:] = torch.tensor([length, 0.0, 0.0])
+    assert terms(answer, truth)["heading"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_total_is_the_weighted_sum():
@@ -115,7 +151,7 @@ def test_nan_truth_leaves_the_gradient_finite():
         value.requires_grad_(True)
     for name in ("xyz", "uv", "visibility", "displacement", "normal"):
         truth[name][:], truth[KNOWN[name]][:] = torch.nan, False
-    composite_loss(answer, truth, WEIGHTS)["total"].backward()
+    composite_loss(answer, truth, ALL_TERMS)["total"].backward()
     assert all((value.grad == 0).all() for value in answer.values())
 
 
@@ -126,11 +162,11 @@ def test_parts_of_a_batch_add_up_to_it():
     truth = {name: torch.rand(2, 9, size, generator=generator) for name, size in sizes.items()}
     truth["visibility"] = truth["visibility"][..., 0].round()
     truth |= {mask: torch.rand(2, 9, generator=generator) < 0.6 for mask in KNOWN.values()}
-    together = composite_loss(answer, truth, WEIGHTS)
+    together = composite_loss(answer, truth, ALL_TERMS)
     counts = known_counts(truth)
     parts = [
         composite_loss({k: v[i : i + 1] for k, v in answer.items()}, {k: v[i : i + 1] for k, v in truth.items()},
-                       WEIGHTS, counts)
+                       ALL_TERMS, counts)
         for i in range(2)
     ]  # fmt: skip
     for name, value in together.items():
