@@ -19,6 +19,7 @@ from d4rt_ros.scenes import OracleScene, Scenes, load_scenes, render
 from d4rt_ros.tasks import IntrinsicsError, PoseError, intrinsics, relative_pose
 
 HELD_OUT = Path(__file__).parent / "held_out_scenes.safetensors"
+HELD_OUT_SEEDS = 778_899_001, 778_899_002  # that they and their times were drawn with
 PIXELS = 60 * 80
 
 
@@ -66,8 +67,8 @@ def evaluate_scenes(
 def held_out() -> tuple[Scenes, torch.Tensor]:
     """The stored scenes and frame times that no training run has seen.
 
-    Drawn with the seeds 778899001 and 778899002 themselves; training's are hashes of its seed and the batch,
-    and draw other numbers of scenes at once, so that they never come to these.
+    Drawn with HELD_OUT_SEEDS themselves; training's are hashes of its seed and the batch, and draw other numbers of
+    scenes at once, so that they never come to these.
     """
     from safetensors.torch import load_file
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 from training.small_training import CONFIG
 
-from d4rt_ros.training.config import Crops, QueryMix
+from d4rt_ros.evaluation.scenes import HELD_OUT_SEEDS, held_out
+from d4rt_ros.training.check import HELD_OUT_SEED
+from d4rt_ros.training.config import Crops, QueryMix, load_config
+from d4rt_ros.training.draws import seed_of
 from d4rt_ros.training.examples import Examples, join
 from d4rt_ros.training.scene_examples import SceneSource
 
@@ -121,3 +124,14 @@ def test_joined_examples_have_the_truth_that_all_have(examples):
     both = join([examples, other])
     assert len(both) == 20 and "moving" not in both.truth and len(both.names) == 20
     assert torch.equal(both.truth["xyz"][10:], examples.truth["xyz"])
+
+
+def test_training_sees_no_scene_that_is_held_out():
+    """Seeds of training are hashes, those of held-out scenes are written down; and scenes differ, for some turns."""
+    config = load_config("tiny")
+    held_out_scenes = {tuple(row) for row in held_out()[0].camera_target.tolist()}
+    for seed in range(3):
+        block, _ = SceneSource(replace(config, seed=seed))._scenes(0, range(config.batch))
+        assert held_out_scenes.isdisjoint(map(tuple, block.camera_target.tolist()))
+    seeds = {seed_of(s, "scenes", group, block) for s in range(10) for group in range(4) for block in range(500)}
+    assert len(seeds) == 10 * 4 * 500 and min(seeds) > max(HELD_OUT_SEED, *HELD_OUT_SEEDS)
