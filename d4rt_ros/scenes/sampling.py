@@ -154,7 +154,7 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
 
 
 def _look(scenes: Scenes, times: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """The frames' tables, and of 7x9 pixels each the depth, NaN in the sky, (B, T, 63) and the primitive (B, T, 7, 9)."""
+    """The frames' tables; of 7x9 pixels of each the depth (B, T, 63), NaN in the sky, and primitive (B, T, 7, 9)."""
     tables = frame_tables(scenes, camera_poses(scenes, times), times)
     x, y = pixel_rays(scenes, 7, 9, 1)
     depth, primitive = first_hit(tables, scenes.shapes, (x, y, torch.ones_like(x)))

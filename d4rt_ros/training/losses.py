@@ -1,4 +1,4 @@
-"""The composite loss of the D4RT paper, appendix A."""
+"""The composite loss of the D4RT paper, appendix A, and three terms more, which have no weight by default."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def composite_loss(
     counts = dict(zip(masks, counts.clamp_min(1).unbind()))
     # What is not known may be NaN, which would spoil gradients even where a mask hides it.
     known = {
-        name: torch.where(masks[name].view(*masks[name].shape, *[1] * (truth[name].dim() - 2)), truth[name], 0.0)
+        name: torch.where(
+            masks[name].view(*masks[name].shape, *[1] * (truth[name].dim() - 2)), truth[name], 0.0
+        )
         for name in ("xyz", "uv", "visibility", "displacement", "normal")
     }
     confidence = answer["confidence"][..., 0]  # a logit: c is its sigmoid

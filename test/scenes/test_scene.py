@@ -118,7 +118,10 @@ def test_lengths_are_within_reach_of_sensors():
     scenes = sample_scenes(60, 6)
     times = torch.linspace(0.0, 40.0, 6).expand(60, -1)  # where the nearest thing is looked for
     depth = render(scenes, times, 21, 27, samples=1).depth
-    assert depth.nan_to_num(100.0).flatten(1).amin(1).quantile(0.05) > 0.15 and depth.nan_to_num(0.0).max() < 50.0
+    assert (
+        depth.nan_to_num(100.0).flatten(1).amin(1).quantile(0.05) > 0.15
+        and depth.nan_to_num(0.0).max() < 50.0
+    )
 
 
 def test_a_view_from_behind_a_wall_or_past_something_at_the_lens_is_not_clear(scenes, times):

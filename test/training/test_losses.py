@@ -96,7 +96,8 @@ def test_direction_is_compared_whatever_the_distance(xyz, expected):
 def test_depth_is_compared_by_its_logarithm_but_for_a_scale_of_the_clip():
     """Guesses of 3, 6 and 24 for 1, 2 and 4: the third is twice too far, 3 being the scale."""
     answer, truth = (
-        {key: value.expand(1, 3, *value.shape[2:]).clone() for key, value in part.items()} for part in one_query()
+        {key: value.expand(1, 3, *value.shape[2:]).clone() for key, value in part.items()}
+        for part in one_query()
     )
     truth["xyz"] = torch.tensor([[[0.1, 0.0, 1.0], [0.0, 0.2, 2.0], [0.0, 0.0, 4.0]]])
     answer["xyz"] = torch.tensor([[[0.1, 0.0, 3.0], [0.0, 0.2, 6.0], [0.0, 0.0, 24.0]]], requires_grad=True)

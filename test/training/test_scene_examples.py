@@ -133,5 +133,7 @@ def test_training_sees_no_scene_that_is_held_out():
     for seed in range(3):
         block, _ = SceneSource(replace(config, seed=seed))._scenes(0, range(config.batch))
         assert held_out_scenes.isdisjoint(map(tuple, block.camera_target.tolist()))
-    seeds = {seed_of(s, "scenes", group, block) for s in range(10) for group in range(4) for block in range(500)}
+    seeds = {
+        seed_of(s, "scenes", group, block) for s in range(10) for group in range(4) for block in range(500)
+    }
     assert len(seeds) == 10 * 4 * 500 and min(seeds) > max(HELD_OUT_SEED, *HELD_OUT_SEEDS)
