@@ -134,7 +134,8 @@ def test_a_view_from_behind_a_wall_or_past_something_at_the_lens_is_not_clear(sc
         getattr(covered, name)[:, ball] = 0.0
     pose = camera_poses(scenes, times)[:, 2, :3]
     covered.center[:, ball], covered.half_size[:, ball] = pose[..., 3] + 0.003 * pose[..., 2], 0.0029
-    assert has_clear_view(covered, times).float().mean() < 0.1
+    moves = (scenes.position_swing != 0).flatten(1).any(1)  # else nothing is seen that is farther
+    assert moves.sum() > 10 and not has_clear_view(covered, times)[moves].any()
 
 
 def test_scenes_of_an_older_file_are_refused(scenes, tmp_path):

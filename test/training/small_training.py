@@ -24,6 +24,7 @@ CONFIG: TrainConfig = replace(
     model=MODEL,
     steps=6,
     batch=2,
+    reuse=2,
     warmup=2,
     save_every=100,
     report_every=100,

@@ -31,7 +31,7 @@ def test_every_recipe_is_whole_and_survives_a_round_trip():
     for path in CONFIGS.glob("*.yaml"):
         config = load_config(path.stem)
         assert TrainConfig.from_dict(config.to_dict()) == config
-    assert load_config("tiny").model == PRESETS["tiny"] and load_config("tiny").loss.uv == 8.0
+    assert load_config("tiny").model == PRESETS["tiny"] and load_config("tiny").loss.uv == 10.0
 
 
 def test_a_file_says_what_differs(tmp_path):

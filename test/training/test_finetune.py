@@ -106,7 +106,7 @@ def test_at_its_end_a_run_says_what_was_skipped(tmp_path, recording, capsys):
 def test_it_learns_the_recording(tmp_path, recording):
     """The loss on the recording falls, as the run's log tells."""
     measure, _ = scores(*(1 / n for n in range(1, 200)))
-    config = replace(quick(), steps=30, check_every=30, report_every=5, learning_rate=2e-3)
+    config = replace(quick(), steps=60, check_every=60, report_every=5, learning_rate=2e-3)
     finetune(network(), recording, config, tmp_path, measure, 10, 5)
 
     told = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

@@ -281,7 +281,7 @@ def test_another_configuration_is_named_field_by_field(straight):
     other = replace(CONFIG, batch=4, loss=replace(CONFIG.loss, uv=1.0), steps=20)
     with pytest.raises(TrainingError) as error:
         run(other, straight, go_on=True)
-    assert "batch: 2 before, 4 now; loss.uv: 8.0 before, 1.0 now. Only " in str(error.value)
+    assert "batch: 2 before, 4 now; loss.uv: 10.0 before, 1.0 now. Only " in str(error.value)
     assert "steps: " not in str(error.value)
 
 

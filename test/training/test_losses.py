@@ -102,11 +102,11 @@ def test_depth_is_compared_by_its_logarithm_but_for_a_scale_of_the_clip():
     truth["xyz"] = torch.tensor([[[0.1, 0.0, 1.0], [0.0, 0.2, 2.0], [0.0, 0.0, 4.0]]])
     answer["xyz"] = torch.tensor([[[0.1, 0.0, 3.0], [0.0, 0.2, 6.0], [0.0, 0.0, 24.0]]], requires_grad=True)
     result = composite_loss(answer, truth, LossWeights(xyz=0.0, log_depth=1.0))
-    assert float(result["log_depth"]) == pytest.approx(math.log(2) / 3, abs=1e-6)
+    assert result["log_depth"].item() == pytest.approx(math.log(2) / 3, abs=1e-6)
     result["total"].backward()
     assert answer["xyz"].grad[0, 2, 2] == pytest.approx(1 / 24 / 3)
     truth["xyz"][0, 2] = torch.tensor([8.0, 0.0, 1.0])  # no lens looks so far to the side
-    assert float(composite_loss(answer, truth, WEIGHTS)["log_depth"]) == pytest.approx(0, abs=1e-6)
+    assert composite_loss(answer, truth, WEIGHTS)["log_depth"].item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("length, expected", [(0.5, 1 - 0.6), (0.01, 0.0)])

@@ -15,7 +15,7 @@ from d4rt_ros.training.scene_examples import SceneSource
 
 LENGTHS = CONFIG.model.frames, CONFIG.model.height, CONFIG.model.width
 EXAMPLES = replace(
-    CONFIG, batch=10, reuse=2, crops=Crops(), queries=QueryMix(count=300, on_moving=0.35, same_all=0.25)
+    CONFIG, batch=10, crops=Crops(), queries=QueryMix(count=300, on_moving=0.35, same_all=0.25)
 )
 
 
