@@ -90,9 +90,8 @@ def has_clear_view(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:
 
     Scenes move for ever, and `sample_scenes` looks at a few moments of them.
     """
-    tables, depth, _ = _look(scenes, times)
-    inside = tables["camera_origin"][:, :, 0].abs().amax((1, 2)) < 1.0
-    return inside & (depth.nan_to_num(1e6).amin((1, 2)) > NEAREST * depth.nanmean((1, 2)))
+    room, depth, _ = _look(scenes, times)
+    return (room < 1.0) & (depth.nan_to_num(1e6).amin((1, 2)) > NEAREST * depth.nanmean((1, 2)))
 
 
 def _candidates(draw: Draw, config: SceneConfig) -> Scenes:
@@ -130,8 +129,7 @@ def _lights(draw: Draw) -> dict[str, torch.Tensor]:
 def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
     """Mean and least depth (B,) but for the sky and an upper bound of all, and how bad the views are (B,): 0 = fine."""
     times = torch.linspace(0.0, 40.0, 6).expand(len(scenes), -1)
-    tables, depth, primitive = _look(scenes, times)
-    room = tables["camera_origin"][:, :, 0].abs().amax((1, 2))
+    room, depth, primitive = _look(scenes, times)
     mean = depth.nanmean((1, 2))
     near = depth.nan_to_num(1e6).amin((1, 2))
     reach = scenes.camera_position.abs() + scenes.position_swing.abs().sum(1)
@@ -153,12 +151,14 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
     return (mean, near, far), fault
 
 
-def _look(scenes: Scenes, times: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """The frames' tables; of 7x9 pixels of each the depth (B, T, 63), NaN in the sky, and primitive (B, T, 7, 9)."""
+def _look(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How near the camera comes to the room's walls (B,), 1 = on one; and of 7x9 pixels of each frame the depth
+    (B, T, 63), NaN in the sky, and the primitive (B, T, 7, 9)."""
     tables = frame_tables(scenes, camera_poses(scenes, times), times)
     x, y = pixel_rays(scenes, 7, 9, 1)
     depth, primitive = first_hit(tables, scenes.shapes, (x, y, torch.ones_like(x)))
-    return tables, torch.where(primitive == SKY, torch.nan, depth).flatten(2), primitive
+    room = tables["camera_origin"][:, :, 0].abs().amax((1, 2))
+    return room, torch.where(primitive == SKY, torch.nan, depth).flatten(2), primitive
 
 
 def _stopped(scenes: Scenes, still: torch.Tensor) -> Scenes:
