@@ -105,12 +105,12 @@ def node_rows(args: argparse.Namespace) -> list[tuple[str, str]]:
         children.start("node", "d4rt_ros.ros.node", ros_arguments(node))
         probe = Probe(domain)
         try:
-            arrivals = probe.listen(EVERYTHING)
+            arrivals = probe.subscribe(EVERYTHING)
             wait_for_first(arrivals, children)
             all_rows = everything(arrivals, args.seconds, lambda: children.memory("node"))
             query_rows = queries(probe)
-            probe.deafen()
-            arrivals = probe.listen(POSE_ALONE)
+            probe.unsubscribe()
+            arrivals = probe.subscribe(POSE_ALONE)
             pause(arrivals, args.seconds)
             pose = ("pose alone: results a second", f"{arrivals.rate('odometry'):.1f}")
             return [*all_rows, *query_rows, pose]

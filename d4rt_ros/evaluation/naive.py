@@ -27,13 +27,13 @@ def naive_decode(
     uv: (B, Q, 2) in [0, 1]; times: (B, Q, 3). Returns raw head outputs (B, Q, size).
     """
     decoder, side = network.decoder, network.config.rgb_patch
-    turn = None if decoder.rotary is None else (decoder.cos, decoder.sin)
+    rotary = None if decoder.rotary is None else (decoder.cos, decoder.sin)
     parts = []
     for place, time in zip(uv.split(chunk, 1), times.split(chunk, 1)):
         patches = None
         if side:
             patches = _normalised(network, naive_patches(video, place, time[..., 0], side))
-        keys_values = (block.keys_values(memory, turn) for block in decoder.blocks)
+        keys_values = (block.keys_values(memory, rotary) for block in decoder.blocks)
         parts.append(decoder(keys_values, place, time, patches))
     return {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
 

@@ -4,6 +4,7 @@ from d4rt_ros.geometry.alignment import AlignmentError, Similarity, robust_umeya
 from d4rt_ros.geometry.camera import CameraError, Pinhole
 from d4rt_ros.geometry.transforms import (
     BODY_FROM_OPTICAL,
+    adjoint,
     cross_matrix,
     invert,
     is_rigid,
@@ -21,6 +22,7 @@ __all__ = [
     "CameraError",
     "Pinhole",
     "Similarity",
+    "adjoint",
     "cross_matrix",
     "invert",
     "is_rigid",

@@ -99,6 +99,21 @@ def cross_matrix(vectors) -> np.ndarray:
     return matrices
 
 
+def adjoint(a_from_b) -> np.ndarray:
+    """(6, 6): takes a twist (vx vy vz wx wy wz) measured in frame b to frame a, both fixed to one rigid body.
+
+    A covariance of such small motions goes the same way: cov_a = J cov_b J^T (Barfoot, State Estimation for
+    Robotics, 7.1.4, whose order is the same: translation first). The adjoint of a pure translation -r moves the
+    covariance of a pose to a point that lies r away, about the same axes.
+    """
+    pose = np.asarray(a_from_b, np.float64)
+    rotation = pose[:3, :3]
+    matrix = np.zeros((6, 6))
+    matrix[:3, :3] = matrix[3:, 3:] = rotation
+    matrix[:3, 3:] = cross_matrix(pose[:3, 3]) @ rotation
+    return matrix
+
+
 def nearest_rotation(matrix) -> np.ndarray:
     """The rotation (..., 3, 3) nearest to a matrix (..., 3, 3): undoes the drift of long products."""
     u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))

@@ -105,14 +105,14 @@ class DecoderBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = feed_forward(width, mlp_ratio)
 
-    def keys_values(self, memory: Tensor, turn: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """What the queries attend to, (B, heads, N, d) each; it depends on the scene alone."""
         k, v = (split_heads(part, self.heads) for part in self.kv_proj(self.norm_kv(memory)).chunk(2, -1))
-        return (k if turn is None else rotate(k, *turn)), v
+        return (k if angles is None else rotate(k, *angles)), v
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
         q = split_heads(self.q_proj(self.norm_q(x)), self.heads)
-        q = q if turn is None else rotate(q, *turn)
+        q = q if angles is None else rotate(q, *angles)
         x = x + self.out_proj(merge_heads(attention(q, k, v)))
         return x + self.ff(self.norm_ff(x))
 
@@ -146,10 +146,10 @@ class Decoder(nn.Module):
 
     def project(self, memory: Tensor) -> KeysValues:
         """The memory (B, N, encoder width) -> each layer's keys and values, once for a scene."""
-        turn = None if self.rotary is None else (self.cos, self.sin)
+        angles = None if self.rotary is None else (self.cos, self.sin)
         memory = self.memory_proj(memory)
         # In one piece for each head: a few queries take as long as reading this takes.
-        return [tuple(part.contiguous() for part in block.keys_values(memory, turn)) for block in self.blocks]
+        return [tuple(part.contiguous() for part in block.keys_values(memory, angles)) for block in self.blocks]
 
     def forward(
         self, keys_values: KeysValues, uv: Tensor, times: Tensor, patches: Tensor | None
@@ -159,9 +159,9 @@ class Decoder(nn.Module):
         Returns raw float32 head outputs (B, Q, size); visibility and confidence are logits.
         """
         x = self.embedding(uv, times, patches)
-        turn = None if self.rotary is None else self._turn(uv, times)
+        angles = None if self.rotary is None else self._angles(uv, times)
         for block, (k, v) in zip(self.blocks, keys_values):
-            x = block(x, k, v, turn)
+            x = block(x, k, v, angles)
         x = self.out_norm(x).float()
         # In float32 whatever the rest computes in: a bf16 depth of 1 would come in steps of 0.8 %.
         with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # it knows no meta
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
             answer["uv"] = answer["uv"] + uv.float()
         return answer
 
-    def _turn(self, uv: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def _angles(self, uv: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         time = times[..., self.head_time].transpose(-1, -2).to(uv.dtype)
         place = uv.flip(-1)[:, None].expand(-1, time.shape[1], -1, -1)
         return self.rotary.angles(torch.cat((time[..., None], place), -1))

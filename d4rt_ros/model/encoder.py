@@ -31,11 +31,11 @@ class EncoderBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = feed_forward(width, mlp_ratio)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
-        """x: (..., N, C); turn: cos and sin of the rotary positions of the N tokens, or None."""
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
+        """x: (..., N, C); angles: cos and sin of the rotary positions of the N tokens, or None."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm_attn(x)).chunk(3, -1))
-        if turn is not None:
-            q, k = rotate(q, *turn), rotate(k, *turn)
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)
         x = x + self.out_proj(merge_heads(attention(q, k, v)))
         return x + self.ff(self.norm_ff(x))
 

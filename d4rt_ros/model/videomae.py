@@ -34,7 +34,7 @@ _KERNEL = "patch_embed.proj.weight"
 
 
 @dataclass(frozen=True)
-class Taken:
+class TransferReport:
     """What an encoder took from a file: names of its tensors, of those that keep their own start, of the file's rest.
 
     resized: (frames, rows, columns) of the patch kernels in the file, where they are not the model's; else None.
@@ -55,7 +55,7 @@ class Taken:
 
 
 @torch.no_grad()
-def start_from_videomae(network: D4RT, path: str | Path) -> Taken:
+def start_from_videomae(network: D4RT, path: str | Path) -> TransferReport:
     """Set the encoder's weights to a VideoMAE's, of pre-training or of fine-tuning, and report what was taken.
 
     Patch kernels of another size are resized trilinearly; a missing bias of the keys is zero, as there; blocks that
@@ -93,7 +93,7 @@ def start_from_videomae(network: D4RT, path: str | Path) -> Taken:
     for name, tensor in new.items():
         own[name].copy_(tensor)  # the state dict shares its memory with the network
     unused = sorted(file.tensors.keys() - {prefix + name for name in used})
-    return Taken(sorted(new), sorted(own.keys() - new.keys()), unused, resized)
+    return TransferReport(sorted(new), sorted(own.keys() - new.keys()), unused, resized)
 
 
 def _renamed(file: TensorFile, theirs: dict[str, Tensor], layers: int) -> tuple[dict[str, Tensor], set[str]]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from d4rt_ros.stream import Trust
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE = 2.0  # seconds without an image after which a camera has stopped
 
@@ -55,7 +57,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Condition:
+class NodeState:
     """The node's state at one moment, as far as diagnostics tell of it."""
 
     state: str  # the lifecycle state's label
@@ -66,7 +68,7 @@ class Condition:
     calibrated: bool
     window_fill: str  # "5 of 8"
     restart_reason: str
-    pose_note: str | None  # why the pose is not trusted, "" where it is, None where none is computed
+    trust: Trust | None  # of the newest result; None where there is none, or no pose is computed
     inliers: float | None
     device: str
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
@@ -79,13 +81,13 @@ class Reporter:
         self._name = name
         self._before = now, Counter()
 
-    def report(self, header, condition: Condition, statistics: Statistics, now: float) -> DiagnosticArray:
+    def report(self, header, state: NodeState, statistics: Statistics, now: float) -> DiagnosticArray:
         counts, latencies = statistics.snapshot()
         rates = self._rates(now, counts)
         array = DiagnosticArray(header=header)
         array.status = [
-            self._status("camera", _camera(condition, counts, statistics, rates, now)),
-            self._status("geometry", _geometry(condition, counts, latencies, rates, statistics)),
+            self._status("camera", _camera(state, counts, statistics, rates, now)),
+            self._status("geometry", _geometry(state, counts, latencies, rates, statistics)),
             self._status("queries", _queries(counts, rates)),
         ]
         return array
@@ -106,7 +108,7 @@ class Reporter:
         return status
 
 
-def _camera(c: Condition, counts: Counter, statistics: Statistics, rates, now: float) -> tuple[list, dict]:
+def _camera(c: NodeState, counts: Counter, statistics: Statistics, rates, now: float) -> tuple[list, dict]:
     problems, last = [], statistics.last_image
     dropped = {k: n for k, n in counts.items() if k.startswith("dropped: ")}
     if c.state != "active":
@@ -144,7 +146,7 @@ def _camera(c: Condition, counts: Counter, statistics: Statistics, rates, now: f
 
 
 def _geometry(
-    c: Condition, counts: Counter, latencies: list[float], rates, statistics: Statistics
+    c: NodeState, counts: Counter, latencies: list[float], rates, statistics: Statistics
 ) -> tuple[list, dict]:
     problems = []
     if c.failure:
@@ -153,10 +155,10 @@ def _geometry(
         problems.append((WARN, f"the node is {c.state}; configure and activate it"))
     if rates["failures"] > 0:
         problems.append((ERROR, "computing a window failed; see the log"))
-    if c.pose_note:
-        problems.append((WARN, f"the pose is not trusted: {c.pose_note}"))
+    if c.trust is not None and not c.trust.pose:
+        problems.append((WARN, f"the pose is not trusted: {c.trust.reason}"))
     first = statistics.first_result
-    tracking = {None: "not computed", "": "good"}.get(c.pose_note, "lost")
+    tracking = "not computed" if c.trust is None else "good" if c.trust.pose else "lost"
     figures = {
         "state": c.state,
         "results": counts["results"],

@@ -29,7 +29,7 @@ KEEP = 3_000_000_000  # nanoseconds for which images and true depth wait for the
 
 
 @dataclass
-class Moment:
+class FrameRecord:
     """What belongs to one image's stamp (nanoseconds); each None until it has come.
 
     image: (H, W, 3) uint8. depth: (h, w) metres, NaN = none, and camera: its (3, 3) intrinsics. true_depth:
@@ -59,7 +59,7 @@ class Recording:
     depths: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     poses: dict[int, np.ndarray] = field(default_factory=dict)
     true_poses: dict[int, np.ndarray] = field(default_factory=dict)
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[FrameRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     queries: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -74,7 +74,7 @@ class Listener:
         self.recording = Recording()
         self._moment_every = round(moment_every * 1e9)
         self._truth = bool(truth)
-        self._waiting: OrderedDict[int, Moment] = OrderedDict()
+        self._waiting: OrderedDict[int, FrameRecord] = OrderedDict()
         self._paired: set[int] = set()
         self._size: tuple[int, int] | None = None
         self._context = Context()
@@ -200,13 +200,13 @@ class Listener:
                 self.recording.problems.append(f"{status.name}: {status.message}")
         return nanoseconds(msg.header.stamp)
 
-    def _moment(self, stamp: int) -> Moment:
-        moment = self._waiting.setdefault(stamp, Moment(stamp))
+    def _moment(self, stamp: int) -> FrameRecord:
+        moment = self._waiting.setdefault(stamp, FrameRecord(stamp))
         while next(iter(self._waiting)) < stamp - KEEP:
             self._waiting.popitem(last=False)
         return moment
 
-    def _received(self, moment: Moment) -> int:
+    def _received(self, moment: FrameRecord) -> int:
         """Take what is complete out of the moment."""
         truth = moment.true_depth
         if moment.depth is not None and truth is not None and moment.stamp not in self._paired:

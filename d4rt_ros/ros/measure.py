@@ -54,13 +54,13 @@ class Probe:
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
-    def listen(self, topics: dict[str, type]) -> Arrivals:
-        """Subscribe to topics of the node until `deafen`."""
+    def subscribe(self, topics: dict[str, type]) -> Arrivals:
+        """Subscribe to topics of the node until `unsubscribe`."""
         arrivals = Arrivals()
         self._subscriptions = [self._subscribe(kind, topic, arrivals) for topic, kind in topics.items()]
         return arrivals
 
-    def deafen(self) -> None:
+    def unsubscribe(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 

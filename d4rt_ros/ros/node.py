@@ -108,6 +108,7 @@ class D4rtNode(Node):
 
     def on_configure(self, state) -> TransitionCallbackReturn:
         values = parameters.values(self)
+        values["frames.world"] = values["frames.world"] or "world"
         self._worker = Worker("d4rt model")
         try:
             model = self._worker.ask(lambda: self._load_model(values)).result()
@@ -260,16 +261,16 @@ class D4rtNode(Node):
     def _report(self) -> None:
         now = self.get_clock().now().nanoseconds
         report = self._reporter.report(
-            messages.header_message(now, ""), self._condition(), self._figures, time.monotonic()
+            messages.header_message(now, ""), self._node_state(), self._figures, time.monotonic()
         )
         self._reports.publish(report)
 
-    def _condition(self) -> diagnostics.Condition:
+    def _node_state(self) -> diagnostics.NodeState:
         streaming, inputs = self._streaming, self._inputs
         result = streaming.result if streaming is not None else None
         window = streaming.pipeline.window if streaming is not None else None
         posed = result is not None and result.world_from_camera is not None
-        return diagnostics.Condition(
+        return diagnostics.NodeState(
             state=self._phase,
             failure=self._failure,
             image_topic=inputs[1].topic_name if inputs else "image",
@@ -278,7 +279,7 @@ class D4rtNode(Node):
             calibrated=result is not None and result.calibrated,
             window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
             restart_reason=window.restart_reason if window is not None else "",
-            pose_note=result.pose_note if posed else None,
+            trust=result.trust if posed else None,
             inliers=result.step.inliers if posed and result.step is not None else None,
             device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
             depth_queries=streaming.depth_queries if streaming is not None else None,

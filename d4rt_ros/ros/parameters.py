@@ -36,6 +36,19 @@ SETTINGS = {
         choices=("raw", "compressed"),
         live=False,
     ),
+    "image.reliability": Setting(
+        "auto",
+        "How images are subscribed to; auto: reliable where the publisher offers it, else best effort.",
+        choices=("auto", "reliable", "best_effort"),
+        live=False,
+    ),
+    "image.rectified": Setting(
+        "auto",
+        "Whether the images are rectified already; auto: by the topic's name (rect) and by the camera_info's "
+        "coefficients. Raw ones are rectified by the node.",
+        choices=("auto", "true", "false"),
+        live=False,
+    ),
     "model.checkpoint": Setting(
         "",
         "The weights: a .safetensors file, OpenD4RT's opend4rt.ckpt, or a folder that `d4rt export` wrote; "
@@ -78,6 +91,23 @@ SETTINGS = {
     ),
     "window.stride": Setting(2, "Every how many images one is kept.", bounds=(1, 100)),
     "window.hop": Setting(1, "After how many kept images a new window is due.", bounds=(1, 256)),
+    "window.max_gap": Setting(
+        10.0,
+        "Longest time between two images of one window, in periods of the stream itself; after a longer one the "
+        "window starts anew.",
+        bounds=(2, 1000),
+    ),
+    "recover.seconds": Setting(
+        5.0,
+        "How long the camera's place in the old world is looked for once it is lost; then a new world begins.",
+        bounds=(0, 3600),
+    ),
+    "scale.metres": Setting(
+        0.0,
+        "Metres in the model's unit of length, applied to everything alike; 0: not known.",
+        bounds=(0, 1000),
+        live=False,
+    ),
     "depth.size": Setting(
         [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
     ),
@@ -95,17 +125,33 @@ SETTINGS = {
         choices=("pnp", "rigid"),
     ),
     "path.length": Setting(1000, "Poses kept in the path.", bounds=(1, 10000)),
-    "frames.world": Setting("world", "The frame that poses and tracks are given in.", live=False),
+    "odometry.when_lost": Setting(
+        "inflate",
+        "What ~/odometry is while the pose is not trusted; inflate: the last pose with a variance that a filter "
+        "rejects, silent: nothing.",
+        choices=("inflate", "silent"),
+    ),
+    "frames.world": Setting(
+        "",
+        "The frame that poses and tracks are given in; empty: world, in a namespace NAMESPACE/world.",
+        live=False,
+    ),
     "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
     "tf.publish": Setting(
-        "world_to_camera",
-        "What is broadcast on /tf. camera_to_world: inverted, where the camera has a parent frame already; "
+        "auto",
+        "What is broadcast on /tf. auto: what gives no frame a second parent. camera_to_world: inverted, where the camera has a parent frame already; "
         "world_to_base: through the robot's own transform of base to camera.",
         choices=TF_MODES,
         live=False,
     ),
     "query.max_points": Setting(
         1_000_000, "Most points that one service request may ask for.", bounds=(1, 5_000_000)
+    ),
+    "query.history": Setting(
+        2.0,
+        "Seconds for which encoded windows are kept, so that services answer about the recent past; 0: the newest "
+        "alone.",
+        bounds=(0, 60),
     ),
 }
 
@@ -180,7 +226,7 @@ def refusal(name: str, value) -> str:
         numbers = value if setting.length else [value]
         if not all(low <= number <= high for number in numbers):
             return f"{name} is {list(value) if setting.length else value}; it must be {low} to {high}"
-    if name.startswith("frames.") and not value:
+    if name == "frames.base" and not value:
         return f"{name} is empty; it must name a frame"
     return ""
 

@@ -81,26 +81,26 @@ class Publishers:
 
     def wanted(self) -> Outputs:
         """What somebody listens to now."""
-        heard = self._heard()
-        pose = self._tf is not None or bool({ODOMETRY, PATH} & heard)
-        return Outputs(points=bool({POINTS, DEPTH, DEPTH_INFO} & heard), tracks=TRACKS in heard, pose=pose)
+        subscribed = self._subscribed()
+        pose = self._tf is not None or bool({ODOMETRY, PATH} & subscribed)
+        return Outputs(points=bool({POINTS, DEPTH, DEPTH_INFO} & subscribed), tracks=TRACKS in subscribed, pose=pose)
 
     def publish(self, result: Result, camera_frame: str) -> str:
         """Publish what is listened to. Returns why there is no transform of the base, or ""."""
         to_base = self._tf_mode == "world_to_base"
         frames = Frames(self._world, camera_frame, self._base if to_base else camera_frame)
-        heard, camera_from_child, problem = self._heard(), None, ""
+        subscribed, camera_from_child, problem = self._subscribed(), None, ""
         if to_base:
             try:
                 camera_from_child = self._listener.lookup(camera_frame, self._base, result.stamp)
             except TransformError as error:
-                heard = heard - {ODOMETRY, PATH}
+                subscribed = subscribed - {ODOMETRY, PATH}
                 problem = f"the pose of '{self._base}' is not published: {error}"
-        made = result_messages(result, frames, heard, camera_from_child, self._before)
+        made = result_messages(result, frames, subscribed, camera_from_child, self._before)
         for topic, message in made.items():
             self._topics[topic].publish(message)
         if result.world_from_camera is not None and not problem:
-            self._publish_pose(result, frames, camera_from_child, PATH in heard)
+            self._publish_pose(result, frames, camera_from_child, PATH in subscribed)
         self._before = result
         return problem
 
@@ -117,7 +117,7 @@ class Publishers:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
-    def _heard(self) -> set[str]:
+    def _subscribed(self) -> set[str]:
         return {topic for topic, publisher in self._topics.items() if publisher.get_subscription_count() > 0}
 
     def _publish_pose(self, result: Result, frames: Frames, camera_from_child, with_path: bool) -> None:
@@ -140,7 +140,7 @@ def _child_pose(result: Result, camera_from_child) -> np.ndarray:
 def _odometry(header, child: str, result: Result, camera_from_child, before: Result | None) -> Odometry:
     twist, variance = np.zeros(6), np.eye(6) * UNKNOWN_VARIANCE
     pose = _child_pose(result, camera_from_child)
-    if result.pose_trusted and before is not None and before.pose_trusted and result.step is not None:
+    if result.trust.pose and before is not None and before.trust.pose and result.step is not None:
         seconds = (result.stamp - before.stamp) / 1e9
         moved = invert(_child_pose(before, camera_from_child)) @ pose
         twist = np.concatenate([moved[:3, :3].T @ moved[:3, 3], _turn(moved)]) / seconds

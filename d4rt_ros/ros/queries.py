@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedWindow:
     """The newest encoded window. stamps: (T,) int64 ns; world_from_camera: (4, 4) of the newest, or None."""
 
     scene: object
@@ -53,7 +53,7 @@ class Context:
     want_pose(): have the camera's pose in the world computed from now on.
     """
 
-    encoded: Encoded | None
+    encoded: EncodedWindow | None
     run: Callable | None
     lookup: Callable
     want_pose: Callable[[], None] | None
@@ -161,7 +161,7 @@ def _fields(request, names: tuple[str, ...], max_points: int) -> list[np.ndarray
     return [f if len(f) == count else np.resize(f, min(count, 1)) for f in fields]
 
 
-def _ready(context: Context) -> Encoded:
+def _ready(context: Context) -> EncodedWindow:
     if context.encoded is None:
         raise Refused(
             NOT_READY, "no window has been encoded yet; ask again when images arrive and the node is active"
@@ -201,14 +201,14 @@ def _frames_of_stamps(stamps, window: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _checked(encoded: Encoded, u, v, t_src, t_tgt, t_cam):
+def _checked(encoded: EncodedWindow, u, v, t_src, t_tgt, t_cam):
     try:
         return check_queries(u, v, t_src, t_tgt, t_cam, encoded.scene.num_frames, encoded.scene.size)
     except QueryError as error:
         raise Refused(INVALID, str(error)) from None
 
 
-def _from_camera(frame: str, times: np.ndarray, encoded: Encoded, context: Context) -> dict[int, np.ndarray]:
+def _from_camera(frame: str, times: np.ndarray, encoded: EncodedWindow, context: Context) -> dict[int, np.ndarray]:
     """frame_from_camera (4, 4) by asked t_cam; empty where `frame` is the camera's own.
 
     Any frame but the world stands where TF has it at the time of t_cam.
@@ -227,7 +227,7 @@ def _from_camera(frame: str, times: np.ndarray, encoded: Encoded, context: Conte
         ) from None
 
 
-def _world_from_camera(encoded: Encoded, context: Context) -> np.ndarray:
+def _world_from_camera(encoded: EncodedWindow, context: Context) -> np.ndarray:
     if encoded.world_from_camera is None:
         context.want_pose()
         raise Refused(
@@ -237,7 +237,7 @@ def _world_from_camera(encoded: Encoded, context: Context) -> np.ndarray:
     return encoded.world_from_camera
 
 
-def _stamp(t_cam: np.ndarray, encoded: Encoded) -> int:
+def _stamp(t_cam: np.ndarray, encoded: EncodedWindow) -> int:
     """The stamp of the one camera that was asked for, else the newest."""
     single = len(t_cam) > 0 and (t_cam == t_cam[0]).all()
     return encoded.stamps[t_cam[0]] if single else encoded.stamps[-1]
@@ -254,7 +254,7 @@ def _joined(answers: list, name: str, width: int) -> np.ndarray:
     return np.concatenate([np.asarray(getattr(a, name), np.float32) for a in answers])
 
 
-def _fill_header(response, encoded: Encoded, frame: str, stamp: int) -> None:
+def _fill_header(response, encoded: EncodedWindow, frame: str, stamp: int) -> None:
     response.header = messages.header_message(int(stamp), frame)
     response.stamps = [messages.stamp_message(int(s)) for s in encoded.stamps]
     response.metric = False

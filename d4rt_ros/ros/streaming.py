@@ -10,7 +10,7 @@ from typing import Callable
 
 from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.publishing import Publishers
-from d4rt_ros.ros.queries import Encoded
+from d4rt_ros.ros.queries import EncodedWindow
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Result, fitting_depth_queries
 
@@ -33,7 +33,7 @@ class Streaming:
         depth_rate: float = 0.0,
     ) -> None:
         self.pipeline = Pipeline(model, config)
-        self.encoded: Encoded | None = None
+        self.encoded: EncodedWindow | None = None
         self.result: Result | None = None
         self.depth_queries: int | None = None  # of the newest window; None: every point of the grid
         self._depth_rate = depth_rate
@@ -41,7 +41,7 @@ class Streaming:
         self._worker, self._publishers, self._world_frame = worker, publishers, world_frame
         self._statistics, self._warn = statistics, warn
         self._lock = threading.Lock()  # of the window, and of what a restart changes
-        model.between_chunks = worker.pause
+        model.between_chunks = worker.serve_pending
 
     def add(self, frame: Frame, camera_frame: str) -> None:
         """Take a frame of the images' thread. Raises StampError for one that is refused."""
@@ -119,7 +119,7 @@ class Streaming:
             ):  # restarted meanwhile: the result is of the world before
                 return
             self.result = result
-            self.encoded = Encoded(
+            self.encoded = EncodedWindow(
                 result.scene, result.stamps, camera_frame, self._world_frame, result.world_from_camera
             )
             problem = self._publishers.publish(result, camera_frame)

@@ -15,7 +15,7 @@ from tf2_msgs.msg import TFMessage
 from d4rt_ros.geometry import invert, pose_from_quaternion, quaternion_from_pose
 from d4rt_ros.ros import messages, qos
 
-TF_MODES = ("world_to_camera", "camera_to_world", "world_to_base", "none")
+TF_MODES = ("auto", "world_to_camera", "camera_to_world", "world_to_base", "none")
 CACHE_NANOSECONDS = 10_000_000_000  # as tf2's buffer
 
 

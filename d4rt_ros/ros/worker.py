@@ -12,7 +12,7 @@ class Worker:
     """Runs questions, in order, and jobs, of which only the newest waits.
 
     A job is a window to compute; one that has not begun is replaced by the next. Questions are short and go
-    first: before a job, and within it wherever it calls `pause`. All run in one thread, because a compiled
+    first: before a job, and within it wherever it calls `serve_pending`. All run in one thread, because a compiled
     model does not work from two.
     """
 
@@ -51,7 +51,7 @@ class Worker:
         with self._condition:
             self._job = None
 
-    def pause(self) -> None:
+    def serve_pending(self) -> None:
         """Called from within a job: answer the questions that wait now, no more, so that the job goes on."""
         if self._answering:  # a question is a decode too and pauses as well
             return
@@ -84,7 +84,7 @@ class Worker:
                 self._condition.wait_for(lambda: self._questions or self._job or self._stopping)
                 if self._stopping:
                     return
-            self.pause()
+            self.serve_pending()
             with self._condition:
                 job, self._job = self._job, None
                 self._working = job is not None

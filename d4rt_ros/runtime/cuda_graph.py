@@ -25,7 +25,7 @@ def record(function: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], li
     return graph.replay, outputs
 
 
-class Replayed:
+class CapturedFunction:
     """A function of tensors of fixed shapes, recorded at its first call. Gives copies of its outputs."""
 
     def __init__(self, function: Callable[..., list[Tensor]]):
@@ -42,7 +42,7 @@ class Replayed:
         return [x.clone() for x in self._outputs]
 
 
-class ReplayedDecoder:
+class CapturedDecoder:
     """decode(scene, queries) -> (N, size), with one graph for each of SIZES; fewer queries are padded.
 
     scene: tensors that are the same for all queries of a scene; queries: tensors of N rows.

@@ -11,7 +11,7 @@ from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.runtime.cuda_graph import Replayed, ReplayedDecoder
+from d4rt_ros.runtime.cuda_graph import CapturedFunction, CapturedDecoder
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import SceneModel, scene_bytes
@@ -69,7 +69,7 @@ class Model(SceneModel):
         for name, weight in self.network.named_parameters():
             weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
         self._uploaded: list[tuple[np.ndarray, torch.Tensor]] = []  # the last window's images
-        self._graphs: tuple[Replayed, ReplayedDecoder] | None = None
+        self._graphs: tuple[CapturedFunction, CapturedDecoder] | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
         else:
@@ -78,7 +78,7 @@ class Model(SceneModel):
                 self._replay_graphs()
 
     def _replay_graphs(self) -> None:
-        self._graphs = Replayed(self._encode_tensors), ReplayedDecoder(self._decode_tensors)
+        self._graphs = CapturedFunction(self._encode_tensors), CapturedDecoder(self._decode_tensors)
 
     @torch.inference_mode()
     def _encode(

@@ -6,7 +6,9 @@ from d4rt_ros.stream.pipeline import (
     PipelineConfig,
     Points,
     Result,
+    Scale,
     StreamTracks,
+    Trust,
     fitting_depth_queries,
 )
 from d4rt_ros.stream.window import Frame, StampError, Window
@@ -18,8 +20,10 @@ __all__ = [
     "PipelineConfig",
     "Points",
     "Result",
+    "Scale",
     "StampError",
     "StreamTracks",
+    "Trust",
     "Window",
     "fitting_depth_queries",
 ]

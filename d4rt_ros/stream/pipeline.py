@@ -9,7 +9,7 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_points, world_tracks
+from d4rt_ros.stream.results import Points, Result, Scale, StreamTracks, Trust, coloured_points, world_tracks
 from d4rt_ros.stream.window import Frame, Window
 from d4rt_ros.stream.world import World
 from d4rt_ros.tasks.adaptive_depth import MIN_QUERIES, coarse_questions, filled_point_map, refined
@@ -21,6 +21,7 @@ from d4rt_ros.tasks.tracks import track_questions, tracks_of
 
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
+NO_POSE = Trust(pose=False, reason="the camera's pose was not asked for")
 LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution
 
 
@@ -101,15 +102,17 @@ class Pipeline:
 
         # Encode the window once, ask it everything at once.
         scene = self.model.encode(self._prepared(clip))
-        heard = self._ask(scene, clip, outputs, config)
+        answers = self._ask(scene, clip, outputs, config)
 
         # Which camera this is, and where it is in the world.
-        camera = clip[-1].camera or self._estimated_camera(scene, heard)
-        pose = self._align_to_world(clip, scene, camera, heard, config) if outputs.world else {}
+        camera = clip[-1].camera or self._estimated_camera(scene, answers)
+        pose = dict(trust=NO_POSE)
+        if outputs.world:
+            pose = self._align_to_world(clip, scene, camera, answers, config)
 
         # What it sees, and how that moves.
-        points = _points(clip[-1], scene, camera, heard, config) if outputs.points else None
-        tracks = self._tracks(stamps, heard) if outputs.tracks else None
+        points = _points(clip[-1], scene, camera, answers, config) if outputs.points else None
+        tracks = self._tracks(stamps, answers) if outputs.tracks else None
 
         return Result(
             stamp=clip[-1].stamp,
@@ -159,10 +162,10 @@ class Pipeline:
             u, v = pixel_grid(config.tracks_size, scene.size)
             asked["tracks"] = track_questions(scene, u, v, newest, newest)
         answers = ask(scene, *asked.values()) if asked else []
-        heard = {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
+        answers = {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
         if outputs.points:
-            heard["points"] = refined(scene, *heard["points"], config.depth_size, _depth_queries(config))
-        return heard
+            answers["points"] = refined(scene, *answers["points"], config.depth_size, _depth_queries(config))
+        return answers
 
     def _keyframe_index(self, clip: list[Frame]) -> int | None:
         """Where in the clip the frame is that poses are measured from; None where it has gone."""
@@ -170,8 +173,8 @@ class Pipeline:
         stamp = self._world.keyframe_stamp
         return stamps.index(stamp) if stamp in stamps else None
 
-    def _estimated_camera(self, scene, heard) -> Pinhole:
-        asked, answer = heard["points"]
+    def _estimated_camera(self, scene, answers) -> Pinhole:
+        asked, answer = answers["points"]
         height, width = scene.size
         try:
             camera = camera_of(answer, asked, scene.size)
@@ -183,7 +186,7 @@ class Pipeline:
         return Pinhole.centred(*np.median(self._focal_lengths, axis=0), width, height)
 
     def _align_to_world(
-        self, clip: list[Frame], scene, camera: Pinhole, heard: dict, config: PipelineConfig
+        self, clip: list[Frame], scene, camera: Pinhole, answers: dict, config: PipelineConfig
     ) -> dict:
         """Measure the newest camera from the keyframe; the result's fields on the pose."""
         world, newest, keyframe = self._world, clip[-1].stamp, self._keyframe_index(clip)
@@ -195,7 +198,7 @@ class Pipeline:
             world.set_keyframe(newest)
             note = "the poses' keyframe has left the window: frames were skipped, or the way was lost"
         elif world.keyframe_stamp != newest:
-            step, note = _measured_step(scene, camera, heard, config)
+            step, note = _measured_step(scene, camera, answers, config)
             if not note:
                 world.move(step)
                 # In time, so that the next windows still hold it.
@@ -206,22 +209,21 @@ class Pipeline:
         return dict(
             world_from_camera=pose.world_from_camera.copy(),
             pose_covariance=pose.covariance.copy(),
-            pose_trusted=not note,
-            pose_note=note,
+            trust=Trust(pose=not note, reason=note),
             step=step,
         )
 
-    def _tracks(self, stamps: np.ndarray, heard) -> StreamTracks:
-        tracks = tracks_of(heard["tracks"][1], len(stamps))
+    def _tracks(self, stamps: np.ndarray, answers) -> StreamTracks:
+        tracks = tracks_of(answers["tracks"][1], len(stamps))
         first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
         return world_tracks(tracks, stamps, self._world.camera.world_from_camera, first_id)
 
 
 def _measured_step(
-    scene, camera: Pinhole, heard: dict, config: PipelineConfig
+    scene, camera: Pinhole, answers: dict, config: PipelineConfig
 ) -> tuple[RelativePose | None, str]:
     """The newest camera in the last one's frame; and why it is not to be trusted, in a sentence, or ''."""
-    (asked, here), (_, there) = heard["here"], heard["there"]
+    (asked, here), (_, there) = answers["here"], answers["there"]
     try:
         step = pose_of(here, there, asked, scene.size, camera, config.pose_method)
     except PoseError as error:
@@ -232,8 +234,8 @@ def _measured_step(
     return step, ""
 
 
-def _points(frame: Frame, scene, camera: Pinhole, heard: dict, config: PipelineConfig) -> Points:
-    points = filled_point_map(*heard["points"], config.depth_size, scene.size, _depth_queries(config))
+def _points(frame: Frame, scene, camera: Pinhole, answers: dict, config: PipelineConfig) -> Points:
+    points = filled_point_map(*answers["points"], config.depth_size, scene.size, _depth_queries(config))
     return coloured_points(points, frame.image, camera)
 
 

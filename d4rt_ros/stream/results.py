@@ -17,6 +17,29 @@ VISIBLE = 0.5
 
 
 @dataclass(frozen=True)
+class Trust:
+    """What of a result may be acted on: made in the pipeline alone, read by every output.
+
+    scene: whether the images show anything to measure; where not, there are no points and nothing to ask either.
+    pose: whether the camera's place in the world is known; never without the scene. reason: why not, in a sentence;
+    "" where both are.
+    """
+
+    scene: bool = True
+    pose: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """metres: of one of the model's units; the result's lengths have been multiplied by it. metric: whether it is
+    known; else metres is 1 and lengths are in the model's own unit."""
+
+    metres: float = 1.0
+    metric: bool = False
+
+
+@dataclass(frozen=True)
 class Points:
     """What a grid of h x w pixels of the newest image shows, in its optical camera frame.
 
@@ -63,9 +86,10 @@ class Result:
     stamp: ns, of the newest frame. stamps: (T,) int64 ns, of all.
     scene: answers further queries, in pixels of the frames.
     camera: of the newest frame's image. calibrated: it came with the frame (else it is estimated).
-    world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where it is not
-        trusted.
-    pose_trusted: whether the pose is this frame's. pose_note: where it is not, why not, in a sentence.
+    trust: what of all this may be acted on, and why not. scale: of all lengths here; the scene's own answers are in
+        the model's unit.
+    world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where trust.pose is
+        False.
     pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began.
     step: how the pose was measured, from the keyframe; None where it was not.
     """
@@ -75,9 +99,9 @@ class Result:
     scene: object
     camera: Pinhole
     calibrated: bool
+    trust: Trust = Trust()
+    scale: Scale = Scale()
     world_from_camera: np.ndarray | None = None
-    pose_trusted: bool = False
-    pose_note: str = ""
     pose_covariance: np.ndarray | None = None
     step: RelativePose | None = None
     points: Points | None = None

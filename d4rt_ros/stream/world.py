@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, cross_matrix, nearest_rotation
+from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, adjoint, nearest_rotation, pose_matrix
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 # What a step that could not be measured may have been: 1 m and 30 degrees.
@@ -26,11 +26,9 @@ class WorldPose:
     def moved(self, step: RelativePose) -> WorldPose:
         """Where the camera is whose pose in this one's frame is known."""
         rotation = self.world_from_camera[:3, :3]
-        turn = np.kron(np.eye(2), rotation)
-        # Turning this pose swings the other one about it.
-        swing = np.eye(6)
-        swing[:3, 3:] = -cross_matrix(rotation @ step.i_from_j[:3, 3])
-        covariance = swing @ self.covariance @ swing.T + turn @ step.covariance @ turn.T
+        lever = adjoint(pose_matrix(translation=-rotation @ step.i_from_j[:3, 3]))
+        turned = adjoint(pose_matrix(rotation))
+        covariance = lever @ self.covariance @ lever.T + turned @ step.covariance @ turned.T
         pose = self.world_from_camera @ step.i_from_j
         pose[:3, :3] = nearest_rotation(pose[:3, :3])
         return WorldPose(pose, covariance)

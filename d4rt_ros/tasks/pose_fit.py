@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.alignment import robust_umeyama
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import cross_matrix, invert, nearest_rotation, pose_matrix, transform
+from d4rt_ros.geometry.transforms import adjoint, cross_matrix, invert, nearest_rotation, pose_matrix, transform
 
 # Of the image's larger side: how far a pixel may be off and still agree with the pose.
 THRESHOLD = 0.04
@@ -67,8 +68,8 @@ def solve_pnp(points, pixels, back, weights, camera: Pinhole) -> PoseFit:
     residual = float(np.sqrt(np.mean(errors[inliers] ** 2)))
     # Weights are relative: the residuals alone say how large the errors are, per coordinate.
     share = weights * inliers / weights[inliers].mean() / (max(residual, 1e-3) ** 2 / 2.0)
-    turn = np.kron(np.eye(2), i_from_j[:3, :3])
-    information = turn @ _normal_equations(i_from_j, seen, off, back, share, camera)[0] @ turn.T
+    rotation = adjoint(pose_matrix(i_from_j[:3, :3]))
+    information = rotation @ _normal_equations(i_from_j, seen, off, back, share, camera)[0] @ rotation.T
     return PoseFit(i_from_j, inliers, residual, information)
 
 
@@ -101,7 +102,7 @@ def _ransac(points, pixels, back, camera: Pinhole, limit: float) -> list[np.ndar
         if rows.sum() < 6:
             continue
         try:
-            good, turn, shift, _ = cv2.solvePnPRansac(
+            good, rotation, shift, _ = cv2.solvePnPRansac(
                 points[rows],
                 pixels[rows],
                 camera.matrix,
@@ -113,7 +114,7 @@ def _ransac(points, pixels, back, camera: Pinhole, limit: float) -> list[np.ndar
             )
         except cv2.error:
             continue
-        seen_from = pose_matrix(cv2.Rodrigues(turn)[0], shift.ravel()) if good else np.full((4, 4), np.nan)
+        seen_from = pose_matrix(cv2.Rodrigues(rotation)[0], shift.ravel()) if good else np.full((4, 4), np.nan)
         # Few noisy points of a plane fit a camera behind it as well; but both cameras see it from one side.
         if np.isfinite(seen_from).all() and seen_from[2, 2] > 0:
             found.append(seen_from if kind else invert(seen_from))
@@ -148,11 +149,8 @@ def _normal_equations(i_from_j, seen, off, back, weights, camera: Pinhole) -> tu
             [o, -vy, -vz, vy * z - vz * y, vz * x, -vy * x],
         ]
     )
-    # A step of camera j is the opposite step of camera i, as i would measure it (the adjoint).
-    rotation = i_from_j[:3, :3]
-    opposite = np.zeros((6, 6))
-    opposite[:3, :3] = opposite[3:, 3:] = -rotation
-    opposite[:3, 3:] = -cross_matrix(i_from_j[:3, 3]) @ rotation
+    # A step of camera j is the opposite step of camera i, as i would measure it.
+    opposite = -adjoint(i_from_j)
     jacobian = jacobian.transpose(1, 0, 2).reshape(6, -1)
     back = np.concatenate([back, back])
     jacobian[:, back] = opposite.T @ jacobian[:, back]
@@ -162,8 +160,6 @@ def _normal_equations(i_from_j, seen, off, back, weights, camera: Pinhole) -> tu
 
 def _moved(i_from_j: np.ndarray, step: np.ndarray) -> np.ndarray:
     """The pose shifted by step[:3] and turned by step[3:], about the axes of camera j."""
-    angle = np.linalg.norm(step[3:])
-    cross = cross_matrix(step[3:] / max(angle, 1e-300))
-    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     rotation = i_from_j[:3, :3]
-    return pose_matrix(rotation @ turn, i_from_j[:3, 3] + rotation @ step[:3])
+    turned = rotation @ Rotation.from_rotvec(step[3:]).as_matrix()
+    return pose_matrix(turned, i_from_j[:3, 3] + rotation @ step[:3])

@@ -25,9 +25,9 @@ ENOUGH_SEEN, ENOUGH_AGREE = 0.25, 0.5
 # A pose is never surer than 2 mm and 0.1 degrees.
 COVARIANCE_FLOOR = np.diag([0.002**2] * 3 + [np.radians(0.1) ** 2] * 3)
 # A pose that is less sure than this (rad), or than the depth of the points, is none.
-UNDETERMINED_TURN = 0.5
+UNDETERMINED_ROTATION = 0.5
 # Neighbouring answers of a network err alike: so many points weigh as one.
-ALIKE = 16.0
+VARIANCE_INFLATION = 16.0
 
 
 class PoseError(ValueError):
@@ -129,7 +129,7 @@ def pose_of(
             fit = solve_pnp(points, there.uv[seen].astype(np.float64), back, weights, camera)
         else:
             fit = solve_rigid(here.xyz[seen], there.xyz[seen], back, weights)
-        covariance = ALIKE * np.linalg.inv(fit.information) + COVARIANCE_FLOOR
+        covariance = VARIANCE_INFLATION * np.linalg.inv(fit.information) + COVARIANCE_FLOOR
     except (np.linalg.LinAlgError, AlignmentError) as error:
         raise PoseError(f"the points do not determine a pose: {error}") from error
     _check(fit.i_from_j, covariance, float(np.median(depth)))
@@ -148,11 +148,11 @@ def _check(i_from_j, covariance, depth: float) -> None:
     """Raise PoseError for a pose that is none."""
     if not (is_rigid(i_from_j) and np.isfinite(covariance).all()):
         raise PoseError("the pose came out non-finite; the model's answers do not fit a moving camera")
-    shift, turn = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
-    if shift > depth or turn > UNDETERMINED_TURN:
+    shift, rotation = np.sqrt(np.diag(covariance)[:3].max()), np.sqrt(np.diag(covariance)[3:].max())
+    if shift > depth or rotation > UNDETERMINED_ROTATION:
         raise PoseError(
             f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of {depth:.2g}, "
-            f"and by {np.degrees(turn):.0f} degrees"
+            f"and by {np.degrees(rotation):.0f} degrees"
         )
 
 

@@ -76,7 +76,7 @@ def weights_path(out: Path, network: nn.Module) -> Path:
     return out / ("weights.safetensors" if size <= SHARD_BYTES else "weights.json")
 
 
-def resume(out: Path, run: Run, config: TrainConfig) -> None:
+def restore(out: Path, run: Run, config: TrainConfig) -> None:
     """Set a run to the state in `out`.
 
     Raises CheckpointingError where there is none, where it cannot be read, or where it is of another configuration.

@@ -16,7 +16,7 @@ from d4rt_ros.model.network import D4RT
 from d4rt_ros.runtime.memory import keep_freed_memory
 from d4rt_ros.training.augment import augment
 from d4rt_ros.training.check import Check, scene_check
-from d4rt_ros.training.checkpoints import CheckpointingError, Run, kept_step, resume, save, weights_path
+from d4rt_ros.training.checkpoints import CheckpointingError, Run, kept_step, restore, save, weights_path
 from d4rt_ros.training.config import TrainConfig
 from d4rt_ros.training.distributed import (
     DistributedError,
@@ -50,13 +50,13 @@ def train(
     make_source: Callable[[TrainConfig, torch.device], Source] = SceneSource,
     device: str = "cpu",
     network: D4RT | None = None,
-    go_on: bool = False,
+    resume: bool = False,
     make_check: Callable[[TrainConfig, Process], Check] = scene_check,
     tensorboard: bool = False,
 ) -> Path:
     """Train, and return the path of the averaged weights.
 
-    network: the one to start with; a new one of `config.model` where it is None. go_on: from the state in `out`,
+    network: the one to start with; a new one of `config.model` where it is None. resume: from the state in `out`,
     exactly as if the run had never stopped. make_source: see `examples.Source`. make_check: held-out figures, asked
     for every `config.check_every` steps and at the end; EnoughTraining from it ends the run.
     Started by `torchrun`, this is one of several processes that share each batch.
@@ -70,20 +70,20 @@ def train(
     """
     try:
         with processes(device) as process:
-            return _train(config, Path(out), make_source, process, network, go_on, make_check, tensorboard)
+            return _train(config, Path(out), make_source, process, network, resume, make_check, tensorboard)
     except (CheckpointingError, DistributedError, OptimiserError, ReportError) as error:
         raise TrainingError(str(error)) from error
 
 
-def _train(config, out, make_source, process, network, go_on, make_check, tensorboard) -> Path:
+def _train(config, out, make_source, process, network, resume, make_check, tensorboard) -> Path:
     _refuse_what_does_not_fit(config, process)
-    if not go_on and kept_step(out) is not None:
+    if not resume and kept_step(out) is not None:
         raise TrainingError(f"{out} holds a run already: go on with --resume, or give another folder")
     if process.device.type == "cpu":
         keep_freed_memory()
     run, step, averaged = _begin(config, network, process)
-    if go_on:
-        resume(out, run, config)
+    if resume:
+        restore(out, run, config)
     source, check = make_source(config, process.device), make_check(config, process)
     enough, judged = False, []
 

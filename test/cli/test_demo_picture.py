@@ -9,7 +9,7 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 pytest.importorskip("matplotlib")
 
 from d4rt_ros.cli import demo_picture  # noqa: E402
-from d4rt_ros.ros.listener import Moment, Recording  # noqa: E402
+from d4rt_ros.ros.listener import FrameRecord, Recording  # noqa: E402
 
 
 def moment(stamp, truth=True, height=48, width=80):
@@ -18,7 +18,7 @@ def moment(stamp, truth=True, height=48, width=80):
     depth[0] = np.nan
     pixels = rng.uniform(0, 1, (30, 8, 2)) * (width, height)
     pixels[3] = np.nan
-    return Moment(
+    return FrameRecord(
         stamp,
         image=rng.integers(0, 256, (height, width, 3), np.uint8),
         depth=depth,

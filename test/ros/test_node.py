@@ -299,7 +299,7 @@ def test_every_parameter_is_described(running):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"depth.size": [48]}, {"window.hop": 0}, {"tf.publish": "up"}, {"frames.world": ""}]
+    "wrong", [{"depth.size": [48]}, {"window.hop": 0}, {"tf.publish": "up"}, {"frames.base": ""}]
 )
 def test_wrong_parameters_at_start_are_refused(wrong):
     context = rclpy.Context()

@@ -31,7 +31,7 @@ def _look_up(target, source, at):
 
 def _context(encoded=True, run=lambda function: function(), pose=WORLD_FROM_CAMERA, wanted=None, most=1000):
     scene = FlatScene(np.zeros((FRAMES, *SIZE, 3), np.uint8))
-    newest = queries.Encoded(scene, STAMPS, "cam", "world", pose) if encoded else None
+    newest = queries.EncodedWindow(scene, STAMPS, "cam", "world", pose) if encoded else None
     return queries.Context(newest, run, _look_up, lambda: wanted.append(1), most)
 
 

@@ -53,7 +53,7 @@ def test_questions_are_answered_in_the_pauses_of_a_job(worker):
     def job():
         begun.set()
         asked.wait(WAIT)
-        worker.pause()
+        worker.serve_pending()
         order.append("job")
         finished.set()
 
@@ -71,7 +71,7 @@ def test_a_question_that_pauses_is_not_interrupted_by_the_next(worker):
 
     def long_question():
         order.append("begin")
-        worker.pause()
+        worker.serve_pending()
         order.append("end")
 
     first, second = worker.ask(long_question), worker.ask(lambda: order.append("second"))

@@ -52,7 +52,7 @@ def test_the_truth_comes_out(seed, method):
     )
     assert degrees.max() < 0.1 and metres.max() < 0.01
     for k, result in results:
-        assert result.pose_trusted
+        assert result.trust.pose
         truth = rendering.depth[0, k].numpy()
         # At edges a pixel's centre may fall to either side.
         assert np.median(np.abs(result.points.depth / truth - 1)) < 1e-3
@@ -78,5 +78,5 @@ def test_without_a_calibration(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_noise(seed):
     degrees, metres, results, _, _ = film(seed, Noise(xyz=0.02, uv=0.3, seed=seed))
-    assert all(result.pose_trusted for _, result in results)
+    assert all(result.trust.pose for _, result in results)
     assert degrees.max() < 2 and metres.max() < 0.1

@@ -69,7 +69,7 @@ def test_exact_answers_give_exact_results(method, camera):
         ]
         assert result.calibrated == (camera is not None)
         np.testing.assert_allclose(result.camera.matrix, CAMERA.matrix, rtol=1e-4)
-        assert result.pose_trusted and result.pose_note == ""
+        assert result.trust.pose and result.trust.reason == ""
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
         assert degrees < 0.1 and metres < 0.01
         assert is_rigid(result.world_from_camera, 1e-9)
@@ -183,7 +183,7 @@ def test_noise_gross_errors_and_a_moving_ball():
     results = run(Pipeline(model, PipelineConfig(hop=2)), range(20), camera=None)
     for k, result in results:
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
-        assert result.pose_trusted and degrees < 5 and metres < 0.5
+        assert result.trust.pose and degrees < 5 and metres < 0.5
         np.testing.assert_allclose([result.camera.fx, result.camera.fy], [90, 95], rtol=0.01)
     # The uncertainty grows along the chain.
     first, last = results[1][1].pose_covariance, results[-1][1].pose_covariance
@@ -205,7 +205,7 @@ def test_a_camera_that_stands_still_stays_at_the_origin():
     model = AnalyticModel(speed=0.0, noise=0.002)
     for _, result in run(Pipeline(model), range(15)):
         degrees, metres = pose_error(result, BODY_FROM_OPTICAL)
-        assert result.pose_trusted and degrees < 0.5 and metres < 0.05
+        assert result.trust.pose and degrees < 0.5 and metres < 0.05
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,14 @@ def test_only_what_was_asked_for_is_computed(outputs, asked):
     assert counts[-1:] == ([asked] if asked else [])
     assert (result.points is not None, result.tracks is not None) == (outputs.points, outputs.tracks)
     assert (result.world_from_camera is not None) == (outputs.pose or outputs.tracks)
-    assert result.pose_trusted == (result.world_from_camera is not None)
+    assert result.trust.pose == (result.world_from_camera is not None)
     assert result.camera == CAMERA
 
 
 def test_an_uncalibrated_camera_is_estimated_for_the_pose_alone():
     result = run(Pipeline(AnalyticModel()), range(8), Outputs(False, False, True), camera=None)[-1][1]
     assert not result.calibrated and result.camera.fx == pytest.approx(90, rel=1e-3)
-    assert result.pose_trusted
+    assert result.trust.pose
 
 
 def test_the_estimated_camera_settles():
@@ -257,12 +257,12 @@ def test_a_gap_in_the_stream_loses_the_way_and_goes_on():
     clip = [frame(k) for k in range(20, 26)]
     last_good = pipeline.process([frame(k) for k in range(2, 8)])
     lost = pipeline.process(clip)
-    assert last_good.pose_trusted and not lost.pose_trusted and "left the window" in lost.pose_note
+    assert last_good.trust.pose and not lost.trust.pose and "left the window" in lost.trust.reason
     np.testing.assert_array_equal(lost.world_from_camera, last_good.world_from_camera)
     assert lost.pose_covariance[0, 0] > 0.9 and lost.pose_covariance[5, 5] > 0.2
     assert lost.points is not None and lost.tracks is not None
     found = pipeline.process([frame(k) for k in range(22, 28)])
-    assert found.pose_trusted
+    assert found.trust.pose
     degrees, metres = pose_error(
         found, last_good.world_from_camera @ invert(model.poses[25]) @ model.poses[27]
     )
@@ -285,12 +285,12 @@ def test_a_pose_that_cannot_be_trusted_is_bridged():
     bad = [result for _, result in run(pipeline, [8, 9])]
     spoil[0] = False
     for result in bad:
-        assert not result.pose_trusted and result.pose_note
+        assert not result.trust.pose and result.trust.reason
         np.testing.assert_array_equal(result.world_from_camera, good.world_from_camera)
         assert result.pose_covariance[0, 0] > 0.9
     again = run(pipeline, [10])[0][1]
     # Frame 7 is still in the window: nothing was lost.
-    assert again.pose_trusted and again.pose_covariance[0, 0] < 0.1
+    assert again.trust.pose and again.pose_covariance[0, 0] < 0.1
     degrees, metres = pose_error(again, model.world_from_camera(5, 10))
     assert degrees < 0.1 and metres < 0.01
 
@@ -312,7 +312,7 @@ def test_nothing_that_is_not_finite_leaves(value, camera):
         assert np.isnan(points.xyz[none]).all() and (points.confidence[none] == 0).all()
         assert not tracks.visible[np.isnan(tracks.positions).any(axis=2)].any()
         assert np.isfinite(tracks.confidence).all() and np.isfinite(points.confidence).all()
-    assert not result.pose_trusted
+    assert not result.trust.pose
 
 
 def test_a_few_answers_that_are_not_finite_do_no_harm():
@@ -322,7 +322,7 @@ def test_a_few_answers_that_are_not_finite_do_no_harm():
     model = AnalyticModel(change=spoil)
     for k, result in run(Pipeline(model), range(9), camera=None):
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
-        assert result.pose_trusted and degrees < 0.1 and metres < 0.01
+        assert result.trust.pose and degrees < 0.1 and metres < 0.01
         assert 0.1 < np.isnan(result.points.depth).mean() < 0.3
 
 
@@ -336,7 +336,7 @@ def test_time_that_goes_back_restarts_the_world():
     np.testing.assert_array_equal(results[0][1].world_from_camera, BODY_FROM_OPTICAL)
     for k, result in results:
         degrees, metres = pose_error(result, model.world_from_camera(8, k))
-        assert result.pose_trusted and degrees < 0.1 and metres < 0.01
+        assert result.trust.pose and degrees < 0.1 and metres < 0.01
         assert result.pose_covariance[0, 0] < 0.1
     assert results[0][1].tracks.ids.min() > ids.max()
 
@@ -371,7 +371,7 @@ def test_a_refused_frame_changes_nothing():
     with pytest.raises(StampError):
         pipeline.add(frame(20, stamp=PERIOD * 8))
     k, result = run(pipeline, [8])[0]
-    assert result.pose_trusted and pose_error(result, model.world_from_camera(5, 8))[0] < 0.1
+    assert result.trust.pose and pose_error(result, model.world_from_camera(5, 8))[0] < 0.1
 
 
 def test_the_same_clip_twice_is_the_same_place():
@@ -379,7 +379,7 @@ def test_the_same_clip_twice_is_the_same_place():
     run(pipeline, range(9))
     clip = [frame(k) for k in range(4, 10)]
     first, again = pipeline.process(clip), pipeline.process(clip)
-    assert again.pose_trusted
+    assert again.trust.pose
     np.testing.assert_array_equal(first.world_from_camera, again.world_from_camera)
 
 

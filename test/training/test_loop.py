@@ -90,7 +90,7 @@ def test_an_interrupted_run_that_goes_on_equals_one_that_was_not(tmp_path, strai
     with pytest.raises(Interrupted):
         run(config, tmp_path, make_source=interrupt_at(stop))
     assert checkpoints.kept_step(tmp_path) == stop
-    run(replace(config, save_every=100), tmp_path, go_on=True)
+    run(replace(config, save_every=100), tmp_path, resume=True)
     assert_equal_runs(tmp_path, straight)
 
 
@@ -108,7 +108,7 @@ def test_ctrl_c_keeps_the_step_it_came_in(tmp_path, straight):
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, tmp_path, make_source=pressed_in_step_3)
     assert checkpoints.kept_step(tmp_path) == 4
-    run(CONFIG, tmp_path, go_on=True)
+    run(CONFIG, tmp_path, resume=True)
     assert_equal_runs(tmp_path, straight)
 
 
@@ -116,7 +116,7 @@ def test_a_log_has_each_step_once(tmp_path):
     config = replace(CONFIG, save_every=2, report_every=1, check_every=1)
     with pytest.raises(Interrupted):
         run(config, tmp_path, make_source=interrupt_at(3))
-    run(config, tmp_path, go_on=True)
+    run(config, tmp_path, resume=True)
     assert [r["step"] for r in log(tmp_path) if "lr" in r] == [1, 2, 3, 4, 5, 6]
     assert [r["step"] for r in log(tmp_path) if "figures" in r] == [1, 2, 3, 4, 5, 6]
 
@@ -205,7 +205,7 @@ with processes("cpu"):
         config = replace(SHARED, shard=shard)
         if shard:
             train(replace(config, steps=1), out)
-        train(config, out, go_on=shard)
+        train(config, out, resume=shard)
 # Once in some fifteen runs an idle thread of gloo's aborts the interpreter on its way out, when all is written.
 sys.stdout.flush()
 os._exit(0)
@@ -269,7 +269,7 @@ def test_what_does_not_go_together_is_a_sentence(tmp_path, changes, sentence):
 
 def test_nothing_to_go_on_from(tmp_path):
     with pytest.raises(TrainingError, match="nothing to resume"):
-        run(CONFIG, tmp_path, go_on=True)
+        run(CONFIG, tmp_path, resume=True)
 
 
 def test_a_new_run_does_not_overwrite_another(straight):
@@ -280,7 +280,7 @@ def test_a_new_run_does_not_overwrite_another(straight):
 def test_another_configuration_is_named_field_by_field(straight):
     other = replace(CONFIG, batch=4, loss=replace(CONFIG.loss, uv=1.0), steps=20)
     with pytest.raises(TrainingError) as error:
-        run(other, straight, go_on=True)
+        run(other, straight, resume=True)
     assert "batch: 2 before, 4 now; loss.uv: 10.0 before, 1.0 now. Only " in str(error.value)
     assert "steps: " not in str(error.value)
 
@@ -293,7 +293,7 @@ def test_a_damaged_state_is_a_sentence(tmp_path, straight):
             target.write_bytes(path.read_bytes())
     next((tmp_path / "state").iterdir()).write_bytes(b"no tensors")
     with pytest.raises(TrainingError, match="cannot be gone on from .*not a whole safetensors file"):
-        run(CONFIG, tmp_path, go_on=True)
+        run(CONFIG, tmp_path, resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(tmp_path):
@@ -315,7 +315,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(tmp_path):
     assert "The state of step 2 is intact" in str(error.value)
     state, notes, _ = read_shards(tmp_path / "state.json")
     assert notes["step"] == 2 and all(torch.isfinite(t).all() for t in state.values())
-    run(replace(CONFIG, save_every=100), tmp_path, go_on=True)
+    run(replace(CONFIG, save_every=100), tmp_path, resume=True)
 
 
 def test_a_full_disk_is_a_sentence_and_the_last_good_state_stays(tmp_path):
@@ -340,7 +340,7 @@ def test_a_full_disk_is_a_sentence_and_the_last_good_state_stays(tmp_path):
     files = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert files == ["1-00001.safetensors"]
     assert load_checkpoint(tmp_path / "weights.safetensors")
-    run(CONFIG, tmp_path, go_on=True)
+    run(CONFIG, tmp_path, resume=True)
     assert checkpoints.kept_step(tmp_path) == 6
 
 
