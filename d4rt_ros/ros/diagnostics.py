@@ -72,6 +72,8 @@ class NodeState:
     inliers: float | None
     device: str
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
+    output_problems: list[tuple[bytes, str]] = field(default_factory=list)  # of publishing: level, sentence
+    history: str = ""  # what is kept for queries, "3 windows, 12 MB"
 
 
 class Reporter:
@@ -88,7 +90,7 @@ class Reporter:
         array.status = [
             self._status("camera", _camera(state, counts, statistics, rates, now)),
             self._status("geometry", _geometry(state, counts, latencies, rates, statistics)),
-            self._status("queries", _queries(counts, rates)),
+            self._status("queries", _queries(state, counts, rates)),
         ]
         return array
 
@@ -157,6 +159,7 @@ def _geometry(
         problems.append((ERROR, "computing a window failed; see the log"))
     if c.trust is not None and not c.trust.pose:
         problems.append((WARN, f"the pose is not trusted: {c.trust.reason}"))
+    problems += c.output_problems
     first = statistics.first_result
     tracking = "not computed" if c.trust is None else "good" if c.trust.pose else "lost"
     figures = {
@@ -178,11 +181,12 @@ def _geometry(
     return problems, figures
 
 
-def _queries(counts: Counter, rates) -> tuple[list, dict]:
+def _queries(c: NodeState, counts: Counter, rates) -> tuple[list, dict]:
     return [], {
         "requests": counts["requests"],
         "request rate (Hz)": rates["requests"],
         "not answered": counts["requests refused"],
+        "kept": c.history,
     }
 
 

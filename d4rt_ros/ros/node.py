@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
 from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
+from d4rt_ros.ros.broadcasting import world_frame
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import rgb_from_any_image
 from d4rt_ros.ros.publishing import Publishers
@@ -36,7 +37,6 @@ from d4rt_ros.stream import Frame, StampError
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 EXECUTOR_THREADS = 16
 QUIET = 5.0  # seconds between two warnings of one kind
-UNNAMED_CAMERA = "camera"  # for images without a frame_id, which TF would refuse
 
 
 def load_model(values: dict):
@@ -108,29 +108,29 @@ class D4rtNode(Node):
 
     def on_configure(self, state) -> TransitionCallbackReturn:
         values = parameters.values(self)
-        values["frames.world"] = values["frames.world"] or "world"
+        if values["tf.publish"] != "none":
+            self._transforms.listen()  # so that what TF says is known when the weights are loaded
         self._worker = Worker("d4rt model")
         try:
             model = self._worker.ask(lambda: self._load_model(values)).result()
-            if values["tf.publish"] == "world_to_base":
-                self._transforms.listen()
             self._outputs = Publishers(
                 self,
-                values["frames.world"],
+                world_frame(values["frames.world"], self.get_namespace()),
                 values["frames.base"],
                 values["tf.publish"],
                 values["path.length"],
                 self._transforms,
+                values["odometry.when_lost"],
             )
             self._streaming = Streaming(
                 model,
                 self._worker,
                 parameters.pipeline_config(values),
                 self._outputs,
-                values["frames.world"],
                 self._figures,
                 self._warn,
                 values["depth.rate"],
+                values["query.history"],
             )
         except Exception as error:
             self._failure = f"cannot be configured: {error or type(error).__name__}"
@@ -224,7 +224,7 @@ class D4rtNode(Node):
             camera = self._calibration.camera(image.shape[1], image.shape[0])
             streaming.add(
                 Frame(image, messages.nanoseconds(msg.header.stamp), camera),
-                msg.header.frame_id or UNNAMED_CAMERA,
+                msg.header.frame_id,
             )
         except ImageError as error:
             self._drop("image", str(error))
@@ -249,6 +249,8 @@ class D4rtNode(Node):
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
             values["path.length"],
             values["depth.rate"],
+            values["odometry.when_lost"],
+            values["query.history"],
         )
 
     # Diagnostics
@@ -283,6 +285,8 @@ class D4rtNode(Node):
             inliers=result.step.inliers if posed and result.step is not None else None,
             device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
             depth_queries=streaming.depth_queries if streaming is not None else None,
+            output_problems=streaming.problems if streaming is not None else [],
+            history=streaming.history if streaming is not None else "",
         )
 
     def _warn(self, kind: str, sentence: str) -> None:
