@@ -70,7 +70,7 @@ class Streaming:
         return told(self.windows)
 
     def add(self, frame: Frame, frame_id: str) -> None:
-        """Take a frame of the images' thread, and its frame_id as it came. Raises StampError for one that is refused."""
+        """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
         camera_frame = self.publishers.camera_frame(frame_id)
         window, received = self.pipeline.window, time.monotonic()
         with self._lock:
