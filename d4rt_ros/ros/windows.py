@@ -45,15 +45,14 @@ class EncodedWindow:
 def kept(windows: Sequence[EncodedWindow], history: float) -> list[EncodedWindow]:
     """Which of `windows`, the newest first, are needed to answer about the last `history` seconds.
 
-    Windows overlap. One is left out where its two neighbours lie so near that any two frames that are half a
-    window apart or less are still found in one; and one that shows nothing, unless it is the newest.
+    Windows overlap. One is left out where its two neighbours share half of their frames, so that any two frames that
+    are half a window apart or less are still found in one; and one that shows nothing, unless it is the newest.
     """
     found, oldest = [windows[0]], windows[0].stamps[-1] - history * 1e9
     candidates = [w for w in windows[1:] if w.trust.scene and w.stamps[-1] >= oldest]
-    for i, window in enumerate(candidates):
-        older = candidates[i + 1] if i + 1 < len(candidates) else None
-        half = (found[-1].stamps[-1] - found[-1].stamps[0]) / 2
-        if older is None or found[-1].stamps[-1] - older.stamps[-1] > half:
+    for window, older in zip(candidates, [*candidates[1:], None]):
+        newer = found[-1].stamps
+        if older is None or older.stamps[-1] < newer[(len(newer) - 1) // 2]:
             found.append(window)
     return found[:MOST_WINDOWS]
 

@@ -55,7 +55,7 @@ def test_any_two_frames_half_a_window_apart_are_found_in_one(frames, hop, histor
     recent = every[every >= newest - history * SECOND]
     for stamp in recent:
         assert any(_holds(w, stamp) for w in windows) or hop > frames
-    half = 0 if hop > frames // 2 else (frames - 1) // 2
+    half = 0 if hop > frames // 2 else (frames + 1) // 2
     for a, b in zip(recent, recent[half:]):
         assert any(_holds(w, a, b) for w in windows) or hop > frames
     assert all(a.stamps[-1] > b.stamps[-1] for a, b in zip(windows, windows[1:]))
