@@ -60,7 +60,9 @@ class TransformTree:
         with self._lock:
             return self._insert(parent, child, stamp.sec * 1_000_000_000 + stamp.nanosec, pose, static)
 
-    def lookup(self, target: str, source: str, stamp: int | None = None, gap=math.inf, beyond=0) -> np.ndarray:
+    def lookup(
+        self, target: str, source: str, stamp: int | None = None, gap=math.inf, beyond=0
+    ) -> np.ndarray:
         """target_from_source (4, 4) at `stamp` (ns; None: the newest of each part), interpolated between transforms
         at most `gap` ns apart and taken from the outermost at most `beyond` outside. Raises TransformError."""
         target, source = frame_name(target), frame_name(source)

@@ -126,7 +126,9 @@ def odometry(header: Header, child_frame_id: str, pose, covariance, twist, twist
     return msg
 
 
-def tracks(header: Header, result_tracks, size: tuple[int, int], lenses=(), metric=False, trust: Trust = Trust()):
+def tracks(
+    header: Header, result_tracks, size: tuple[int, int], lenses=(), metric=False, trust: Trust = Trust()
+):
     """d4rt_ros/Tracks of stream.StreamTracks; positions are in header.frame_id, pixels those of the image topic.
 
     size: (width, height) of the images. lenses: of the window's T frames (stream.Frame); empty: there are none.

@@ -15,7 +15,9 @@ from d4rt_ros.geometry import adjoint, cross_matrix, invert, pose_matrix
 from d4rt_ros.stream import Result
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR
 
-UNKNOWN_VARIANCE = 1e6  # of what was not measured: a filter that gates its input rejects it, another gives it no weight
+UNKNOWN_VARIANCE = (
+    1e6  # of what was not measured: a filter that gates its input rejects it, another gives it no weight
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,7 @@ def step_covariance(now: Result, before: Result) -> np.ndarray:
 
 def _joined(now: Result, before: Result) -> bool:
     """Whether the way from one result's pose to the other's was measured."""
-    return (
-        now.trust.pose and before.trust.pose and now.world == before.world and now.stamp > before.stamp
-    )
+    return now.trust.pose and before.trust.pose and now.world == before.world and now.stamp > before.stamp
 
 
 def _own_axes(pose: np.ndarray, covariance: np.ndarray) -> np.ndarray:

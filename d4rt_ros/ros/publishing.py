@@ -21,6 +21,7 @@ from d4rt_ros.stream import Outputs, Result
 
 POINTS, DEPTH, DEPTH_INFO = "~/points", "~/depth/image", "~/depth/camera_info"
 ODOMETRY, PATH, TRACKS = "~/odometry", "~/path", "~/tracks"
+PATIENCE = 0.1  # seconds to wait for where the camera was on the base, with a joint between
 
 
 def result_messages(
@@ -111,6 +112,7 @@ class Publishers:
         self._path: deque = deque()
         self._path_length, self._when_lost = path_length, when_lost
         self._before: Placed | None = None
+        self._world = 0  # that of the path
 
     @property
     def problems(self) -> list[tuple[bytes, str]]:
@@ -129,7 +131,7 @@ class Publishers:
         """Decide anew what is broadcast. Returns whether the pose is of another frame now than it was, so that a
         new world has to begin."""
         names = FrameNames(self.world, self._base, camera)
-        before, self._camera = self._broadcast.child, camera
+        before, self._camera, self._unplaced = self._broadcast.child, camera, []
         self._broadcast = broadcasting.chosen(
             self._tf_mode, names, self._listener.tree, self._listener.seconds
         )
@@ -157,11 +159,10 @@ class Publishers:
 
     def publish(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
         """Publish what is listened to, as long as the result is of the `current` world."""
-        before, child = self._before, self._broadcast.child
-        if before is not None and before.result.world != result.world:
-            before = None
+        before, child, placed = self._before, self._broadcast.child, None
+        if result.world != self._world:
+            self._world = result.world
             self._path.clear()
-        placed = None
         if child is not None and result.world_from_camera is not None:
             camera_from_child = self._camera_from_child(result.stamp)
             if camera_from_child is not None:
@@ -201,7 +202,7 @@ class Publishers:
         if child == self._camera:
             return np.eye(4)
         try:
-            return self._listener.lookup(self._camera, child, stamp)
+            return self._listener.lookup(self._camera, child, stamp, PATIENCE)
         except TransformError as error:
             soon = isinstance(error, NotHeardYet) or self._listener.seconds < broadcasting.LISTENING
             remedy = "" if soon else "; start robot_state_publisher or a static transform, or set frames.base"

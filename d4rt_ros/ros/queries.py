@@ -8,7 +8,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from d4rt_ros.geometry import pose_matrix, transform
-from d4rt_ros.io.transform_tree import NotHeardYet
+from d4rt_ros.io.transform_tree import NotHeardYet, frame_name
 from d4rt_ros.model.query import Answer, Queries, QueryError, check_queries
 from d4rt_ros.ros import messages
 from d4rt_ros.ros.windows import INVALID, NOT_READY, OK, EncodedWindow, Refused, chosen, frames_of
@@ -66,7 +66,7 @@ def _query(request, response, context: Context) -> None:
     window, stamps = _window(request.stamps, response, context)
     times = [frames_of(name, t, stamps, window) for name, t in zip(names[2:], times)]
     asked, seen = _checked(window, u, v, *times)
-    frame = request.frame_id or window.camera_frame
+    frame = frame_name(request.frame_id) or window.camera_frame
     from_camera, through_world = _from_camera(frame, np.unique(asked.t_cam), window, context)
     if through_world:  # by the newest camera, the one whose pose is known
         asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(window.stamps) - 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import deque
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -15,7 +14,7 @@ from d4rt_ros.ros import messages, qos
 
 TF_MODES = ("auto", "world_to_camera", "camera_to_world", "world_to_base", "none")
 CACHE_NANOSECONDS = 10_000_000_000  # as tf2's buffer
-OWN_REMEMBERED = 1000  # of our own broadcasts, until they have come back
+OWN_REMEMBERED = 1000  # of our own broadcasts, until they have been heard back
 MOST_COMPLAINTS = 100  # sentences about others' transforms, each of which is said once
 
 
@@ -37,7 +36,7 @@ class TransformListener:
         self.tree = TransformTree(CACHE_NANOSECONDS)
         self._buffer = None
         self._since: float | None = None
-        self._own: deque[tuple] = deque(maxlen=OWN_REMEMBERED)
+        self._own: dict[tuple, None] = {}  # in order
         self._said: set[tuple] = set()
 
     @property
@@ -52,13 +51,13 @@ class TransformListener:
             self._buffer = _tf2_buffer()
             for topic, profile, static in (("/tf", qos.TF, False), ("/tf_static", qos.TF_STATIC, True)):
                 insert = functools.partial(self.insert, static=static)
-                self._node.create_subscription(
-                    TFMessage, topic, insert, profile, callback_group=self._group
-                )
+                self._node.create_subscription(TFMessage, topic, insert, profile, callback_group=self._group)
 
     def expect(self, message: TFMessage) -> None:
         """This is what we broadcast now: heard back, it is nothing that the robot says."""
-        self._own.extend(_identity(transform) for transform in message.transforms)
+        self._own |= {_identity(transform): None for transform in message.transforms}
+        while len(self._own) > OWN_REMEMBERED:
+            del self._own[next(iter(self._own))]
 
     def insert(self, message: TFMessage, static: bool = False) -> None:
         """Take what is heard. What is no transform is left out, and said once."""
@@ -75,15 +74,24 @@ class TransformListener:
                 put = self._buffer.set_transform_static if static else self._buffer.set_transform
                 put(transform, "d4rt")
 
-    def lookup(self, target: str, source: str, stamp: int | None = None) -> np.ndarray:
-        """target_from_source (4, 4) at `stamp` (ns; None: the newest). Raises TransformError."""
+    def lookup(self, target: str, source: str, stamp: int | None = None, patience: float = 0.0) -> np.ndarray:
+        """target_from_source (4, 4) at `stamp` (ns; None: the newest). Raises TransformError.
+
+        patience: seconds to wait for what may still come; a joint is often heard of later than the image.
+        """
         if self._since is None:
             self.listen()
             raise NotHeardYet("TF was not listened to until now; it is from now on, so ask again")
-        target, source = frame_name(target), frame_name(source)
-        if self._buffer is None:
-            return self.tree.lookup(target, source, stamp)
-        return _tf2_lookup(self._buffer, target, source, stamp)
+        target, source, end = frame_name(target), frame_name(source), time.monotonic() + patience
+        while True:
+            try:
+                if self._buffer is None:
+                    return self.tree.lookup(target, source, stamp)
+                return _tf2_lookup(self._buffer, target, source, stamp)
+            except NotHeardYet:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(0.005)
 
     def _complain(self, about: tuple, sentence: str) -> None:
         if about not in self._said and len(self._said) < MOST_COMPLAINTS:

@@ -16,7 +16,8 @@ OK, NOT_READY, OUT_OF_WINDOW, INVALID = range(4)
 
 # Stamps that went through float64 seconds come back up to 0.24 us off; a frame's neighbours, milliseconds.
 STAMP_TOLERANCE = 1_000
-MOST_WINDOWS = 32  # kept, however long query.history is and however short the windows
+# Kept at most, however long query.history is, however short the windows and however large their scenes.
+MOST_WINDOWS, MOST_BYTES = 32, 2_000_000_000
 
 
 class Refused(Exception):
@@ -54,17 +55,24 @@ def kept(windows: Sequence[EncodedWindow], history: float) -> list[EncodedWindow
         newer = found[-1].stamps
         if older is None or older.stamps[-1] < newer[(len(newer) - 1) // 2]:
             found.append(window)
-    return found[:MOST_WINDOWS]
+    while len(found) > 1 and (len(found) > MOST_WINDOWS or memory(found) > MOST_BYTES):
+        found.pop()
+    return found
+
+
+def memory(windows: Sequence[EncodedWindow]) -> int:
+    """Bytes that windows hold, as far as their scenes know; they share their images."""
+    images = {id(image): image.nbytes for w in windows for image in w.scene.frames}
+    return sum(images.values()) + sum(getattr(w.scene, "nbytes", 0) for w in windows)
 
 
 def told(windows: Sequence[EncodedWindow]) -> str:
-    """How many windows are kept, and what they hold, as far as the scenes know: "3 windows, 12 MB"."""
+    """What is kept, in words: "3 windows, 0.7 s, 12 MB"."""
     if not windows:
         return "none"
-    images = {id(image): image.nbytes for w in windows for image in w.scene.frames}
-    encoded = sum(getattr(w.scene, "nbytes", 0) for w in windows)
+    seconds = (windows[0].stamps[-1] - windows[-1].stamps[0]) / 1e9
     count = f"{len(windows)} window{'s' if len(windows) > 1 else ''}"
-    return f"{count}, {(sum(images.values()) + encoded) / 1e6:.0f} MB"
+    return f"{count}, {seconds:.1f} s, {memory(windows) / 1e6:.0f} MB"
 
 
 def chosen(windows: Sequence[EncodedWindow], asked: np.ndarray) -> EncodedWindow:

@@ -27,4 +27,6 @@ def test_a_track_without_poses_answers_nothing():
 def test_what_is_old_is_forgotten():
     track = pose_track(range(10), np.zeros((10, 3)), [[0, 0, 0, 1]] * 10)
     track.forget_before(4)
-    assert track.stamps == list(range(4, 10)) and track.at(3, gap=0) is None and track.at(4, gap=0) is not None
+    assert (
+        track.stamps == list(range(4, 10)) and track.at(3, gap=0) is None and track.at(4, gap=0) is not None
+    )

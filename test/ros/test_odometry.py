@@ -1,7 +1,7 @@
 """Odometry's covariances against what errors of the measurements do to the numbers that are published.
 
-A measured pose T (of frame j, in frame i) has the error (d, w) about i's axes at j's origin: its translation moves by d,
-its rotation becomes exp(w) R.
+A measured pose T (of frame j, in frame i) has the error (d, w) about i's axes at j's origin: its translation moves by
+d, its rotation becomes exp(w) R.
 """
 
 from dataclasses import replace
@@ -157,7 +157,9 @@ def test_sampled_errors_have_the_covariance_that_is_said():
 def test_poses_that_share_no_keyframe_are_not_surer_than_either(seed):
     rng = np.random.default_rng(seed)
     a, b = (
-        _result((i + 1) * SECOND, _pose(rng), _covariance(rng), _step(np.eye(4), 1e-9 * np.eye(6)), keyframe=i)
+        _result(
+            (i + 1) * SECOND, _pose(rng), _covariance(rng), _step(np.eye(4), 1e-9 * np.eye(6)), keyframe=i
+        )
         for i in range(2)
     )
     said = odometry.step_covariance(b, a)
@@ -196,7 +198,10 @@ def test_a_camera_whose_image_stands_still_is_said_to_stand():
 def test_covariances_are_symmetric_and_positive(seed):
     rng = np.random.default_rng(seed)
     before, now = (
-        Placed(_result((i + 1) * SECOND, _pose(rng), _covariance(rng), _step(_pose(rng), _covariance(rng)), 9), _pose(rng))
+        Placed(
+            _result((i + 1) * SECOND, _pose(rng), _covariance(rng), _step(_pose(rng), _covariance(rng)), 9),
+            _pose(rng),
+        )
         for i in range(2)
     )
     for covariance in (odometry.pose_covariance(now), odometry.twist(now, before)[1]):

@@ -24,7 +24,8 @@ from d4rt_ros.stream import Scale, Trust  # noqa: E402
 POINTS, DEPTH, INFO = "/d4rt/points", "/d4rt/depth/image", "/d4rt/depth/camera_info"
 TRACKS, ODOMETRY, PATH = "/d4rt/tracks", "/d4rt/odometry", "/d4rt/path"
 EVERYTHING = {
-    POINTS: PointCloud2, DEPTH: Image, INFO: CameraInfo, TRACKS: Tracks, ODOMETRY: Odometry, PATH: Path, "/tf": TFMessage
+    POINTS: PointCloud2, DEPTH: Image, INFO: CameraInfo, TRACKS: Tracks, ODOMETRY: Odometry, PATH: Path,
+    "/tf": TFMessage,
 }  # fmt: skip
 LOST = Trust(pose=False, reason="too few points agree")
 DARK = Trust(scene=False, pose=False, reason="the images are black")
@@ -54,7 +55,9 @@ def _counts(running):
 def _arrived(running, **expected):
     """Wait until as many messages as expected (all others: `rest`) have come, and see that no more do."""
     rest = expected.pop("rest")
-    wanted = {topic: rest for topic in EVERYTHING} | {"/" + k.replace("__", "/"): n for k, n in expected.items()}
+    wanted = {topic: rest for topic in EVERYTHING} | {
+        "/" + k.replace("__", "/"): n for k, n in expected.items()
+    }
     running.user.until(lambda: all(_counts(running)[t] >= n for t, n in wanted.items()))
     # What would come besides was published before this was.
     seen = len(running.user.heard["/diagnostics"])
@@ -81,7 +84,9 @@ def test_lost_means_silent(trust, cloud):
         for covariance in (bad.pose.covariance, bad.twist.covariance):
             np.testing.assert_array_equal(np.reshape(covariance, (6, 6)), ALL_SIX)
         for axis in "xyz":
-            assert getattr(bad.pose.pose.position, axis) == pytest.approx(getattr(good.pose.pose.position, axis), abs=1e-9)
+            assert getattr(bad.pose.pose.position, axis) == pytest.approx(
+                getattr(good.pose.pose.position, axis), abs=1e-9
+            )
         assert bad.twist.twist.linear.x == 0.0 and bad.header.stamp == image(100.4).header.stamp
         tracks = running.user.heard[TRACKS][0]
         assert tracks.trusted and tracks.reason == ""
@@ -149,11 +154,24 @@ def test_the_path_begins_anew_with_a_new_world():
         assert known == [False, True, True, False, True]
 
 
+def test_the_path_begins_anew_though_the_new_worlds_first_result_is_lost():
+    with Running() as running:
+        altered = Altered(running.active())
+        running.listen(Path, PATH)
+        running.stream(count=6)
+        altered.fields = {"world": 7, "world_from_camera": None, "trust": LOST}
+        running.stream(begin=6, count=1)
+        altered.fields = {"world": 7}
+        running.stream(begin=7, count=1)
+        assert running.user.until(lambda: [len(m.poses) for m in running.user.heard[PATH]] == [1, 2, 3, 1])
+
+
 # Which transform
 
 
 PITCHED = pose_matrix(
-    pose_from_quaternion([0, np.sin(np.radians(10)), 0, np.cos(np.radians(10))])[:3, :3] @ BODY_FROM_OPTICAL[:3, :3],
+    pose_from_quaternion([0, np.sin(np.radians(10)), 0, np.cos(np.radians(10))])[:3, :3]
+    @ BODY_FROM_OPTICAL[:3, :3],
     [0.3, 0.1, 1.2],
 )  # a camera that looks down by 20 degrees
 
@@ -172,7 +190,9 @@ def _heard_for_a_second(running):
 
 def _ours(running):
     """(parent, child) of the transforms that the node broadcast."""
-    node_says = [m.transforms[0] for m in running.user.heard["/tf"] if m.transforms[0].header.stamp.sec >= 100]
+    node_says = [
+        m.transforms[0] for m in running.user.heard["/tf"] if m.transforms[0].header.stamp.sec >= 100
+    ]
     return [(t.header.frame_id, t.child_frame_id) for t in node_says if "world" in t.header.frame_id]
 
 
@@ -218,7 +238,9 @@ def test_auto_leaves_a_robot_that_has_odometry_alone_and_says_so():
         _know(running, "odom", "base_link", static=False)
         running.stream(count=4)
         assert user.newest(ODOMETRY).child_frame_id == "base_link"
-        assert user.told("geometry", "nothing is broadcast on /tf: where 'base_link' is in 'odom' is on TF already")
+        assert user.told(
+            "geometry", "nothing is broadcast on /tf: where 'base_link' is in 'odom' is on TF already"
+        )
         assert user.status("geometry").level == DiagnosticStatus.OK and _ours(running) == []
 
 
@@ -246,7 +268,11 @@ def test_auto_stops_when_a_driver_starts_later_and_goes_on_with_the_base_when_th
 def test_two_parents_are_an_error(mode, link):
     with Running({"tf.publish": mode}) as running:
         running.active().listen(TFMessage, "/tf")
-        _know(running, "base_link" if mode == "world_to_base" else "x", "cam" if mode == "world_to_base" else "y")
+        _know(
+            running,
+            "base_link" if mode == "world_to_base" else "x",
+            "cam" if mode == "world_to_base" else "y",
+        )
         _know(running, *link)
         running.stream(count=4)
         assert running.user.told("geometry", f"'{link[1]}' has two parents on TF, '{link[0]}'")
@@ -280,7 +306,9 @@ def test_a_pan_tilts_mounting_is_that_of_each_images_own_time():
             turned = pose_from_quaternion([0, 0, np.sin(0.05 * i), np.cos(0.05 * i)])
             mount = turned @ pose_matrix(BODY_FROM_OPTICAL[:3, :3], [0.5, 0, 0])
             user.publish("/tf", broadcast(int(100e9 + i * 1e8), "base_link", "cam", mount), qos.TF)
-        assert user.until(lambda: running.node._transforms.tree.times().get("cam", (0, 0))[1] == 100_900_000_000)
+        assert user.until(
+            lambda: running.node._transforms.tree.times().get("cam", (0, 0))[1] == 100_900_000_000
+        )
         running.stream(count=8)
         assert user.until(lambda: len(user.heard[ODOMETRY]) == 5)
         twist = user.heard[ODOMETRY][-1].twist.twist
@@ -293,7 +321,9 @@ def test_a_pan_tilts_mounting_is_that_of_each_images_own_time():
 # Names
 
 
-@pytest.mark.parametrize("frame_id, named, says", [("/cam", "cam", "begins with a slash"), ("", "camera", "names no frame")])
+@pytest.mark.parametrize(
+    "frame_id, named, says", [("/cam", "cam", "begins with a slash"), ("", "camera", "names no frame")]
+)
 def test_a_camera_that_tf_would_refuse_is_mended(frame_id, named, says):
     with Running() as running:
         running.active().listen(TFMessage, "/tf")

@@ -64,7 +64,9 @@ def _query(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), t_tgt=(-1,), t_cam=(
 
 
 def _tracks(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), stamps=()):
-    request = TrackPoints.Request(u=array("f", u), v=array("f", v), t_src=array("i", t_src), stamps=list(stamps))
+    request = TrackPoints.Request(
+        u=array("f", u), v=array("f", v), t_src=array("i", t_src), stamps=list(stamps)
+    )
     return queries.answer_track_points(request, TrackPoints.Response(), context or _context())
 
 
@@ -336,13 +338,17 @@ LENSES = (None, Lens(3.0), Lens(5.0), Lens(5.0))
 
 
 def test_pixels_are_those_of_the_topic_both_ways_and_each_frames_own():
-    response = _query(_context(lenses=LENSES), u=(20.0, 20.0, 20.0), v=(9.0,) * 3, t_src=(0, 1, 2), t_tgt=(0, 2, 1))
+    response = _query(
+        _context(lenses=LENSES), u=(20.0, 20.0, 20.0), v=(9.0,) * 3, t_src=(0, 1, 2), t_tgt=(0, 2, 1)
+    )
     np.testing.assert_allclose(_points(response), _wall([20, 17, 15], [9, 9, 9]), atol=1e-6)
     np.testing.assert_allclose(np.reshape(response.pixels, (-1, 2)), [[20, 9], [22, 9], [18, 9]])
     tracks = _tracks(_context(lenses=LENSES), u=(20.0,), v=(9.0,), t_src=(-1,))
     np.testing.assert_allclose(np.reshape(tracks.pixels, (-1, 2))[:, 0], [15, 18, 20, 20])
     expected = transform(WORLD_FROM_CAMERA, _wall([15.0], [9.0]))
-    np.testing.assert_allclose(np.reshape(tracks.positions, (-1, 3)), np.repeat(expected, FRAMES, 0), atol=1e-5)
+    np.testing.assert_allclose(
+        np.reshape(tracks.positions, (-1, 3)), np.repeat(expected, FRAMES, 0), atol=1e-5
+    )
 
 
 def test_raw_pixels_that_the_view_does_not_show_are_unknown_and_lose_the_others_nothing():
@@ -372,7 +378,9 @@ def test_queries_about_the_recent_past():
     tracks = _tracks(context, stamps=past, t_src=(0,))
     assert tracks.status == OK and tracks.header.stamp == stamp(100.1)
     np.testing.assert_allclose(np.reshape(tracks.positions, (-1, 3))[0], _points(response)[0], atol=1e-6)
-    assert _query(context, stamps=[stamp(100.0)], t_cam=(0,)).stamps[0] == stamp(100.0), "the newest that holds it"
+    assert _query(context, stamps=[stamp(100.0)], t_cam=(0,)).stamps[0] == stamp(100.0), (
+        "the newest that holds it"
+    )
     assert _query(context).stamps[0] == _tracks(context).stamps[0] == stamp(100.0)
     apart = _query(context, stamps=[stamp(99.8), stamp(100.3)])
     assert apart.status == OUT_OF_WINDOW and "no one window holds all the stamps" in apart.message
@@ -380,11 +388,18 @@ def test_queries_about_the_recent_past():
 
 @pytest.mark.parametrize(
     "changes, says",
-    [({"trust": LOST}, LOST.reason), ({"world": 1}, "of a world that was lost"), ({"trust": DARK}, DARK.reason)],
+    [
+        ({"trust": LOST}, LOST.reason),
+        ({"world": 1}, "of a world that was lost"),
+        ({"trust": DARK}, DARK.reason),
+    ],
 )
 def test_a_past_pose_answers_only_if_it_was_trusted_and_of_the_present_world(changes, says):
     context = _context(kept=[_window(world=2), _window(STAMPS - 10**9, **{"world": 2} | changes)])
-    for response in (_query(context, stamps=[stamp(99.0)], frame_id="world"), _tracks(context, stamps=[stamp(99.0)])):
+    for response in (
+        _query(context, stamps=[stamp(99.0)], frame_id="world"),
+        _tracks(context, stamps=[stamp(99.0)]),
+    ):
         assert response.status == NOT_READY and says in response.message
     in_camera = _query(context, stamps=[stamp(99.0)], t_cam=(0,))
     assert in_camera.status == (NOT_READY if changes.get("trust") is DARK else OK)

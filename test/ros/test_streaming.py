@@ -162,9 +162,9 @@ def test_an_answer_of_before_a_reset_does_not_come_after_it(running):
     answers = []
     client = running.user.node.create_client(Query, "/d4rt/query")
     assert running.user.until(client.service_is_ready)
-    client.call_async(
-        Query.Request(u=[1.0], v=[1.0], t_src=[0], t_tgt=[0], t_cam=[0])
-    ).add_done_callback(lambda future: answers.append(future.result()))
+    client.call_async(Query.Request(u=[1.0], v=[1.0], t_src=[0], t_tgt=[0], t_cam=[0])).add_done_callback(
+        lambda future: answers.append(future.result())
+    )
     assert running.user.until(begun.is_set)
     assert _reset(running).success
     go_on.set()
@@ -188,7 +188,7 @@ def test_questions_about_the_recent_past():
         assert _query(running).stamps[-1] == stamp(101.9)
         assert _query(running, stamps=[stamp(100.0)], t_src=0).status == Query.Response.OUT_OF_WINDOW
         assert len(running.node._streaming.windows) < 10
-        assert running.user.until(lambda: "windows, 0 MB" in (running.user.figure("queries", "kept") or ""))
+        assert running.user.until(lambda: " s, 0 MB" in (running.user.figure("queries", "kept") or ""))
         assert set_parameter(running.user, "query.history", 0.0).successful
         running.stream(begin=20, count=1)
         assert len(running.node._streaming.windows) == 1

@@ -1,6 +1,7 @@
 """The listener: what it takes from TF, what it leaves out, and lookups with and without tf2_ros."""
 
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_what_is_no_transform_is_said_once(listener):
     for stamp in range(5):
         wrong = broadcast(stamp, "a", "b", POSE)
         wrong.transforms[0].transform.rotation.w = float("nan")
-        wrong.transforms += broadcast(stamp, "c", "c", POSE).transforms + broadcast(stamp, "c", "d", POSE).transforms
+        wrong.transforms += (
+            broadcast(stamp, "c", "c", POSE).transforms + broadcast(stamp, "c", "d", POSE).transforms
+        )
         listener.insert(wrong)
     said = listener._node.said
     assert len(said) == 2 and "'a' -> 'b'" in said[0] and "not finite" in said[0] and "to itself" in said[1]
@@ -71,6 +74,18 @@ def test_what_is_no_transform_is_said_once(listener):
     for i in range(1000):
         listener.insert(broadcast(0, f"f{i}", f"f{i}", POSE))
     assert len(said) <= 100
+
+
+def test_a_joint_that_is_heard_of_a_little_later_is_waited_for(listener):
+    listener.insert(broadcast(SECOND, "base", "cam", POSE))
+    later = broadcast(2 * SECOND, "base", "cam", POSE)
+    timer = threading.Timer(0.05, lambda: listener.insert(later))
+    timer.start()
+    np.testing.assert_allclose(listener.lookup("base", "cam", 2 * SECOND, patience=10.0), POSE, atol=1e-12)
+    timer.join()
+    for missing in (("base", "cam", 3 * SECOND), ("base", "nowhere", SECOND)):
+        with pytest.raises(TransformError):
+            listener.lookup(*missing, patience=0.01)
 
 
 class FakeBuffer:
@@ -139,7 +154,11 @@ def test_what_tf2_answers_is_checked_and_its_failures_are_sentences(tf2):
     for answer, error, says in (
         (wrong, TransformError, "not finite"),
         (no_rotation, TransformError, "TF: "),
-        (module.TransformException("'a' passed to lookupTransform does not exist"), TransformError, "not exist"),
+        (
+            module.TransformException("'a' passed to lookupTransform does not exist"),
+            TransformError,
+            "not exist",
+        ),
         (module.ExtrapolationException("extrapolation into the future"), NotHeardYet, "future"),
         (module.ExtrapolationException("extrapolation into the past"), TransformError, "past"),
         (TypeError("the bindings broke"), TransformError, "bindings"),

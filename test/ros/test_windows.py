@@ -122,4 +122,15 @@ def test_memory_is_told_and_shared_images_count_once():
     image = np.zeros((1000, 1000, 3), np.uint8)
     a, b = _window(0), _window(1)
     a.scene.frames, b.scene.frames = [image], [image]
-    assert told([]) == "none" and told([a]) == "1 window, 4 MB" and told([a, b]) == "2 windows, 5 MB"
+    assert told([]) == "none" and told([a]) == "1 window, 0.7 s, 4 MB"
+    assert told([b, a]) == "2 windows, 0.8 s, 5 MB"
+
+
+def test_large_scenes_are_kept_as_far_as_memory_goes():
+    """A quarter of a gigabyte each, as of the largest models."""
+    windows = []
+    for first in range(0, 400, 8):
+        window = _window(first)
+        window.scene.nbytes = 250_000_000
+        windows = kept([window, *windows], 60.0)
+    assert len(windows) == 8 and windows[0] is window
