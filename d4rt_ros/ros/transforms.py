@@ -120,9 +120,13 @@ def _tf2_lookup(buffer, target: str, source: str, stamp: int | None) -> np.ndarr
         found = buffer.lookup_transform(target, source, Time(nanoseconds=stamp or 0))
         pose = messages.pose_from_transform(found.transform)
     except tf2_ros.ExtrapolationException as error:
-        raise (NotHeardYet if "future" in str(error) else TransformError)(f"TF: {error}") from None
+        raise (NotHeardYet if "future" in str(error) else TransformError)(_sentence(error)) from None
     except Exception as error:  # tf2's own, of a transform that is none, and whatever its bindings raise
-        raise TransformError(f"TF: {error}") from None
+        raise TransformError(_sentence(error)) from None
     if not np.isfinite(pose).all():
         raise TransformError(f"TF's transform from '{source}' to '{target}' is not finite")
     return pose
+
+
+def _sentence(error: Exception) -> str:
+    return f"TF says: {str(error).strip().rstrip('.') or type(error).__name__}"

@@ -153,9 +153,9 @@ def test_what_tf2_answers_is_checked_and_its_failures_are_sentences(tf2):
     no_rotation.transform.rotation = type(no_rotation.transform.rotation)(x=0.0, y=0.0, z=0.0, w=0.0)
     for answer, error, says in (
         (wrong, TransformError, "not finite"),
-        (no_rotation, TransformError, "TF: "),
+        (no_rotation, TransformError, "TF says: quaternion"),
         (
-            module.TransformException("'a' passed to lookupTransform does not exist"),
+            module.TransformException("'a' passed to lookupTransform does not exist. "),
             TransformError,
             "not exist",
         ),
