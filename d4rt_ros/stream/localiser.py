@@ -48,67 +48,70 @@ class Localiser:
         """Find the newest camera, which is then the world's `camera`: how it was measured from the keyframe, and
         why its place is not known, in a sentence, or "".
 
-        problem: why the images show nothing to measure, or "". answers: to `pose_questions`, where there is a
-        keyframe.
+        problem: why the images show nothing to measure, or "", where there is something, with the answers "here" and
+        "there" to `pose_questions`, or where the clip holds no keyframe "here" of the newest frame alone.
         """
-        step, newest = None, clip[-1]
         if self.world.stamp is None:
-            self._begin(newest, problem, start_pose, config)
-        elif not problem:
-            step, problem = self._follow(clip, size, camera, answers, config)
-            if problem and newest.stamp - self.world.stamp >= config.recover_seconds * 1e9:
-                # It has been looked for long enough: a new world, in which this is known.
-                self.number, self.world, self.last_loss = self.number + 1, World(), problem
-                self._begin(newest, "", start_pose, config)
-                step, problem = None, ""
+            # It begins with the first image that shows something, and where it begins is known before.
+            self.world.start(_start(start_pose, config))
+        if problem:
+            self.last_loss = problem
+            return None, problem
+        depths = _depths(answers["here"][1], config.pose_grid)
+        if self.world.stamp is None:
+            self._set_keyframe(clip[-1], camera, depths)
+            return None, ""
+        step, problem = self._follow(clip, size, camera, answers, depths, config)
         self.last_loss = problem or self.last_loss
+        if problem and clip[-1].stamp - self.world.stamp >= config.recover_seconds * 1e9:
+            # It has been looked for long enough: a new world, in which this is known.
+            self.number, self.world = self.number + 1, World()
+            self.world.start(_start(start_pose, config))
+            self._set_keyframe(clip[-1], camera, depths)
+            return None, ""
         return step, problem
-
-    def _begin(self, newest: Frame, problem: str, start_pose: np.ndarray, config: PipelineConfig) -> None:
-        """The world's start is known; it begins with the first image that shows something."""
-        metres = config.metres or 1.0
-        self.world.start(pose_matrix(start_pose[:3, :3], start_pose[:3, 3] / metres))
-        if not problem:
-            self.world.set_keyframe(newest.stamp)
 
     def _follow(
-        self, clip: Sequence[Frame], size: tuple[int, int], camera: Pinhole, answers: Answers, config: PipelineConfig
+        self,
+        clip: Sequence[Frame],
+        size: tuple[int, int],
+        camera: Pinhole,
+        answers: Answers,
+        depths: np.ndarray,
+        config: PipelineConfig,
     ) -> tuple[RelativePose | None, str]:
         world, newest, keyframe = self.world, clip[-1], self.keyframe_index(clip)
-        # The next windows must still hold the keyframe.
-        ageing = keyframe is None or keyframe < len(clip) // 2
         if newest.look.unchanged_since <= world.stamp:
             # The very image that was placed last: the camera stands still, exactly.
+            step, problem = None, ""
             world.stay(newest.stamp)
-            if ageing:
-                world.set_keyframe(newest.stamp)
-            return None, ""
-        if keyframe is None:
-            return None, self._find_again(newest, camera)
-        here, there = _depths(answers["here"][1], config.pose_grid)
-        landmarks = Landmarks(clip[keyframe], camera, here, world.keyframe)
-        step, problem = _measured(size, camera, answers, config)
-        problem = problem or _refuted(landmarks, step, newest, camera)
-        if not problem:
-            world.move(step, newest.stamp)
-            world.landmarks = landmarks
-            if ageing:
-                world.set_keyframe(newest.stamp)
-                world.landmarks = Landmarks(newest, camera, there, world.keyframe)
+        elif keyframe is None:
+            step, problem = None, self._find_again(newest, camera)
+        else:
+            step, problem = _measured(size, camera, answers, config)
+            seen = Landmarks(clip[keyframe], camera, depths[0], world.keyframe)
+            problem = problem or _refuted(seen, step, newest, camera)
+            if not problem:
+                world.move(step, newest.stamp)
+        # The next windows must still hold the keyframe.
+        if not problem and (keyframe is None or keyframe < len(clip) // 2):
+            self._set_keyframe(newest, camera, depths)
         return step, problem
+
+    def _set_keyframe(self, newest: Frame, camera: Pinhole, depths: np.ndarray) -> None:
+        self.world.set_keyframe(newest.stamp)
+        self.world.landmarks = Landmarks(newest, camera, depths[-1], self.world.keyframe)
 
     def _find_again(self, newest: Frame, camera: Pinhole) -> str:
         """Look for the camera in the old world by what its image shares with the last keyframe's."""
         world, away = self.world, (newest.stamp - self.world.stamp) / 1e9
-        step = find(world.landmarks, newest.image, camera) if world.landmarks is not None else None
+        step = find(world.landmarks, newest.image, camera)
         if step is None:
             return (
                 f"the camera's way is not known for the last {away:.1f} s (a pause, a cut, images that showed "
                 "nothing, or skipped windows), and its image shows too little of where it was before"
             )
-        world.keyframe = world.landmarks.pose
         world.move(step, newest.stamp)
-        world.set_keyframe(newest.stamp)
         return ""
 
 
@@ -141,5 +144,11 @@ def _refuted(landmarks: Landmarks, step: RelativePose, newest: Frame, camera: Pi
 
 
 def _depths(here: Answer, grid: tuple[int, int]) -> np.ndarray:
-    """(2, rows, columns) along z, of the keyframe's grid and of the newest frame's; NaN where it is not usable."""
-    return np.where(usable(here, in_front=True), here.xyz[:, 2], np.nan).reshape(2, *grid)
+    """(1 or 2, rows, columns) along z, of the keyframe's grid if it was asked for and of the newest frame's; NaN
+    where it is not usable."""
+    return np.where(usable(here, in_front=True), here.xyz[:, 2], np.nan).reshape(-1, *grid)
+
+
+def _start(start_pose: np.ndarray, config: PipelineConfig) -> np.ndarray:
+    """Where a world begins, in the model's unit."""
+    return pose_matrix(start_pose[:3, :3], start_pose[:3, 3] / (config.metres or 1.0))

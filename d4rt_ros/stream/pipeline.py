@@ -26,6 +26,7 @@ from d4rt_ros.tasks.tracks import track_questions, tracks_of
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
+
 class Pipeline:
     """Drives a model over a stream. Not thread-safe, but for `window`, which another thread may own.
 
@@ -121,9 +122,10 @@ class Pipeline:
         elif clip[-1].camera is None:
             asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
         if outputs.world:
-            keyframe = self._localiser.keyframe_index(clip)
-            if keyframe is not None:
-                method, grid = config.pose_method, config.pose_grid
+            keyframe, method, grid = self._localiser.keyframe_index(clip), config.pose_method, config.pose_grid
+            if keyframe is None:
+                asked["here"] = point_map_questions(scene, newest, grid, newest)
+            else:
                 asked["here"], asked["there"] = pose_questions(scene, keyframe, newest, method, grid)
         if outputs.tracks:
             u, v = pixel_grid(config.tracks_size, scene.size)

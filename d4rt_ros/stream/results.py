@@ -15,6 +15,8 @@ from d4rt_ros.tasks.relative_pose import RelativePose
 from d4rt_ros.tasks.tracks import PointTracks
 
 VISIBLE = 0.5
+# (What a position errs by / what bodies accelerate by)², s⁴: 3 cm for 1 m/s².
+DOUBT_OF_ACCELERATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,22 @@ def _scaled_pose(pose: np.ndarray, metres: float) -> np.ndarray:
 
 
 def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Slopes (N, 3) float32 per second of the weighted least-squares lines through positions (N, T, 3) at
-    stamps (T,) ns; NaN where fewer than two of the weights (N, T) are positive."""
-    known = finite_rows(positions)
+    """Velocities (N, 3) float32 per second at the last of the stamps (T,) ns of positions (N, T, 3); NaN where
+    fewer than two of the weights (N, T) are positive.
+
+    Weighted least squares of x + v t + a t²/2 where large accelerations are doubted (ridge regression): where frames
+    are few, or the time is short, it is a line, whose slope is surer, else a parabola, whose slope is the last one's.
+    """
+    known = finite_rows(positions) & (weights > 0)
     weights = np.where(known, weights, 0.0)
     positions = np.where(known[..., None], positions, 0.0).astype(np.float64)
-    total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     seconds = (stamps - stamps[-1]) / 1e9
-    lever = weights * (seconds - (weights @ seconds)[:, None] / total)
-    spread = np.sum(lever * seconds, axis=1)
-    enough = (np.count_nonzero(weights > 0, axis=1) >= 2) & (spread > 0)
-    slopes = np.einsum("nt,ntk->nk", lever, positions) / np.where(enough, spread, np.nan)[:, None]
-    return slopes.astype(np.float32)
+    powers = np.stack([np.ones_like(seconds), seconds, seconds**2 / 2], axis=1)
+    normal = np.einsum("ti,nt,tj->nij", powers, weights, powers)
+    normal[:, 2, 2] += DOUBT_OF_ACCELERATION
+    enough = known.sum(axis=1) >= 2
+    normal[~enough] = np.eye(3)
+    # Two frames of little weight determine a slope as well as any.
+    normal[:, [0, 1], [0, 1]] *= 1 + 1e-9
+    solved = np.linalg.solve(normal, np.einsum("ti,nt,ntk->nik", powers, weights, positions))
+    return np.where(enough[:, None], solved[:, 1], np.nan).astype(np.float32)

@@ -59,10 +59,12 @@ class _Segment:
     def period(self) -> float | None:
         """ns between two frames, None where it is not known: the median, or the mean without the longest two where
         frames come in bursts."""
-        if not self.intervals:
+        count = len(self.intervals)
+        if not count:
             return None
-        steady = sorted(self.intervals)[: len(self.intervals) - min(2, len(self.intervals) // 2)]
-        return max(float(np.median(self.intervals)), sum(steady) / len(steady))
+        ordered = sorted(self.intervals)
+        steady = ordered[: count - min(2, count // 2)]
+        return max(ordered[count // 2], sum(steady) / len(steady))
 
 
 class Window:
@@ -133,7 +135,9 @@ class Window:
         return _Segment(deque(maxlen=self.frames), deque(maxlen=PERIODS))
 
     def _is_gap(self, pause: float, segment: _Segment) -> bool:
-        return segment.period is not None and pause > self.max_gap * segment.period
+        """Whether so many ns, forwards or back, are long; not while the period is unknown."""
+        period = segment.period
+        return period is not None and pause > self.max_gap * period
 
     def _step_back(self, frame: Frame) -> None:
         """Make the frame, which is older than the last, the next of the stream. Raises StampError where it is to
@@ -149,8 +153,7 @@ class Window:
         back = self._now.stamp - frame.stamp
         goes_on = self._late and self._late[-1].stamp < frame.stamp
         self._late = [*self._late, frame] if goes_on else [frame]
-        little = self._now.period is not None and not self._is_gap(back, self._now)
-        if little and len(self._late) < LATE_IN_A_ROW:
+        if not self._is_gap(back, self._now) and len(self._late) < LATE_IN_A_ROW:
             self.late += 1
             raise StampError(f"a frame is {back / 1e9:.3f} s older than the last; it came too late and is dropped")
         begins = self._late[:-1]
@@ -191,7 +194,8 @@ class Window:
 
     def _forget_before_gap(self, now: _Segment) -> None:
         """That a pause was long may turn out only when the period is known."""
-        gaps = [i for i, frame in enumerate(now.kept) if i and self._is_gap(frame.pause, now)]
+        longest = self.max_gap * (now.period or np.inf)
+        gaps = [i for i, frame in enumerate(now.kept) if i and frame.pause > longest]
         if gaps:
             self._note_gap(now.kept[gaps[-1]].pause)
             for _ in range(gaps[-1]):

@@ -51,14 +51,18 @@ class Landmarks:
     pose: WorldPose
 
     def depth_at(self, pixels: np.ndarray) -> np.ndarray:
-        """(N,) float64 at pixels (N, 2), interpolated in the grid; NaN beside points that are not known."""
+        """(N,) float64 at pixels (N, 2), interpolated among the points that are known; NaN where none is near."""
         import cv2
 
         rows, columns = self.depth.shape
         height, width = self.frame.image.shape[:2]
         x, y = (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)]).astype(np.float32).T[..., None]
-        depth = self.depth.astype(np.float32)
-        return cv2.remap(depth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0].astype(np.float64)
+        known = np.isfinite(self.depth)
+        total, weight = (
+            cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+            for grid in (np.where(known, self.depth, 0.0), known)
+        )
+        return np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
 
 
 class World:
@@ -67,7 +71,7 @@ class World:
     camera: where it was last known to be; stamp: when that was, None before the world has begun. keyframe: the
     frame that new ones are measured from, and its stamp. It is kept for several windows, since every change of it
     adds an error to the chain. landmarks: what is known of the keyframe's image, by which the camera is found again
-    once the keyframe has left the window; None before it is known.
+    once the keyframe has left the window.
     """
 
     def __init__(self) -> None:
