@@ -69,7 +69,7 @@ def step_covariance(now: Result, before: Result) -> np.ndarray:
     moved = invert(before.world_from_camera) @ now.world_from_camera
     if now.step is not None and now.keyframe == before.stamp:
         return _own_axes(now.step.i_from_j, now.step.covariance)
-    if now.step is not None and before.step is not None and now.keyframe == before.keyframe is not None:
+    if before.step is not None and now.keyframe == before.keyframe is not None:
         a = _own_axes(before.step.i_from_j, before.step.covariance)
         b = _own_axes(now.step.i_from_j, now.step.covariance)
     else:
@@ -79,8 +79,11 @@ def step_covariance(now: Result, before: Result) -> np.ndarray:
 
 
 def _joined(now: Result, before: Result) -> bool:
-    """Whether the way from one result's pose to the other's was measured."""
-    return now.trust.pose and before.trust.pose and now.world == before.world and now.stamp > before.stamp
+    """Whether the way from one result's pose to the other's was measured. A camera that was found again by its image,
+    after a pause of any length, may have been anywhere in between."""
+    measured = now.step is not None or now.frozen_seconds > 0
+    trusted = now.trust.pose and before.trust.pose and now.world == before.world
+    return trusted and measured and now.stamp > before.stamp
 
 
 def _own_axes(pose: np.ndarray, covariance: np.ndarray) -> np.ndarray:

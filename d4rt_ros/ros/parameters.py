@@ -202,9 +202,12 @@ def pipeline_config(values: dict) -> PipelineConfig:
         frames=values["window.frames"] or None,
         stride=values["window.stride"],
         hop=values["window.hop"],
+        max_gap=values["window.max_gap"],
         depth_size=tuple(values["depth.size"]),
         tracks_size=(values["tracks.rows"], values["tracks.cols"]),
         pose_method=values["pose.method"],
+        recover_seconds=values["recover.seconds"],
+        metres=values["scale.metres"],
     )
 
 

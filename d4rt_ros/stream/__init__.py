@@ -1,16 +1,9 @@
 """The online system: frames in, results out. No ROS, no thread, no clock."""
 
-from d4rt_ros.stream.pipeline import (
-    Outputs,
-    Pipeline,
-    PipelineConfig,
-    Points,
-    Result,
-    Scale,
-    StreamTracks,
-    Trust,
-    fitting_depth_queries,
-)
+from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
+from d4rt_ros.stream.pipeline import Pipeline
+from d4rt_ros.stream.results import Points, Result, Scale, StreamTracks
+from d4rt_ros.stream.trust import Trust
 from d4rt_ros.stream.window import Frame, StampError, Window
 
 __all__ = [

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import transform
+from d4rt_ros.geometry.transforms import pose_matrix, transform
+from d4rt_ros.stream.trust import Trust
 from d4rt_ros.tasks.depth import PointMap
 from d4rt_ros.tasks.questions import finite_rows
 from d4rt_ros.tasks.relative_pose import RelativePose
 from d4rt_ros.tasks.tracks import PointTracks
 
 VISIBLE = 0.5
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What of a result may be acted on: made in the pipeline alone, read by every output.
-
-    scene: whether the images show anything to measure; where not, there are no points and nothing to ask either.
-    pose: whether the camera's place in the world is known; never without the scene. reason: why not, in a sentence;
-    "" where both are.
-    """
-
-    scene: bool = True
-    pose: bool = True
-    reason: str = ""
+# (What a position errs by / what bodies accelerate by)², s⁴: 3 cm for 1 m/s².
+DOUBT_OF_ACCELERATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,9 +54,9 @@ class StreamTracks:
 
     ids: (N,) uint64, unique in the stream. stamps: (T,) int64 ns.
     positions: (N, T, 3) float32 in the world, NaN where there is none.
-    visible: (N, T) bool, False where the position is NaN. confidence: (N, T) float32 in 0..1, likewise 0.
+    visible: (N, T) bool, False where the position is NaN or the pixel outside the image. confidence: (N, T) float32 in 0..1, likewise 0.
     pixels: (N, T, 2) float32 of the stream's images, NaN where there is none.
-    velocities: (N, 3) float32 m/s in the world, NaN where fewer than two frames see the point.
+    velocities: (N, 3) float32 m/s in the world at the newest stamp, NaN where fewer than two frames see the point.
     """
 
     ids: np.ndarray
@@ -86,15 +75,18 @@ class Result:
     stamp: ns, of the newest frame. stamps: (T,) int64 ns, of all.
     scene: answers further queries, in pixels of the frames.
     camera: of the newest frame's image. calibrated: it came with the frame (else it is estimated).
-    trust: what of all this may be acted on, and why not. scale: of all lengths here; the scene's own answers are in
-        the model's unit.
+    trust: what of all this may be acted on, and why not; without the scene there are no points, without the pose no
+        tracks. scale: of all lengths here; the scene's own answers are in the model's unit.
+    world: counts worlds; poses of two of them do not belong together.
     world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where trust.pose is
         False.
-    pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began.
-    step: how the pose was measured, from the keyframe; None where it was not.
-    keyframe: ns, the stamp of the frame that the step was measured from.
-    world: counts the worlds: poses of two numbers do not belong together.
-    frozen_seconds: for how long the image has been bitwise the same.
+    pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began; 1e6 on the
+        diagonal where trust.pose is False.
+    step: how the pose was measured, from the keyframe; None where it was not: it is not known, the world begins
+        here, the image has not changed, or the camera was found again by its image.
+    keyframe: ns, the stamp of the frame that the step was measured from; None where there is no step.
+    last_loss: why the pose was lost last, in a sentence, also when it has been found again; "" where it never was.
+    frozen_seconds: for how long, by stamps, the image has been the same bit by bit.
     """
 
     stamp: int
@@ -104,14 +96,15 @@ class Result:
     calibrated: bool
     trust: Trust = Trust()
     scale: Scale = Scale()
+    world: int = 0
     world_from_camera: np.ndarray | None = None
     pose_covariance: np.ndarray | None = None
     step: RelativePose | None = None
+    keyframe: int | None = None
+    last_loss: str = ""
+    frozen_seconds: float = 0.0
     points: Points | None = None
     tracks: StreamTracks | None = None
-    keyframe: int | None = None
-    world: int = 0
-    frozen_seconds: float = 0.0
 
 
 def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Points:
@@ -125,11 +118,13 @@ def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Poi
 
 
 def world_tracks(
-    tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int
+    tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int, size: tuple[int, int]
 ) -> StreamTracks:
-    """Tracks that are given in one camera frame, in the world."""
+    """Tracks that are given in one camera frame, in the world. size: (height, width) of the images."""
     positions = transform(world_from_camera, tracks.xyz).astype(np.float32)
-    visible = tracks.visibility > VISIBLE
+    # Comparisons with NaN are false.
+    inside = (tracks.uv >= -0.5) & (tracks.uv <= np.array(size[::-1]) - 0.5)
+    visible = (tracks.visibility > VISIBLE) & inside[..., 0] & inside[..., 1]
     return StreamTracks(
         ids=np.arange(first_id, first_id + len(positions), dtype=np.uint64),
         stamps=stamps,
@@ -141,16 +136,48 @@ def world_tracks(
     )
 
 
+def scaled(result: Result, metres: float) -> Result:
+    """The result with its lengths in metres, of which the model's unit has so many."""
+    lengths = np.array([metres] * 3 + [1.0] * 3)
+    grown, step, points, tracks = np.outer(lengths, lengths), result.step, result.points, result.tracks
+    pose = result.world_from_camera
+    return replace(
+        result,
+        scale=Scale(metres, metric=True),
+        world_from_camera=None if pose is None else _scaled_pose(pose, metres),
+        # That nothing is known stays so in any unit.
+        pose_covariance=result.pose_covariance * grown if result.trust.pose else result.pose_covariance,
+        step=step and replace(step, i_from_j=_scaled_pose(step.i_from_j, metres), covariance=step.covariance * grown),
+        points=points and replace(points, xyz=points.xyz * np.float32(metres)),
+        tracks=tracks and replace(
+            tracks,
+            positions=tracks.positions * np.float32(metres),
+            velocities=tracks.velocities * np.float32(metres),
+        ),
+    )  # fmt: skip
+
+
+def _scaled_pose(pose: np.ndarray, metres: float) -> np.ndarray:
+    return pose_matrix(pose[:3, :3], metres * pose[:3, 3])
+
+
 def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Slopes (N, 3) float32 per second of the weighted least-squares lines through positions (N, T, 3) at
-    stamps (T,) ns; NaN where fewer than two of the weights (N, T) are positive."""
-    known = finite_rows(positions)
+    """Velocities (N, 3) float32 per second at the last of the stamps (T,) ns of positions (N, T, 3); NaN where
+    fewer than two of the weights (N, T) are positive.
+
+    Weighted least squares of x + v t + a t²/2 where large accelerations are doubted (ridge regression): where frames
+    are few, or the time is short, it is a line, whose slope is surer, else a parabola, whose slope is the last one's.
+    """
+    known = finite_rows(positions) & (weights > 0)
     weights = np.where(known, weights, 0.0)
     positions = np.where(known[..., None], positions, 0.0).astype(np.float64)
-    total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     seconds = (stamps - stamps[-1]) / 1e9
-    lever = weights * (seconds - (weights @ seconds)[:, None] / total)
-    spread = np.sum(lever * seconds, axis=1)
-    enough = (np.count_nonzero(weights > 0, axis=1) >= 2) & (spread > 0)
-    slopes = np.einsum("nt,ntk->nk", lever, positions) / np.where(enough, spread, np.nan)[:, None]
-    return slopes.astype(np.float32)
+    powers = np.stack([np.ones_like(seconds), seconds, seconds**2 / 2], axis=1)
+    normal = np.einsum("ti,nt,tj->nij", powers, weights, powers)
+    normal[:, 2, 2] += DOUBT_OF_ACCELERATION
+    enough = known.sum(axis=1) >= 2
+    normal[~enough] = np.eye(3)
+    # Two frames of little weight determine a slope as well as any.
+    normal[:, [0, 1], [0, 1]] *= 1 + 1e-9
+    solved = np.linalg.solve(normal, np.einsum("ti,nt,ntk->nik", powers, weights, positions))
+    return np.where(enough[:, None], solved[:, 1], np.nan).astype(np.float32)

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, adjoint, nearest_rotation, pose_matrix
+from d4rt_ros.stream.window import Frame
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
-# What a step that could not be measured may have been: 1 m and 30 degrees.
-LOST_COVARIANCE = np.diag([1.0] * 3 + [np.radians(30.0) ** 2] * 3)
+# Of a pose that is not known: any filter rejects it, in metres as in the model's unit.
+LOST_COVARIANCE = 1e6 * np.eye(6)
+LOST_COVARIANCE.flags.writeable = False
 
 
 @dataclass(frozen=True)
@@ -33,31 +36,62 @@ class WorldPose:
         pose[:3, :3] = nearest_rotation(pose[:3, :3])
         return WorldPose(pose, covariance)
 
-    def lost(self) -> WorldPose:
-        """The same place, and no longer sure of it."""
-        return WorldPose(self.world_from_camera, self.covariance + LOST_COVARIANCE)
+
+@dataclass(frozen=True)
+class Landmarks:
+    """A frame by which the camera can be found again.
+
+    frame: its image. camera: of it. depth: (rows, columns) along z, of a grid whose corners are the image's corner
+    pixels; NaN where it is not known. pose: of the camera in the world.
+    """
+
+    frame: Frame
+    camera: Pinhole
+    depth: np.ndarray
+    pose: WorldPose
+
+    def depth_at(self, pixels: np.ndarray) -> np.ndarray:
+        """(N,) float64 at pixels (N, 2), interpolated among the points that are known; NaN where none is near."""
+        import cv2
+
+        rows, columns = self.depth.shape
+        height, width = self.frame.image.shape[:2]
+        x, y = (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)]).astype(np.float32).T[..., None]
+        known = np.isfinite(self.depth)
+        total, weight = (
+            cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+            for grid in (np.where(known, self.depth, 0.0), known)
+        )
+        return np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
 
 
 class World:
-    """Begins with the first camera at `start` (4, 4), by default turned to x forward, y left, z up (REP 103).
+    """Begins at a camera; by default x is forward of it, y left, z up (REP 103).
 
-    camera: where it was last known to be.
-    keyframe: the frame that new ones are measured from, and its stamp; None at the beginning. It is kept for
-    several windows, since every change of it adds an error to the chain.
+    camera: where it was last known to be; stamp: when that was, None before the world has begun. keyframe: the
+    frame that new ones are measured from, and its stamp. It is kept for several windows, since every change of it
+    adds an error to the chain. landmarks: what is known of the keyframe's image, by which the camera is found again
+    once the keyframe has left the window.
     """
 
-    def __init__(self, start: np.ndarray = BODY_FROM_OPTICAL) -> None:
-        self.camera = self.keyframe = WorldPose(np.array(start), COVARIANCE_FLOOR.copy())
+    def __init__(self) -> None:
+        self.stamp: int | None = None
         self.keyframe_stamp: int | None = None
+        self.landmarks: Landmarks | None = None
+        self.start(BODY_FROM_OPTICAL)
 
-    def move(self, step: RelativePose) -> None:
-        """The camera's pose in the keyframe's frame is this."""
-        self.camera = self.keyframe.moved(step)
+    def start(self, world_from_camera: np.ndarray) -> None:
+        """The first camera's place, (4, 4)."""
+        self.camera = self.keyframe = WorldPose(np.array(world_from_camera), COVARIANCE_FLOOR.copy())
+
+    def move(self, step: RelativePose, stamp: int) -> None:
+        """The camera's pose in the keyframe's frame is this, at this time."""
+        self.camera, self.stamp = self.keyframe.moved(step), stamp
+
+    def stay(self, stamp: int) -> None:
+        """The camera is still where it was, at this time."""
+        self.stamp = stamp
 
     def set_keyframe(self, stamp: int) -> None:
         """The frame of this stamp, seen where the camera now is, is what new ones are measured from."""
-        self.keyframe, self.keyframe_stamp = self.camera, stamp
-
-    def lose(self) -> None:
-        """The keyframe is gone and nobody knows how the camera has moved since."""
-        self.camera = self.camera.lost()
+        self.keyframe, self.keyframe_stamp, self.stamp = self.camera, stamp, stamp

@@ -178,11 +178,21 @@ def test_poses_that_share_no_keyframe_are_not_surer_than_either(seed):
     ],
 )
 def test_a_way_that_was_not_measured_has_no_velocity(changes):
-    now = Placed(_result(2 * SECOND, _pose(np.random.default_rng(0))), np.eye(4))
+    step = _step(np.eye(4), 1e-6 * np.eye(6))
+    now = Placed(_result(2 * SECOND, _pose(np.random.default_rng(0)), None, step, keyframe=SECOND), np.eye(4))
     before = Placed(replace(_result(SECOND, np.eye(4)), **changes), np.eye(4))
     for twist, covariance in (odometry.twist(now, before), odometry.twist(now, None)):
         assert not twist.any()
         np.testing.assert_array_equal(covariance, np.eye(6) * UNKNOWN_VARIANCE)
+
+
+def test_a_camera_that_was_found_again_after_a_pause_has_no_velocity():
+    """Both poses are trusted, no step leads from one to the other."""
+    rng = np.random.default_rng(0)
+    before, now = (Placed(_result(t * SECOND, _pose(rng)), np.eye(4)) for t in (1, 121))
+    twist, covariance = odometry.twist(now, before)
+    assert not twist.any()
+    np.testing.assert_array_equal(covariance, np.eye(6) * UNKNOWN_VARIANCE)
 
 
 def test_a_camera_whose_image_stands_still_is_said_to_stand():

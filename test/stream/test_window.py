@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d4rt_ros.stream import Frame, StampError, Window
@@ -56,25 +56,141 @@ def test_the_memory_is_bounded():
         assert len(window) <= 4
 
 
-def test_time_that_goes_back_restarts():
+def gone_on(window, given_stamps):
+    """Add frames, whatever is refused; the refusals' sentences."""
+    refused = []
+    for stamp in given_stamps:
+        try:
+            window.add(frame(stamp))
+        except StampError as error:
+            refused.append(str(error))
+    return refused
+
+
+def test_a_large_step_back_restarts():
     window = Window(3)
-    run(window, [100, 200, 300])
+    run(window, range(1000, 4001, 100))
     assert not window.add(frame(150))
     assert stamps(window) == [150] and window.restarts == 1
     assert "back" in window.restart_reason
     assert run(window, [160, 170]) == [[150, 160, 170]]
 
 
-def test_going_back_is_seen_against_frames_that_the_stride_left_out():
-    window = Window(3, stride=3)
-    run(window, [100, 200, 300])
-    window.add(frame(250))
-    assert stamps(window) == [250] and window.restarts == 1
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "late",
+    [
+        # One in ten is stamped a period and a bit early.
+        [100 * i - (110 if i % 10 == 9 else 0) for i in range(10, 60)],
+        # Two in a row.
+        [100 * i - (450 if i % 10 in (8, 9) else 0) for i in range(10, 60)],
+        # Swapped pairs.
+        [100 * (i + 1 - 2 * (i % 2)) for i in range(10, 60)],
+    ],
+)
+def test_late_frames_are_dropped_and_counted(late, stride):
+    window = Window(4, stride)
+    refused = gone_on(window, late)
+    assert len(refused) == window.late > 3 and all("came too late" in sentence for sentence in refused)
+    assert window.restarts == window.gaps == 0 and len(window) == 4
+    assert stamps(window) == sorted(stamps(window))
+
+
+@pytest.mark.parametrize("period, count", [(33, 15), (50, 10), (100, 5)])
+def test_a_short_recording_that_loops_restarts(period, count):
+    window = Window(4)
+    for loop in range(4):
+        gone_on(window, range(0, period * count, period) if loop else range(1, period * count, period))
+    assert window.restarts == 3 and len(window) >= min(count, 4) - 1
+    # Also the frames that were first taken for late ones.
+    assert len(window) == 4
+
+
+def test_a_recording_may_begin_at_zero_and_a_driver_must_stamp():
+    window = Window(2)
+    assert run(window, [0, 10]) == [[0, 10]]
+    with pytest.raises(StampError, match="driver must stamp"):
+        window.add(frame(0))
+    unstamped = Window(2)
+    assert all("driver must stamp" in sentence for sentence in gone_on(unstamped, [0] * 5))
+    with pytest.raises(StampError, match="must not be negative"):
+        unstamped.add(frame(-1))
+
+
+def test_a_window_never_spans_a_gap():
+    window = Window(3)
+    assert run(window, [0, 10, 20, 30, 10_000, 10_010]) == [[0, 10, 20], [10, 20, 30]]
+    assert stamps(window) == [10_000, 10_010] and window.gaps == 1 and window.restarts == 0
+    assert run(window, [10_020]) == [[10_000, 10_010, 10_020]]
+
+
+def test_not_even_at_the_very_beginning():
+    for first in ([0], [0, 33]):
+        window = Window(4)
+        clips = run(window, [*first, *range(120_000, 121_000, 33)])
+        assert clips[0][0] == 120_000 and window.gaps == 1
+
+
+def test_how_long_a_gap_is_may_change_at_any_time():
+    window = Window(2, max_gap=3)
+    run(window, range(0, 100, 10))
+    window.max_gap = 20
+    assert run(window, [250]) == [[90, 250]]
+    window.max_gap = 3
+    assert run(window, [410]) == []
+    with pytest.raises(ValueError, match="max_gap"):
+        Window(2, max_gap=1)
+
+
+@pytest.mark.parametrize("wild", [[10**6], [10**6, 10**6 + 10], [10**6, 10**9], [10**9, 10**6]])
+def test_frames_stamped_far_ahead_are_dropped_in_hindsight(wild):
+    window = Window(4)
+    run(window, range(0, 100, 10))
+    assert run(window, [*wild, 100, 110]) == [[70, 80, 90, 100], [80, 90, 100, 110]]
+    assert window.outliers == len(wild) and window.restarts == 0
+    assert run(window, [120]) == [[90, 100, 110, 120]]
+
+
+def test_a_jump_ahead_that_lasts_is_believed():
+    window = Window(3)
+    run(window, [*range(0, 100, 10), *range(10**6, 10**6 + 100, 10)])
+    window.add(frame(100))
+    assert window.restarts == 1 and stamps(window) == [100]
+
+
+@pytest.mark.parametrize(
+    "periods", [[33, 100], [100, 33], [33, 1000], [1000, 33]], ids=["slower", "faster", "30 to 1", "1 to 30"]
+)
+def test_a_stream_may_change_its_rate(periods):
+    window, now, due = Window(4), 0, []
+    for period in periods:
+        for _ in range(40):
+            now += period
+            due.append(window.add(frame(now)))
+    assert sum(due[-20:]) == 20 and window.restarts == 0 and sum(due) > 60
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000))
+def test_neither_jitter_nor_frames_dropped_at_random_restart_anything(seed):
+    rng = np.random.default_rng(seed)
+    given_stamps = 100 + 33 * np.arange(300) + rng.integers(-15, 16, 300)
+    window = Window(4)
+    run(window, given_stamps[rng.random(300) > 0.4].tolist())
+    assert window.restarts == 0 and window.gaps <= 1
+
+
+def test_frames_may_come_in_bursts():
+    window = Window(4)
+    run(window, [100 * i + j for i in range(1, 10) for j in range(3)])
+    before = window.gaps
+    run(window, [100 * i + j for i in range(10, 50) for j in range(3)])
+    assert window.gaps == before
 
 
 def test_a_restart_begins_the_stride_anew():
     window = Window(2, stride=2)
-    run(window, [100, 200, 300, 400])
+    run(window, [1000, 1010, 1020, 1030])
     assert run(window, [10, 20, 30]) == [[10, 30]]
 
 
@@ -87,7 +203,7 @@ def test_another_image_size_restarts():
     assert window.add(frame(4, TALL))
 
 
-@pytest.mark.parametrize("bad, words", [(300, "twice"), (0, "0 ns"), (-5, "-5 ns")])
+@pytest.mark.parametrize("bad, words", [(300, "twice"), (0, "stamped 0"), (-5, "-5 ns")])
 def test_stamps_that_are_refused_leave_the_window_as_it_was(bad, words):
     window = Window(3, hop=3)
     run(window, [100, 200, 300])
@@ -112,7 +228,7 @@ def test_epochs_count_restarts():
     run(window, [100, 200])
     window.reset()
     assert stamps(window) == []
-    run(window, [10, 20])
+    run(window, [1000, 1010])
     assert [f.epoch for f in window.clip()] == [1, 1]
     run(window, [5, 6])
     assert [f.epoch for f in window.clip()] == [2, 2]

@@ -67,6 +67,20 @@ class AnalyticScene:
         normals = np.tile(f([0, 0, -1]), (n, 1))
         return Answer(xyz.astype(f), uv.astype(f), visible.astype(f), confidence, normals, turned.astype(f))
 
+    def painted(self, t: int) -> np.ndarray:
+        """(H, W, 3) uint8: what frame t looks like, walls and ball with waves of many lengths and directions."""
+        v, u = np.mgrid[: self.camera.height, : self.camera.width].reshape(2, -1)
+        rays = self.camera.backproject(np.stack([u, v], 1).astype(float), np.ones(len(u))) @ self.poses[t, :3, :3].T
+        eye, ball = np.tile(self.poses[t, :3, 3], (len(u), 1)), np.tile(self.ball[t], (len(u), 1))
+        depth, on_ball = self._cast(eye, rays, ball)
+        point = eye + depth[:, None] * rays - np.where(on_ball[:, None], ball, 0.0)
+        rng = np.random.default_rng(0)
+        waves = rng.normal(size=(3, 40))
+        waves *= 2 * np.pi / np.linalg.norm(waves, axis=0) / rng.uniform(0.5, 3.0, 40)
+        grey = 128 + 22 * np.sin(point @ waves + rng.uniform(0, 7, 40)).sum(axis=1)
+        grey = np.clip(grey, 0, 255).astype(np.uint8).reshape(*self.size, 1)
+        return np.repeat(grey, 3, axis=2)
+
     def _into(self, t, point) -> np.ndarray:
         return np.einsum("nji,nj->ni", self.poses[t, :3, :3], point - self.poses[t, :3, 3])
 

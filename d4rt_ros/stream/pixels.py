@@ -1,0 +1,154 @@
+"""What the images themselves say, without the model: whether one shows anything, and whether the next shows it too.
+
+A model answers nonsense about nonsense as surely as it answers about a room; two images of one place resemble
+each other whatever it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SIDE = 160  # pixels of an image's larger side when it is compared: enough for any motion, and cheap
+CELL = 12  # of one point each
+NEIGHBOURHOOD = 15  # what a point's contrast is measured against
+CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
+CORNER = 20.0  # least eigenvalue of the gradients (OpenCV's scale); flat and straight things have less
+MARGIN = 4  # no points nearer to the border
+PATCH = 9
+# A point is found again where flow there and back ends within so many pixels and the patches are so alike.
+ROUND_TRIP, ALIKE = 1.0, 0.8
+PREDICTED = 8.0  # pixels from where a pose and a depth expect them
+FEWEST_POINTS = 8  # an image with fewer has nothing to measure
+SAME_PLACE = 0.22  # share of the points that are found again; between two places at most 0.21 (of 5,000 pairs)
+NOISE = 0.5  # contrast that is left at a quarter of the resolution: of white noise 0.25, of images 0.7 to 0.98
+FLOW = dict(winSize=(11, 11), maxLevel=3, criteria=(3, 8, 0.03))
+
+
+@dataclass(frozen=True)
+class View:
+    """An image made small, and the points by which it is known again.
+
+    scale: (2,) its pixels per pixel of the image, x and y.
+    detail: (h, w) float32 grey levels without what changes slowly. even: (h, w) uint8, the same at one contrast, so
+    that exposure does not matter. points: (N, 2) float32 pixels, one corner for each part of the image that has one.
+    coarse: share of the detail's contrast that a quarter of the resolution still has.
+    """
+
+    scale: np.ndarray
+    detail: np.ndarray
+    even: np.ndarray
+    points: np.ndarray
+    coarse: float
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be measured in it, in a sentence, or ''."""
+        if len(self.points) < FEWEST_POINTS:
+            return (
+                "the image shows nothing to measure: it is of one colour, or nearly; is the lens covered, or is "
+                "it dark?"
+            )
+        if self.coarse < NOISE:
+            return "the image shows nothing to measure but noise; is the lens covered, or is it dark?"
+        return ""
+
+
+def view(image: np.ndarray) -> View:
+    """The view of an image (H, W, 3) uint8."""
+    import cv2
+
+    grey, scale = small_grey(image, SIDE)
+    h, w = grey.shape
+    grey = grey.astype(np.float32)
+    detail = grey - cv2.blur(grey, (NEIGHBOURHOOD, NEIGHBOURHOOD))
+    contrast = np.sqrt(cv2.blur(detail * detail, (NEIGHBOURHOOD, NEIGHBOURHOOD))) + CONTRAST_FLOOR
+    even = np.clip(detail / contrast * 32 + 128, 0, 255).astype(np.uint8)
+    quarter = cv2.resize(detail, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA)
+    coarse = float(quarter.std() / max(detail.std(), 1e-6))
+    return View(scale, detail, even, _corners(grey), coarse)
+
+
+def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 3) uint8 in grey, (h, w) uint8, its larger side `side` at most; and its pixels per pixel of
+    the image, x and y: pixel p of the one is at (p + 0.5) · scale - 0.5 of the other."""
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    height, width = grey.shape
+    shrink = min(1.0, side / max(height, width))
+    w, h = (max(2, round(shrink * n)) for n in (width, height))
+    grey = cv2.resize(grey, (w, h), interpolation=cv2.INTER_AREA)
+    return grey, np.array([w / width, h / height])
+
+
+def seen_again(a: View, b: View) -> float:
+    """Share of the points of `a` that `b` shows too, wherever; 0 where either has nothing to measure."""
+    if a.problem or b.problem or a.even.shape != b.even.shape:
+        return 0.0
+    return float(_found(a, b, a.points)[1].mean())
+
+
+def confirmed(a: View, b: View, predicted: np.ndarray) -> float | None:
+    """Share of the points of `a` that `b` shows where they were predicted, (N, 2) in pixels of its image, NaN where
+    it does not see them; None where it is to see fewer than can tell."""
+    expected = ((predicted + 0.5) * b.scale - 0.5).astype(np.float32)
+    # Comparisons with NaN are false.
+    told = ((expected > MARGIN) & (expected < np.array(b.even.shape[::-1]) - MARGIN)).all(axis=1)
+    if told.sum() < FEWEST_POINTS:
+        return None
+    there, found = _found(a, b, a.points[told], expected[told])
+    return float((found & (np.linalg.norm(there - expected[told], axis=1) < PREDICTED)).mean())
+
+
+def _found(
+    a: View, b: View, points: np.ndarray, expected: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where `b` shows the points of `a` (N, 2), and whether they are really found there (N,); expected: where to look
+    first."""
+    import cv2
+
+    if expected is None:
+        there, status, _ = cv2.calcOpticalFlowPyrLK(a.even, b.even, points[:, None], None, **FLOW)
+        back = cv2.calcOpticalFlowPyrLK(b.even, a.even, there, None, **FLOW)[0]
+    else:
+        near = FLOW | dict(maxLevel=1, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+        there, status, _ = cv2.calcOpticalFlowPyrLK(a.even, b.even, points[:, None], expected[:, None].copy(), **near)
+        back = cv2.calcOpticalFlowPyrLK(b.even, a.even, there, points[:, None].copy(), **near)[0]
+    there, status = there[:, 0], status[:, 0] > 0
+    same = np.linalg.norm(back[:, 0] - points, axis=1) < ROUND_TRIP
+    inside = ((there > -1) & (there < b.even.shape[::-1])).all(axis=1)
+    return there, status & same & inside & (_likeness(a.detail, b.detail, points, there) > ALIKE)
+
+
+def _likeness(a: np.ndarray, b: np.ndarray, at_a: np.ndarray, at_b: np.ndarray) -> np.ndarray:
+    """Normalised cross-correlation (N,) of the patches around pixels (N, 2) of two images."""
+    one, other = _patches(a, at_a), _patches(b, at_b)
+    norms = np.einsum("np,np->n", one, one) * np.einsum("np,np->n", other, other)
+    return np.einsum("np,np->n", one, other) / np.sqrt(norms + 1e-6)
+
+
+def _patches(image: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(N, PATCH²) around pixels (N, 2), interpolated, without their mean."""
+    import cv2
+
+    offset = np.arange(PATCH, dtype=np.float32) - PATCH // 2
+    x, y = at[:, :1] + np.tile(offset, PATCH), at[:, 1:] + np.repeat(offset, PATCH)
+    patches = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return patches - patches.mean(axis=1, keepdims=True)
+
+
+def _corners(grey: np.ndarray) -> np.ndarray:
+    """The best corner (x, y) of every cell that has one, (N, 2) float32."""
+    import cv2
+
+    strength = cv2.cornerMinEigenVal(grey, 5, 3)
+    inner = strength[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    rows, columns = inner.shape[0] // CELL, inner.shape[1] // CELL
+    cells = inner[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
+    cells = cells.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
+    best = cells.argmax(axis=1)
+    x = np.tile(np.arange(columns), rows) * CELL + best % CELL + MARGIN
+    y = np.repeat(np.arange(rows), columns) * CELL + best // CELL + MARGIN
+    return np.stack([x, y], 1).astype(np.float32)[cells[np.arange(len(cells)), best] > CORNER]
