@@ -16,9 +16,12 @@ MIDDLE = 0.35  # of the image at each side, where the centre of one that was not
 MOVED = 0.2  # of the image, by which rectifying may move what lies on the optical axis
 ZOOMED = 3.0  # by which rectifying may change the focal length
 FOLDED = 0.15  # of the image's pixels, in its corners, which the coefficients may not reach
-LEAST_ANGLE = np.deg2rad(60)  # up to which a fisheye's coefficients must hold: its image may be a circle in the frame
+LEAST_ANGLE = np.deg2rad(
+    60
+)  # up to which a fisheye's coefficients must hold: its image may be a circle in the frame
 LEAST_SEEN = 0.2  # of the view, which the raw image must fill
 ROTATION_ERROR = 1e-3
+LARGEST = 1e6  # of a coefficient; what is larger is no measurement
 
 # How many coefficients OpenCV's models have; "" is what drivers write that leave the name out.
 FISHEYES = ("equidistant", "fisheye")
@@ -49,9 +52,9 @@ class CameraModel:
     """A calibration of images of width x height pixels (0: not said), before binning and cutting.
 
     matrix: (3, 3) K of the raw image; all zero where it is not calibrated. distortion: coefficients of
-    distortion_model. rectification: (3, 3) R, view_from_raw. projection: (3, 4) P of the rectified image; its first three
-    columns count. Both may be all zero, for not said. binning: pixels in one, along x and y. region: x, y, width,
-    height of what was cut out of the full image; no width or height: all that is there.
+    distortion_model. rectification: (3, 3) R, view_from_raw. projection: (3, 4) P of the rectified image; its first
+    three columns count. Both may be all zero, for not said. binning: pixels in one, along x and y. region: x, y,
+    width, height of what was cut out of the full image; no width or height: all that is there.
     """
 
     width: int
@@ -67,20 +70,27 @@ class CameraModel:
     def view(self, width: int, height: int, rectified: bool | None = None) -> View:
         """The view of an image of width x height pixels, also one that was cut, binned or resized as a whole.
 
-        rectified: whether the image is; None: it is where there is neither distortion nor rotation. A rectified
-        image's camera is P, or K where there is no P; a raw one is rectified as image_proc does it, from K, D and R to P,
-        moved by the region's offset as K is (do_rectify changes no pixel); without P, to K. Coefficients that
-        are all zero bend nothing, whatever the model's name, as image_proc has it. Raises CameraError for what no camera
-        has, and for an image of another shape.
+        rectified: whether the image is; None: it is where there is neither distortion nor rotation. A rectified image's
+        camera is P, or K where there is no P. A raw one is rectified as image_proc does it, from K, D and R to P,
+        which a region's offset moves as it moves K (do_rectify changes no pixel); without P, to K. Coefficients
+        that are all zero bend nothing, whatever the model's name, as image_proc has it too. Raises CameraError for
+        what no camera has, and for an image of another shape.
         """
         if not (np.any(self.matrix) or np.any(self.projection)):
             return View(None)
         fit = self._fitting(width, height)
         k, p, note = self._plausible(width, height)
         rotation = self._rotation()
-        bends, turns = np.any(np.asarray(self.distortion) != 0), not np.allclose(rotation, np.eye(3), atol=1e-5)
+        bends, turns = (
+            np.any(np.asarray(self.distortion) != 0),
+            not np.allclose(rotation, np.eye(3), atol=1e-5),
+        )
         if rectified or (rectified is None and not (bends or turns)):
-            if k is not None and p is not None and (contradiction := self._contradiction(k, rotation, p, width, height)):
+            if (
+                k is not None
+                and p is not None
+                and (contradiction := self._contradiction(k, rotation, p, width, height))
+            ):
                 raise CameraError(contradiction)
             return View(Pinhole.from_matrix(fit(k if p is None else p), width, height), note=note)
         if k is None:
@@ -159,7 +169,11 @@ class CameraModel:
         r = self.rectification
         if not r.any():
             return np.eye(3)
-        good = np.isfinite(r).all() and np.allclose(r @ r.T, np.eye(3), atol=ROTATION_ERROR) and np.linalg.det(r) > 0
+        good = (
+            np.isfinite(r).all()
+            and np.allclose(r @ r.T, np.eye(3), atol=ROTATION_ERROR)
+            and np.linalg.det(r) > 0
+        )
         if not good:
             raise CameraError(f"R is {np.round(r, 4).tolist()}; expected a rotation matrix, or the identity")
         return nearest_rotation(r)
@@ -226,8 +240,10 @@ def _fault(matrix: np.ndarray, size: tuple[int, int], of_this_size: bool) -> str
 def _coefficients(model: str, distortion: tuple[float, ...]) -> tuple[tuple[float, ...], bool]:
     """(coefficients as OpenCV wants them, whether they are its fisheye's). Raises CameraError."""
     model, given = model.strip().lower(), np.asarray(distortion, np.float64)
-    if not np.isfinite(given).all():
-        raise CameraError(f"not all distortion coefficients are finite: {given.tolist()}")
+    if not (np.abs(given) < LARGEST).all():
+        raise CameraError(
+            f"not all distortion coefficients are finite numbers below {LARGEST:g}: {given.tolist()}"
+        )
     if not given.any():
         return (0.0,) * 4, model in FISHEYES
     if model not in COUNTS:

@@ -69,8 +69,9 @@ def read_calibration(text: str, width: int, height: int) -> CameraModel:
     """The calibration for images of width x height pixels.
 
     text: "fx fy cx cy" (spaces or commas); or the path of a YAML file as ROS's camera_calibration writes it,
-    or of a text file with the nine numbers of K. A YAML file for another size of the same shape is taken for images that
-    were resized. Raises CalibrationError where it cannot be read, is of no camera, or is for other images.
+    or of a text file with the nine numbers of K. A YAML file for another size of the same shape is taken for
+    images that were resized. Raises CalibrationError where it cannot be read, is of no camera, or is for other
+    images.
     """
     numbers = _numbers(text)
     if numbers is not None:
@@ -122,7 +123,10 @@ def _from_yaml(content: str, path: Path, width: int, height: int) -> CameraModel
             _size(data.get("image_height")),
             matrix,
             distortion,
-            str(data.get("distortion_model") or ("plumb_bob" if len(distortion) <= 5 else "rational_polynomial")),
+            str(
+                data.get("distortion_model")
+                or ("plumb_bob" if len(distortion) <= 5 else "rational_polynomial")
+            ),
             rectification if rectification.any() else np.eye(3),
             projection if projection.any() else np.hstack([matrix, np.zeros((3, 1))]),
         )

@@ -48,8 +48,8 @@ def open_ros_bag(
 ) -> RecordedSequence:  # fmt: skip
     """The images of a bag that have depth within `tolerance` seconds and, with `poses`, a place in TF.
 
-    static: nothing but the robot moved. Raw images are rectified, with their depth; they are raw as the node has it. The
-    whole bag is read once for the stamps; images are read when they are asked for.
+    static: nothing but the robot moved. Raw images are rectified, with their depth. The whole bag is read once for the
+    stamps; images are read when they are asked for.
     Raises RecordedError where the bag cannot be read, a topic is missing or not the only one of its kind, or
     TF does not say where the camera was.
     """
@@ -244,9 +244,7 @@ class _Views:
     def seen(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, depth and intrinsics (3, 3), rectified where the images are not."""
         view = self._of(rgb.shape[1], rgb.shape[0])
-        if view.lens is None:
-            return rgb, depth, view.camera.matrix
-        if depth.shape != rgb.shape[:2]:  # which the sequence refuses, with a sentence
+        if view.lens is None or depth.shape != rgb.shape[:2]:  # which the sequence refuses, with a sentence
             return rgb, depth, view.camera.matrix
         return view.lens.rectify(rgb), view.lens.rectify_depth(depth), view.camera.matrix
 

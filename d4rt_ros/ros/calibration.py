@@ -29,11 +29,13 @@ class Calibration:
             self._views = {}
         self._info, self._content = info, content
 
-    def view(self, image: np.ndarray, topic: str, rectified) -> tuple[np.ndarray, Pinhole | None, Lens | None]:
+    def view(
+        self, image: np.ndarray, topic: str, rectified
+    ) -> tuple[np.ndarray, Pinhole | None, Lens | None]:
         """An image (H, W, 3) as a pinhole camera sees it, that camera, and the lens that the raw image came through.
 
-        topic: the image's, whose name may say that it is rectified. rectified: "auto", "true" or "false", or a bool. The
-        camera is None where it is not known, the lens where the image is given back as it is.
+        topic: the image's, whose name may say that it is rectified. rectified: "auto", "true" or "false", or a
+        bool. The camera is None where it is not known, the lens where the image is given back as it is.
         """
         if self._info is None:
             return image, None, None
