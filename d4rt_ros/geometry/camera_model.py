@@ -255,7 +255,8 @@ def _coefficients(model: str, distortion: tuple[float, ...]) -> tuple[tuple[floa
     if not known:
         counts = " or ".join(map(str, COUNTS[model]))
         raise CameraError(
-            f"{model or 'a model without a name'} has {counts} distortion coefficients, found {len(given)}: {given.tolist()}"
+            f"{model or 'a model without a name'} has {counts} distortion coefficients, found {len(given)}: "
+            f"{given.tolist()}"
         )
     return tuple(given[: known[0]].tolist()), model in FISHEYES
 

@@ -69,14 +69,13 @@ def running(truth):
 
 
 def through_lens(images, msg):
-    """Raw images of what a pinhole camera of P sees; by OpenCV, not by us."""
+    """Raw images, by OpenCV, of what a pinhole camera of P sees."""
     k, p, d = np.reshape(msg.k, (3, 3)), np.reshape(msg.p, (3, 4))[:, :3], np.array(msg.d)
     pixels = (
         np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2).astype(np.float64)
     )
     undistort = cv2.fisheye.undistortPoints if msg.distortion_model == "equidistant" else cv2.undistortPoints
-    for _ in range(1):
-        where = undistort(pixels, k, d, None, None, p).reshape(HEIGHT, WIDTH, 2).astype(np.float32)
+    where = undistort(pixels, k, d, None, None, p).reshape(HEIGHT, WIDTH, 2).astype(np.float32)
     return [
         cv2.remap(i, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for i in images
@@ -267,13 +266,17 @@ def test_nothing_is_copied_where_nothing_is_to_do_and_maps_are_made_once():
     assert calibration.problem == ""
 
 
-def test_rectifying_is_fast():
+def test_rectifying_is_a_look_at_maps_that_are_there():
+    """1.5 ms for 640x480 on an idle machine; making the maps takes some 30."""
     calibration = Calibration()
-    calibration.update(bent())
     picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
-    times = []
-    for _ in range(20):
+
+    def seconds(info_message=None):
         start = time.perf_counter()
+        if info_message is not None:
+            calibration.update(info_message)
         calibration.view(picture, "/image_raw", "auto")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.005  # 1.5 ms on an idle machine; maps made anew take 30
+        return time.perf_counter() - start
+
+    anew = min(seconds(bent(focal)) for focal in range(500, 510))
+    assert min(seconds(bent(509)) for _ in range(30)) < anew / 3
