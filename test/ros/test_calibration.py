@@ -8,10 +8,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
+from d4rt_ros.msg import Tracks  # noqa: E402
+from d4rt_ros.srv import Query  # noqa: E402
 from ros_testing import FlatModel, Running, image, info  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 
-from d4rt_ros.geometry import Pinhole  # noqa: E402
+from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, invert, transform  # noqa: E402
+from d4rt_ros.ros import messages  # noqa: E402
 from d4rt_ros.ros.calibration import Calibration  # noqa: E402
 from d4rt_ros.scenes import OracleModel, render, sample_scenes  # noqa: E402
 
@@ -280,3 +283,37 @@ def test_rectifying_is_a_look_at_maps_that_are_there():
 
     anew = min(seconds(bent(focal)) for focal in range(500, 510))
     assert min(seconds(bent(509)) for _ in range(30)) < anew / 3
+
+
+@pytest.mark.skipif(not hasattr(messages, "through_lenses"), reason="needs services that know of lenses")
+@pytest.mark.parametrize("lens", [PLUMB_BOB, FISHEYE])
+def test_pixels_that_are_asked_and_answered_are_the_topics(running, truth, lens):
+    """What is answered for a raw pixel lies on the ray of that pixel, by OpenCV's projection; tracks too."""
+    running.listen(Tracks, "/d4rt/tracks")
+    msg = truth.info(*lens, wide(truth))
+    running.send_info(msg)
+    for t, raw in zip(TIMES, through_lens(truth.images, msg)):
+        running.send("image", image(100 + t, raw))
+    u, v = (x.ravel().astype(np.float32) for x in np.meshgrid(np.linspace(20, 76, 7), np.linspace(16, 56, 5)))
+    newest = [WINDOW - 1]
+    request = Query.Request(u=u.tolist(), v=v.tolist(), t_src=newest, t_tgt=newest, t_cam=newest)
+    answer = running.user.call(Query, "/d4rt/query", request)
+    assert answer.status == Query.Response.OK, answer.message
+    points, asked = np.reshape(answer.points, (-1, 3)).astype(float), np.stack([u, v], -1)
+    known = np.isfinite(points).all(1)
+    assert known.mean() > 0.9
+    np.testing.assert_allclose(projected(points[known], msg), asked[known], atol=0.05)
+    np.testing.assert_allclose(np.reshape(answer.pixels, (-1, 2))[known], asked[known], atol=0.05)
+    tracks = running.user.newest("/d4rt/tracks")
+    positions = np.reshape(tracks.positions, (-1, WINDOW, 3))[:, -1].astype(float)
+    pixels = np.reshape(tracks.pixels, (-1, WINDOW, 2))[:, -1]
+    seen = np.reshape(tracks.visible, (-1, WINDOW))[:, -1]
+    in_camera = transform(invert(BODY_FROM_OPTICAL), positions)  # the world begins at this camera
+    assert seen.sum() > 50
+    np.testing.assert_allclose(projected(in_camera[seen], msg), pixels[seen], atol=0.05)
+
+
+def projected(points, msg):
+    project = cv2.fisheye.projectPoints if msg.distortion_model == "equidistant" else cv2.projectPoints
+    still, k = np.zeros(3), np.reshape(msg.k, (3, 3))
+    return project(points[:, None], still, still, k, np.array(msg.d))[0][:, 0]
