@@ -159,4 +159,4 @@ class Pipeline:
 
 def _points(frame: Frame, scene, camera: Pinhole, answers: dict, config: PipelineConfig) -> Points:
     points = filled_point_map(*answers["points"], config.depth_size, scene.size, config.depth_points)
-    return coloured_points(points, frame.image, camera)
+    return coloured_points(points, frame.image, camera, frame.lens.valid if frame.lens else None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.lens import Lens
 
 PERIODS = 15  # so many intervals say what the stream's period is, and that it has changed
 # So many late frames in a row are a recording that begins again; fewer have been overtaken.
@@ -24,15 +25,14 @@ class StampError(ValueError):
 class Frame:
     """One image of the stream.
 
-    image: (H, W, 3) uint8 RGB.
+    image: (H, W, 3) uint8 RGB, as a pinhole camera sees it.
     stamp: int nanoseconds.
     camera: of the image; None where it is not calibrated.
     prepared: the image as the model takes it (`model.prepare`); the pipeline fills it in on first use.
     look: what its pixels say (`stream.sight.Look`); the pipeline fills it in.
     epoch: counts the window's restarts; the window fills it in, so that the world restarts with it.
     pause: ns since the frame before, as the window saw it arrive (with frames that the stride left out).
-    lens: where the image was rectified from a topic's: `to_view` takes pixels (..., 2) of the topic to the image's,
-        `to_image` back; None where they are the same.
+    lens: what the camera's raw image was rectified from, whose pixels the user speaks of; None: the image's own.
     """
 
     image: np.ndarray
@@ -42,7 +42,7 @@ class Frame:
     look: object = None
     epoch: int = 0
     pause: int = 0
-    lens: object = None
+    lens: Lens | None = None
 
 
 @dataclass

@@ -22,7 +22,7 @@ def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.n
     """Pixels u, v, each (h, w) float64, of a grid of `size` (h, w) over an image of `image_size` (H, W).
 
     The grid is the image resized: its corners are the image's corner pixels, and its camera is the image's
-    `Pinhole.resized(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
+    `Pinhole.grid(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
     """
     (h, w), (height, width) = size, image_size
     check_grid(size)
