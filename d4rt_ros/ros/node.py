@@ -21,6 +21,7 @@ import warnings
 import rclpy
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -207,6 +208,17 @@ class D4rtNode(NodeMixin, Node):
         self._stop_listening("the node was shut down")
         self._release(patience)
 
+    def destroy_node(self) -> None:
+        """Once a transition that is under way has ended; its model's loading is given up by `close`."""
+        end = time.monotonic() + 1.0
+        while self._state_machine.current_state[0] >= State.TRANSITION_STATE_CONFIGURING:
+            if time.monotonic() > end:
+                return  # rclpy would crash under it
+            time.sleep(0.005)
+        super().destroy_node()
+        # rclpy forgets it, and it would keep the node, and its shared memory, until Python's end.
+        self._state_machine.destroy_when_not_in_use()
+
     def _start(self) -> None:
         self._autostart.cancel()
         if self._phase == "unconfigured" and self.trigger_configure() == SUCCESS:
@@ -332,6 +344,7 @@ class D4rtNode(NodeMixin, Node):
 def main(args=None) -> int:
     """Run the node until Ctrl-C. Returns 1 where the arguments or the parameters given at start are wrong."""
     process.prepare()
+    process.on_signal(lambda: None)  # from here on there is something to clean up first
     try:
         node = _create(sys.argv if args is None else args)
     except arguments.ArgumentsError as error:
@@ -344,6 +357,7 @@ def main(args=None) -> int:
     process.on_signal(lambda: Executor.shutdown(executor, 0))
     process.spin(executor, node)
     node.close(patience=0 if process.told() else PATIENCE)
+    executor.shutdown()  # waits for callbacks, since Jazzy
     node.destroy_node()
     rclpy.try_shutdown()
     return 0

@@ -69,17 +69,19 @@ def on_signal(callback: Callable[[], None]) -> None:
         callback()
 
 
-def spin(executor, node, end=None) -> None:
-    """Spin until the executor is shut down or `end` (an rclpy Future) is done, over whatever goes wrong that no
-    callback caught: a robot needs us to go on."""
+def spin(executor, node) -> None:
+    """Spin until the executor is shut down, over whatever goes wrong that no callback caught: a robot needs us to
+    go on."""
     from rclpy.executors import ExternalShutdownException
 
     while True:
         try:
-            return executor.spin() if end is None else executor.spin_until_future_complete(end)
+            return executor.spin()
         except (KeyboardInterrupt, ExternalShutdownException):
             return None
         except Exception as error:
+            if told():  # the executor's parts go while its threads still use them
+                return None
             # An entity that was destroyed while the executor gathered what to wait for is none to tell of.
             if type(error).__name__ != "InvalidHandle" and node.context.ok():
                 node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=QUIET)
