@@ -233,7 +233,7 @@ class Arrivals:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._images: deque[int] = deque(maxlen=REMEMBERED + 1)
-        self._infos: deque[int] = deque(maxlen=4 * REMEMBERED)
+        self._infos: deque[int] = deque(maxlen=20 * REMEMBERED)
         self._frames: dict[str, float] = {}
 
     def image(self, stamp: int, frame_id: str, now: float) -> None:

@@ -95,7 +95,7 @@ class D4rtNode(NodeMixin, Node):
         # A group of their own in which one need not wait for another: get_state answers while the weights load.
         NodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._load_model = load_model
-        self._phase, self._failure = "unconfigured", ""
+        self._phase, self._failure, self._destroyed = "unconfigured", "", False
         self._changing = threading.Lock()  # of the state, against parameters that are set meanwhile
         self._pending: dict = {}  # live parameters that were set while the model was being loaded
         self._worker: Worker | None = None
@@ -210,11 +210,14 @@ class D4rtNode(NodeMixin, Node):
 
     def destroy_node(self) -> None:
         """Once a transition that is under way has ended; its model's loading is given up by `close`."""
+        if self._destroyed:  # by the shutdown of its context
+            return
         end = time.monotonic() + 1.0
         while self._state_machine.current_state[0] >= State.TRANSITION_STATE_CONFIGURING:
             if time.monotonic() > end:
                 return  # rclpy would crash under it
             time.sleep(0.005)
+        self._destroyed = True
         super().destroy_node()
         # rclpy forgets it, and it would keep the node, and its shared memory, until Python's end.
         self._state_machine.destroy_when_not_in_use()
