@@ -1,4 +1,4 @@
-"""Rigid and similarity transforms, the pinhole camera, alignment of point sets. Numpy only."""
+"""Rigid and similarity transforms, the pinhole camera, alignment of point sets. Numpy and SciPy only."""
 
 from d4rt_ros.geometry.alignment import AlignmentError, Similarity, robust_umeyama, umeyama
 from d4rt_ros.geometry.camera import CameraError, Pinhole
@@ -6,6 +6,7 @@ from d4rt_ros.geometry.transforms import (
     BODY_FROM_OPTICAL,
     adjoint,
     cross_matrix,
+    interpolate,
     invert,
     is_rigid,
     nearest_rotation,
@@ -24,6 +25,7 @@ __all__ = [
     "Similarity",
     "adjoint",
     "cross_matrix",
+    "interpolate",
     "invert",
     "is_rigid",
     "nearest_rotation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 # REP 103: an optical frame has x right, y down, z forward; a body frame x forward, y left, z up.
 BODY_FROM_OPTICAL = np.array(
@@ -43,50 +44,60 @@ def transform(pose, points) -> np.ndarray:
 def rotation_angle(rotation) -> np.ndarray:
     """Angle in radians, 0..pi, of rotations (..., 3, 3) or of the rotations of poses (..., 4, 4).
 
-    From sine and cosine together: the arc cosine of the trace alone loses half the digits near 0 and pi.
+    Raises ValueError for a matrix that is no rotation.
     """
-    r = np.asarray(rotation, np.float64)[..., :3, :3]
-    axis = np.stack(
-        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
-    )
-    return np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(r, axis1=-2, axis2=-1) - 1.0)
+    # From sine and cosine together: the arc cosine of the trace alone loses half the digits near 0 and pi.
+    quaternion = quaternion_from_pose(rotation)
+    return 2.0 * np.arctan2(np.linalg.norm(quaternion[..., :3], axis=-1), quaternion[..., 3])
 
 
 def quaternion_from_pose(pose) -> np.ndarray:
     """Unit quaternions (..., 4), x y z w with w >= 0, of poses (..., 4, 4) or rotations (..., 3, 3).
 
-    From the eigenvector of the matrix whose entries are the quaternion's products (Bar-Itzhack): no cases,
-    and a rotation that is a little off orthogonal gives the nearest one.
+    Raises ValueError for a matrix that is no rotation: not finite, mirrored or without volume.
     """
     r = np.asarray(pose, np.float64)[..., :3, :3]
-    k = np.empty(r.shape[:-2] + (4, 4))
-    k[..., :3, :3] = r + np.swapaxes(r, -1, -2)
-    trace = np.trace(r, axis1=-2, axis2=-1)
-    k[..., [0, 1, 2], [0, 1, 2]] -= trace[..., None]
-    k[..., 3, 3] = trace
-    vector = np.stack(
-        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
-    )
-    k[..., :3, 3] = k[..., 3, :3] = vector
-    quaternion = np.linalg.eigh(k)[1][..., -1]
+    if not r.size:  # of which SciPy makes no Rotation before 1.11, nor of several axes before 1.17
+        return np.empty(r.shape[:-2] + (4,))
+    # Older SciPy takes any numbers for a rotation.
+    if not (np.isfinite(r).all() and (np.linalg.det(r) > 0).all()):
+        raise ValueError("a matrix that is no rotation: it is not finite, mirrored or without volume")
+    quaternion = Rotation.from_matrix(r.reshape(-1, 3, 3)).as_quat().reshape(r.shape[:-2] + (4,))
     return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
 def pose_from_quaternion(quaternion, translation=None) -> np.ndarray:
-    """Pose (..., 4, 4) from quaternions x y z w (..., 4), of any length but zero, and translations."""
+    """Pose (..., 4, 4) from quaternions x y z w (..., 4), of any length but zero, and translations.
+
+    Raises ValueError for a quaternion that is zero or not finite.
+    """
     q = np.asarray(quaternion, np.float64)
-    length = np.linalg.norm(q, axis=-1, keepdims=True)
-    if not np.all(np.isfinite(length) & (length > 1e-12)):
+    largest = np.abs(q).max(axis=-1, keepdims=True)
+    if not np.all(np.isfinite(largest) & (largest > 0)):
         raise ValueError(
             f"quaternion {q} has no direction; a rotation needs a finite x, y, z, w of non-zero length"
         )
-    x, y, z, w = np.moveaxis(q / length, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return pose_matrix(np.stack([np.stack(row, -1) for row in rows], -2), translation)
+    if not q.size:
+        return pose_matrix(np.empty(q.shape[:-1] + (3, 3)), translation)
+    rotations = Rotation.from_quat((q / largest).reshape(-1, 4)).as_matrix()
+    return pose_matrix(rotations.reshape(q.shape[:-1] + (3, 3)), translation)
+
+
+def interpolate(a, b, share) -> np.ndarray:
+    """The pose (..., 4, 4) that is `share` (...), 0..1, of the way from pose a to pose b (..., 4, 4).
+
+    The translation goes along the line, the rotation at constant rate about one axis, the shorter way (slerp,
+    Shoemake 1985), as scipy.spatial.transform.Slerp has it.
+    """
+    a, b, share = np.asarray(a, np.float64), np.asarray(b, np.float64), np.asarray(share, np.float64)
+    if not ((share >= 0) & (share <= 1)).all():
+        raise ValueError(f"share = {share}; between two poses it is 0 (the first) to 1 (the second)")
+    share = share[..., None]
+    a_from_b = np.swapaxes(a[..., :3, :3], -1, -2) @ b[..., :3, :3]
+    whole = Rotation.from_quat(quaternion_from_pose(a_from_b).reshape(-1, 4)).as_rotvec()
+    part = share * whole.reshape(a_from_b.shape[:-1])
+    turned = Rotation.from_rotvec(part.reshape(-1, 3)).as_matrix().reshape(part.shape + (3,))
+    return pose_matrix(a[..., :3, :3] @ turned, (1 - share) * a[..., :3, 3] + share * b[..., :3, 3])
 
 
 def cross_matrix(vectors) -> np.ndarray:
@@ -115,7 +126,10 @@ def adjoint(a_from_b) -> np.ndarray:
 
 
 def nearest_rotation(matrix) -> np.ndarray:
-    """The rotation (..., 3, 3) nearest to a matrix (..., 3, 3): undoes the drift of long products."""
+    """The rotation (..., 3, 3) nearest to a matrix (..., 3, 3): undoes the drift of long products.
+
+    By singular values: SciPy's Rotation.from_matrix gives the nearest one since 1.17 alone.
+    """
     u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
     u[..., :, -1] *= np.linalg.det(u @ vt)[..., None]
     return u @ vt

@@ -18,10 +18,10 @@ from d4rt_ros.io.image_messages import (
     rgb_from_image,
 )
 from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
-from d4rt_ros.io.recorded_transforms import RecordedTransforms, recorded_transforms
+from d4rt_ros.io.transform_tree import TransformError, TransformTree, recorded_transforms
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-TF_GAP = 0.5  # seconds between two transforms that may be interpolated
+TF_GAP = 500_000_000  # ns between two transforms that may be interpolated
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,10 @@ def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> li
         for transform in message.transforms
     )
     without = "; record /tf and /tf_static, or train without poses (--no-poses)"
-    world = world.lstrip("/") if world else transforms.root(camera)
-    if transforms.path(world, camera) is None or (world == camera):
-        known = ", ".join(sorted(set(transforms.parents) | set(transforms.parents.values()))) or "no frame"
+    ancestors = transforms.ancestors(camera)
+    world, camera = world.lstrip("/") if world else ancestors[-1], ancestors[0]
+    if transforms.ancestors(world)[-1] != ancestors[-1] or world == camera:
+        known = ", ".join(transforms.frames()) or "no frame"
         raise RecordedError(
             f"{bag.path}: TF does not connect the camera's frame {camera} to {world}; it knows {known}{without}"
         )
@@ -206,7 +207,7 @@ def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> li
         raise RecordedError(
             f"{bag.path}: in TF nothing moves between {camera} and {world}; expected odometry or a map{without}"
         )
-    poses = [transforms.at(world, camera, stamp, TF_GAP) for stamp in stamps]
+    poses = [_pose(transforms, world, camera, stamp) for stamp in stamps]
     if all(pose is None for pose in poses):
         raise RecordedError(
             f"{bag.path}: TF has no transform from {camera} to {world} at the images' times "
@@ -215,9 +216,16 @@ def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> li
     return poses
 
 
-def _times(transforms: RecordedTransforms) -> str:
-    spans = [(f, t.stamps[0], t.stamps[-1]) for f, t in transforms.moving.items()]
-    return "".join(f", {frame} has {start:.2f} to {end:.2f}" for frame, start, end in spans)
+def _pose(transforms: TransformTree, world: str, camera: str, stamp: float) -> np.ndarray | None:
+    try:
+        return transforms.lookup(world, camera, round(stamp * 1e9), TF_GAP, TF_GAP)
+    except TransformError:
+        return None
+
+
+def _times(transforms: TransformTree) -> str:
+    spans = transforms.times().items()
+    return "".join(f", {frame} has {start / 1e9:.2f} to {end / 1e9:.2f}" for frame, (start, end) in spans)
 
 
 def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -96,7 +97,7 @@ class NodeState:
     frozen_seconds: float  # how long the image has been bitwise the same
     last_loss: str  # why the pose was lost last, or ""
     output_problems: list[tuple[bytes, str]]  # of publishing: level, sentence
-    history: str  # what is kept for queries, "3 windows, 12 MB"
+    history: str  # what is kept for queries, "3 windows, 0.7 s, 12 MB"
     device: str
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
 
@@ -126,8 +127,8 @@ def node_state(phase: str, failure: str, inputs, calibration, streaming, now: fl
         scale=result.scale if result is not None else Scale(),
         frozen_seconds=getattr(result, "frozen_seconds", 0.0),
         last_loss=getattr(result, "last_loss", ""),
-        output_problems=getattr(streaming, "problems", []),
-        history=getattr(streaming, "history", ""),
+        output_problems=streaming.problems if streaming is not None else [],
+        history=streaming.history if streaming is not None else "",
         device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
         depth_queries=streaming.depth_queries if streaming is not None else None,
     )
@@ -225,7 +226,8 @@ def _geometry(
     if lost:
         what = "the pose is" if c.trust.scene else "what the images show is"
         problems.append(Problem(WARN, "trust", f"{what} not trusted: {c.trust.reason}"))
-    problems += [Problem(level, f"output {n}", told) for n, (level, told) in enumerate(c.output_problems)]
+    for level, told in c.output_problems:
+        problems.append(Problem(level, re.sub(r"[\d.]+", "", told), told))  # one kind whatever its figures
     first = statistics.first_result
     tracking = "lost" if lost else "good" if c.posed else "not computed"
     figures = {

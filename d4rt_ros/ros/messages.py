@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from d4rt_ros.geometry import CameraError, Pinhole, pose_from_quaternion, quaternion_from_pose
+from d4rt_ros.stream import Trust
 
 CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
 
@@ -125,17 +126,50 @@ def odometry(header: Header, child_frame_id: str, pose, covariance, twist, twist
     return msg
 
 
-def tracks(header: Header, result_tracks):
-    """d4rt_ros/Tracks of stream.StreamTracks; positions are in header.frame_id."""
+def tracks(
+    header: Header, result_tracks, size: tuple[int, int], lenses=(), metric=False, trust: Trust = Trust()
+):
+    """d4rt_ros/Tracks of stream.StreamTracks; positions are in header.frame_id, pixels those of the image topic.
+
+    size: (width, height) of the images. lenses: of the window's T frames (stream.Frame); empty: there are none.
+    """
     from d4rt_ros.msg import Tracks  # here, so that the rest serves where our interfaces are not built
 
     t = result_tracks
-    msg = Tracks(header=header, stamps=[stamp_message(int(s)) for s in t.stamps], metric=False)
+    pixels = through_lenses("to_image", t.pixels, np.arange(len(t.stamps)), lenses)
+    seen = np.asarray(t.visible) > 0.5
+    for uv in (t.pixels, pixels):
+        seen = seen & inside(uv, size)
+    msg = Tracks(header=header, stamps=[stamp_message(int(s)) for s in t.stamps], metric=metric)
+    msg.trusted, msg.reason = trust.pose, trust.reason
     msg.ids = flat(t.ids, "Q")
     msg.positions, msg.confidence = flat(t.positions), flat(t.confidence)
-    msg.pixels, msg.velocities = flat(t.pixels), flat(t.velocities)
-    msg.visible = (np.asarray(t.visible) > 0.5).ravel().tolist()
+    msg.pixels, msg.velocities = flat(pixels), flat(t.velocities)
+    msg.visible = seen.ravel().tolist()
     return msg
+
+
+def through_lenses(way: str, pixels, times, lenses) -> np.ndarray:
+    """Pixels (..., 2) of the frames `times` (...) in those of the image topic (way "to_image"), or back ("to_view").
+
+    lenses: of the window's frames (stream.Frame). NaN stays NaN, and is where a lens has no such pixel.
+    """
+    pixels = np.asarray(pixels)
+    if all(lens is None for lens in lenses):
+        return pixels
+    out, times = pixels.astype(np.float64), np.broadcast_to(times, pixels.shape[:-1])
+    for t in np.unique(times):
+        if lenses[t] is not None:
+            rows = (times == t) & np.isfinite(pixels).all(-1)
+            out[rows] = getattr(lenses[t], way)(out[rows])
+    return out
+
+
+def inside(pixels, size: tuple[int, int]) -> np.ndarray:
+    """Whether pixels (..., 2) lie on an image of (width, height), whose outermost pixels reach half a pixel beyond
+    their centres; NaN does not."""
+    pixels = np.asarray(pixels)
+    return ((pixels >= -0.5) & (pixels <= np.asarray(size) - 0.5)).all(-1)
 
 
 def pinhole(msg: CameraInfo, width: int, height: int) -> Pinhole | None:

@@ -33,6 +33,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
 from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos
+from d4rt_ros.ros.broadcasting import world_frame
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import rgb_from_any_image
 from d4rt_ros.ros.inputs import Inputs
@@ -47,7 +48,6 @@ from d4rt_ros.stream import Frame, StampError
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 EXECUTOR_THREADS = 16
-UNNAMED_CAMERA = "camera"  # for images without a frame_id, which TF would refuse
 
 
 def load_model(values: dict):
@@ -127,29 +127,29 @@ class D4rtNode(NodeMixin, Node):
     def on_configure(self, state) -> TransitionCallbackReturn:
         self._phase, self._pending = "configuring", {}
         values = parameters.values(self)
-        values["frames.world"] = values["frames.world"] or "world"
+        if values["tf.publish"] != "none":
+            self._transforms.listen()  # so that what TF says is known when the weights are loaded
         worker = self._worker = Worker("d4rt model")
         try:
             model = worker.ask(lambda: self._load_model(values)).result()
-            if values["tf.publish"] == "world_to_base":
-                self._transforms.listen()
             outputs = self._outputs = Publishers(
                 self,
-                values["frames.world"],
+                world_frame(values["frames.world"], self.get_namespace()),
                 values["frames.base"],
                 values["tf.publish"],
                 values["path.length"],
                 self._transforms,
+                values["odometry.when_lost"],
             )
             streaming = Streaming(
                 model,
                 worker,
                 parameters.pipeline_config(values),
                 outputs,
-                values["frames.world"],
                 self._figures,
                 self._terminal.warn,
                 values["depth.rate"],
+                values["query.history"],
             )
         except Exception as error:
             self._failure = f"cannot be configured: {error or type(error).__name__}"
@@ -275,7 +275,7 @@ class D4rtNode(NodeMixin, Node):
             camera = self._calibration.camera(image.shape[1], image.shape[0])
             streaming.add(
                 Frame(image, messages.nanoseconds(msg.header.stamp), camera),
-                msg.header.frame_id or UNNAMED_CAMERA,
+                msg.header.frame_id,
             )
         except ImageError as error:
             self._drop("image", str(error))
@@ -306,6 +306,8 @@ class D4rtNode(NodeMixin, Node):
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
             values["path.length"],
             values["depth.rate"],
+            values["odometry.when_lost"],
+            values["query.history"],
         )
 
     # Diagnostics

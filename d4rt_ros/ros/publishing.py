@@ -1,9 +1,9 @@
-"""From the pipeline's results to messages on topics."""
+"""From the pipeline's results to messages on topics. What may be published is decided here, from Result.trust."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -11,37 +11,38 @@ from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
-from d4rt_ros.geometry import invert, quaternion_from_pose
-from d4rt_ros.ros import messages, qos
-from d4rt_ros.ros.transforms import TransformError, broadcast
+from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert
+from d4rt_ros.io.transform_tree import NotHeardYet, TransformError
+from d4rt_ros.ros import broadcasting, messages, odometry, qos
+from d4rt_ros.ros.broadcasting import ERROR, WARN, Broadcast, FrameNames
+from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE, Placed
+from d4rt_ros.ros.transforms import TransformListener, broadcast
 from d4rt_ros.stream import Outputs, Result
 
 POINTS, DEPTH, DEPTH_INFO = "~/points", "~/depth/image", "~/depth/camera_info"
 ODOMETRY, PATH, TRACKS = "~/odometry", "~/path", "~/tracks"
-
-UNKNOWN_VARIANCE = 1e6  # of a velocity that was not measured
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Names of frames: camera is the images' frame_id, child what the odometry is of (camera or base)."""
-
-    world: str
-    camera: str
-    child: str
+PATIENCE = 0.1  # seconds to wait for where the camera was on the base, with a joint between
 
 
 def result_messages(
-    result: Result, frames: Frames, topics, camera_from_child=None, before: Result | None = None
+    result: Result,
+    frames: FrameNames,
+    topics,
+    child: str,
+    placed: Placed | None,
+    before: Placed | None = None,
+    when_lost: str = "inflate",
+    lenses=(),
 ) -> dict:
-    """The messages of a result by topic: of those `topics` that the result has something for.
+    """The messages of a result by topic: of those `topics` that the result has something for, and may say.
 
-    camera_from_child: (4, 4), where the odometry is not of the camera. before: the last result, for velocity.
+    child: the frame that the odometry is of. placed: the result with its place, None where the child's is not
+    known; before: the last result that was placed, for the velocity. lenses: of the window's frames (stream.Frame).
     """
     camera_header = messages.header_message(result.stamp, frames.camera)
     world_header = messages.header_message(result.stamp, frames.world)
     made = {}
-    if result.points is not None:
+    if result.trust.scene and result.points is not None:
         points = result.points
         if POINTS in topics:
             made[POINTS] = messages.point_cloud(camera_header, points.xyz, points.rgb, points.confidence)
@@ -49,21 +50,50 @@ def result_messages(
             made[DEPTH] = messages.depth_image(camera_header, points.depth)
         if DEPTH_INFO in topics:
             made[DEPTH_INFO] = messages.camera_info(camera_header, points.camera)
-    if result.tracks is not None and TRACKS in topics:
-        made[TRACKS] = messages.tracks(world_header, result.tracks)
-    if result.world_from_camera is not None and ODOMETRY in topics:
-        made[ODOMETRY] = _odometry(world_header, frames.child, result, camera_from_child, before)
+    if result.trust.pose and result.tracks is not None and TRACKS in topics:
+        size = result.camera.width, result.camera.height
+        made[TRACKS] = messages.tracks(
+            world_header, result.tracks, size, lenses, result.scale.metric, result.trust
+        )
+    if placed is not None and ODOMETRY in topics and (result.trust.pose or when_lost == "inflate"):
+        made[ODOMETRY] = _odometry(world_header, child, placed, before)
     return made
 
 
-class Publishers:
-    """The node's topics. `listener` looks up the robot's own transforms (needed for world_to_base only)."""
+def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odometry:
+    covariance = np.eye(6) * UNKNOWN_VARIANCE
+    if placed.result.trust.pose:
+        covariance = odometry.pose_covariance(placed)
+    twist = odometry.twist(placed, before)
+    return messages.odometry(header, child, placed.world_from_child, covariance, *twist)
 
-    def __init__(self, node, world: str, base: str, tf_mode: str, path_length: int, listener=None) -> None:
+
+class Publishers:
+    """The node's topics. `listener` hears the robot's own transforms. Raises ValueError for frames that cannot be.
+
+    One thread, the worker's, follows TF and publishes; `wanted`, `problems` and `change` are for any.
+    """
+
+    def __init__(
+        self,
+        node,
+        world: str,
+        base: str,
+        tf_mode: str,
+        path_length: int,
+        listener: TransformListener,
+        when_lost: str = "inflate",
+    ) -> None:
         from d4rt_ros.msg import Tracks
 
-        self._node, self._listener = node, listener
-        self._world, self._base, self._tf_mode = world, base, tf_mode
+        self._node, self._listener, self._tf_mode = node, listener, tf_mode
+        (self.world, wrong_world), (self._base, wrong_base) = (
+            broadcasting.mended(name, what) for name, what in ((world, "frames.world"), (base, "frames.base"))
+        )
+        if self.world == self._base:
+            raise ValueError(f"frames.world and frames.base are both '{self.world}'; give one another name")
+        self._misnamed = [(WARN, sentence) for sentence in (wrong_world, wrong_base) if sentence]
+        self._camera, self._wrong_camera = "", ""
         types = {
             POINTS: PointCloud2,
             DEPTH: Image,
@@ -75,42 +105,88 @@ class Publishers:
         self._topics = {topic: qos.publisher(node, kind, topic) for topic, kind in types.items()}
         self._tf = None
         if tf_mode != "none":
+            listener.listen()
             self._tf = qos.publisher(node, TFMessage, "/tf", qos.TF)
-        self._path: deque = deque(maxlen=path_length)
-        self._before: Result | None = None
+        self._broadcast = Broadcast("none", None)
+        self._unplaced: list[tuple[bytes, str]] = []  # why the base's pose is not known
+        self._path: deque = deque()
+        self._path_length, self._when_lost = path_length, when_lost
+        self._before: Placed | None = None
+        self._world = 0  # that of the path
 
-    def wanted(self) -> Outputs:
-        """What somebody listens to now."""
+    @property
+    def problems(self) -> list[tuple[bytes, str]]:
+        """What is wrong with frames and transforms: (level of diagnostics, sentence)."""
+        misnamed = [(WARN, self._wrong_camera)] if self._wrong_camera else []
+        return [*self._misnamed, *misnamed, *self._broadcast.problems, *self._unplaced]
+
+    def camera_frame(self, frame_id: str) -> str:
+        """The images' frame as TF takes it."""
+        name, self._wrong_camera = broadcasting.mended(
+            frame_id, "the images' frame_id", broadcasting.UNNAMED_CAMERA
+        )
+        return name
+
+    def follow_tf(self, camera: str) -> bool:
+        """Decide anew what is broadcast. Returns whether the pose is of another frame now than it was, so that a
+        new world has to begin."""
+        names = FrameNames(self.world, self._base, camera)
+        before, self._camera, self._unplaced = self._broadcast.child, camera, []
+        self._broadcast = broadcasting.chosen(
+            self._tf_mode, names, self._listener.tree, self._listener.seconds
+        )
+        child = self._broadcast.child
+        return None not in (before, child) and (before == self._base) != (child == self._base)
+
+    def wanted(self, pose_asked: bool = False) -> Outputs:
+        """What somebody listens to now. pose_asked: a service wants the pose as well."""
         subscribed = self._subscribed()
-        pose = self._tf is not None or bool({ODOMETRY, PATH} & subscribed)
-        return Outputs(points=bool({POINTS, DEPTH, DEPTH_INFO} & subscribed), tracks=TRACKS in subscribed, pose=pose)
+        pose = pose_asked or self._broadcast.kind != "none" or bool({ODOMETRY, PATH} & subscribed)
+        known = self._broadcast.child is not None
+        return Outputs(
+            points=bool({POINTS, DEPTH, DEPTH_INFO} & subscribed),
+            tracks=known and TRACKS in subscribed,
+            pose=known and pose,
+        )
 
-    def publish(self, result: Result, camera_frame: str) -> str:
-        """Publish what is listened to. Returns why there is no transform of the base, or ""."""
-        to_base = self._tf_mode == "world_to_base"
-        frames = Frames(self._world, camera_frame, self._base if to_base else camera_frame)
-        subscribed, camera_from_child, problem = self._subscribed(), None, ""
-        if to_base:
-            try:
-                camera_from_child = self._listener.lookup(camera_frame, self._base, result.stamp)
-            except TransformError as error:
-                subscribed = subscribed - {ODOMETRY, PATH}
-                problem = f"the pose of '{self._base}' is not published: {error}"
-        made = result_messages(result, frames, subscribed, camera_from_child, self._before)
+    def start_pose(self, stamp: int) -> np.ndarray | None:
+        """world_from_camera (4, 4) where a world begins at `stamp`: at the base's pose where the pose is the base's.
+        None where TF does not say where the camera is on it."""
+        if self._broadcast.child != self._base or self._base == self._camera:
+            return BODY_FROM_OPTICAL
+        camera_from_base = self._camera_from_child(stamp)
+        return None if camera_from_base is None else invert(camera_from_base)
+
+    def publish(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
+        """Publish what is listened to, as long as the result is of the `current` world."""
+        before, child, placed = self._before, self._broadcast.child, None
+        if result.world != self._world:
+            self._world = result.world
+            self._path.clear()
+        if child is not None and result.world_from_camera is not None:
+            camera_from_child = self._camera_from_child(result.stamp)
+            if camera_from_child is not None:
+                placed = Placed(result, camera_from_child)
+        self._before = placed
+        frames = FrameNames(self.world, self._base, self._camera)
+        subscribed = self._subscribed()
+        made = {}
+        if placed is not None and result.trust.pose:  # first, so that what follows can be transformed
+            made = self._pose_messages(result.stamp, placed.world_from_child, PATH in subscribed)
+        made |= result_messages(
+            result, frames, subscribed, child or self._camera, placed, before, self._when_lost, lenses
+        )
         for topic, message in made.items():
-            self._topics[topic].publish(message)
-        if result.world_from_camera is not None and not problem:
-            self._publish_pose(result, frames, camera_from_child, PATH in subscribed)
-        self._before = result
-        return problem
+            if not current():
+                return
+            if topic == "/tf":
+                self._listener.expect(message)
+                self._tf.publish(message)
+            else:
+                self._topics[topic].publish(message)
 
-    def restart(self) -> None:
-        """A new world: what was before is not joined to it."""
-        self._before = None
-        self._path.clear()
-
-    def limit_path(self, length: int) -> None:
-        self._path = deque(self._path, maxlen=length)
+    def change(self, path_length: int, when_lost: str) -> None:
+        self._path_length, self._when_lost = path_length, when_lost
 
     def destroy(self) -> None:
         for publisher in (*self._topics.values(), self._tf):
@@ -120,36 +196,30 @@ class Publishers:
     def _subscribed(self) -> set[str]:
         return {topic for topic, publisher in self._topics.items() if publisher.get_subscription_count() > 0}
 
-    def _publish_pose(self, result: Result, frames: Frames, camera_from_child, with_path: bool) -> None:
-        pose = _child_pose(result, camera_from_child)
-        if self._tf_mode == "camera_to_world":
-            self._tf.publish(broadcast(result.stamp, frames.camera, frames.world, invert(pose)))
-        elif self._tf is not None:
-            self._tf.publish(broadcast(result.stamp, frames.world, frames.child, pose))
-        header = messages.header_message(result.stamp, frames.world)
+    def _camera_from_child(self, stamp: int) -> np.ndarray | None:
+        """(4, 4), None where TF does not say; then `problems` does."""
+        child, self._unplaced = self._broadcast.child, []
+        if child == self._camera:
+            return np.eye(4)
+        try:
+            return self._listener.lookup(self._camera, child, stamp, PATIENCE)
+        except TransformError as error:
+            soon = isinstance(error, NotHeardYet) or self._listener.seconds < broadcasting.LISTENING
+            remedy = "" if soon else "; start robot_state_publisher or a static transform, or set frames.base"
+            sentence = f"the pose of '{child}' is not published: {error}{remedy}"
+            self._unplaced = [(WARN if soon else ERROR, sentence)]
+            return None
+
+    def _pose_messages(self, stamp: int, pose: np.ndarray, with_path: bool) -> dict:
+        """What follows from a pose that is trusted: its place in the path, and on /tf."""
+        made, header = {}, messages.header_message(stamp, self.world)
+        if self._broadcast.kind == "camera_to_world":
+            made["/tf"] = broadcast(stamp, self._broadcast.child, self.world, invert(pose))
+        elif self._broadcast.kind != "none":
+            made["/tf"] = broadcast(stamp, self.world, self._broadcast.child, pose)
         self._path.append(PoseStamped(header=header, pose=messages.pose_message(pose)))
+        while len(self._path) > self._path_length:
+            self._path.popleft()
         if with_path:
-            self._topics[PATH].publish(Path(header=header, poses=list(self._path)))
-
-
-def _child_pose(result: Result, camera_from_child) -> np.ndarray:
-    pose = result.world_from_camera
-    return pose if camera_from_child is None else pose @ camera_from_child
-
-
-def _odometry(header, child: str, result: Result, camera_from_child, before: Result | None) -> Odometry:
-    twist, variance = np.zeros(6), np.eye(6) * UNKNOWN_VARIANCE
-    pose = _child_pose(result, camera_from_child)
-    if result.trust.pose and before is not None and before.trust.pose and result.step is not None:
-        seconds = (result.stamp - before.stamp) / 1e9
-        moved = invert(_child_pose(before, camera_from_child)) @ pose
-        twist = np.concatenate([moved[:3, :3].T @ moved[:3, 3], _turn(moved)]) / seconds
-        variance = result.step.covariance / seconds**2
-    return messages.odometry(header, child, pose, result.pose_covariance, twist, variance)
-
-
-def _turn(pose: np.ndarray) -> np.ndarray:
-    """The rotation of a pose as a vector: its axis times its angle."""
-    q = quaternion_from_pose(pose)
-    sine = np.linalg.norm(q[:3])
-    return q[:3] * (2 * np.arctan2(sine, q[3]) / sine if sine > 1e-12 else 2.0)
+            made[PATH] = Path(header=header, poses=list(self._path))
+        return made

@@ -1,63 +1,42 @@
-"""What the services ~/query and ~/track_points answer: always a status and a message, never an exception.
-
-Status numbers are the same in both services' responses.
-"""
+"""What the services ~/query and ~/track_points answer: always a status and a message, never an exception."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, Sequence
 
 import numpy as np
 
 from d4rt_ros.geometry import pose_matrix, transform
+from d4rt_ros.io.transform_tree import NotHeardYet, frame_name
 from d4rt_ros.model.query import Answer, Queries, QueryError, check_queries
 from d4rt_ros.ros import messages
+from d4rt_ros.ros.windows import INVALID, NOT_READY, OK, EncodedWindow, Refused, chosen, frames_of
+from d4rt_ros.stream import Scale
 from d4rt_ros.tasks import tracks_of_points
-
-OK, NOT_READY, OUT_OF_WINDOW, INVALID = range(4)
 
 # Points decoded at one go, so that a large question lets others, and the stream, in between.
 SLICE = 4096
-# Stamps that went through float64 seconds come back up to 0.24 us off; a frame's neighbours, milliseconds.
-STAMP_TOLERANCE = 1_000
 MOST_STAMPS = 10_000
-
-
-class Refused(Exception):
-    """A request that is not answered: its status and the sentence that says why."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class EncodedWindow:
-    """The newest encoded window. stamps: (T,) int64 ns; world_from_camera: (4, 4) of the newest, or None."""
-
-    scene: object
-    stamps: np.ndarray
-    camera_frame: str
-    world_frame: str
-    world_from_camera: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Context:
     """What answering needs of the node.
 
-    encoded: the newest window, None while there is none; then `run` and `want_pose` are not needed.
+    windows: those that are kept, the newest first; while there are none `run` and `want_pose` are not needed.
     run(function) -> what function returns, from the thread that owns the model.
-    lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence.
+    lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence; without what the
+    node broadcasts itself.
     want_pose(): have the camera's pose in the world computed from now on.
     """
 
-    encoded: EncodedWindow | None
+    windows: Sequence[EncodedWindow]
     run: Callable | None
     lookup: Callable
     want_pose: Callable[[], None] | None
     max_points: int
+    world_frame: str = "world"
 
 
 def answer_query(request, response, context: Context):
@@ -84,18 +63,30 @@ def _answered(answer: Callable, request, response, context: Context):
 def _query(request, response, context: Context) -> None:
     names = ("u", "v", "t_src", "t_tgt", "t_cam")
     u, v, *times = _fields(request, names, context.max_points)
-    encoded = _ready(context)
-    times = [_window_times(name, t, request.stamps, encoded.stamps) for name, t in zip(names[2:], times)]
-    asked = _checked(encoded, u, v, *times)
-    frame = request.frame_id or encoded.camera_frame
-    from_camera = _from_camera(frame, np.unique(asked.t_cam), encoded, context)
-    if frame == encoded.world_frame:  # through the newest camera, the one whose pose is known
-        asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(encoded.stamps) - 1))
-    answer = _in_frame(_asked_in_slices(asked, encoded.scene, context), asked.t_cam, from_camera)
-    _fill_header(response, encoded, frame, _stamp(asked.t_cam, encoded))
-    response.points, response.pixels = messages.flat(answer.xyz), messages.flat(answer.uv)
+    window, stamps = _window(request.stamps, response, context)
+    times = [frames_of(name, t, stamps, window) for name, t in zip(names[2:], times)]
+    asked, seen = _checked(window, u, v, *times)
+    frame = frame_name(request.frame_id) or window.camera_frame
+    from_camera, through_world = _from_camera(frame, np.unique(asked.t_cam), window, context)
+    if through_world:  # by the newest camera, the one whose pose is known
+        asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(window.stamps) - 1))
+    answer = _scaled(_asked_in_slices(asked, window.scene, context), seen, window.scale)
+    answer = _in_frame(answer, asked.t_cam, from_camera)
+    _fill_header(response, window, frame, _stamp(asked.t_cam, window))
+    response.points = messages.flat(answer.xyz)
+    response.pixels = messages.flat(_topic_pixels(answer.uv, asked.t_tgt, window))
     for name in ("visibility", "confidence", "normals", "displacements"):
         setattr(response, name, messages.flat(getattr(answer, name)))
+
+
+def _scaled(answer: Answer, seen: np.ndarray, scale: Scale) -> Answer:
+    """The answer in metres where they are known; nothing of pixels that no frame of the window shows."""
+    for lengths in (answer.xyz, answer.displacements):
+        lengths *= np.float32(scale.metres)
+    for name in ("xyz", "uv", "normals", "displacements"):
+        getattr(answer, name)[~seen] = np.nan
+    answer.visibility[~seen] = answer.confidence[~seen] = 0.0
+    return answer
 
 
 def _asked_in_slices(asked: Queries, scene, context: Context) -> Answer:
@@ -120,27 +111,31 @@ def _in_frame(answer: Answer, t_cam: np.ndarray, from_camera: dict[int, np.ndarr
 
 def _track_points(request, response, context: Context) -> None:
     u, v, t_src = _fields(request, ("u", "v", "t_src"), context.max_points)
-    encoded = _ready(context)
-    frames = encoded.scene.num_frames
-    if max(len(u), len(v)) * frames > context.max_points:
+    window, stamps = _window(request.stamps, response, context)
+    count = window.scene.num_frames
+    if max(len(u), len(v)) * count > context.max_points:
         raise Refused(
             INVALID,
-            f"{max(len(u), len(v))} points over {frames} frames are more than the "
+            f"{max(len(u), len(v))} points over {count} frames are more than the "
             f"{context.max_points} that query.max_points allows; ask in parts",
         )
-    t_src = _window_times("t_src", t_src, [], encoded.stamps)
-    asked = _checked(encoded, u, v, t_src, 0, 0)
-    world_from_camera = _world_from_camera(encoded, context)
+    t_src = frames_of("t_src", t_src, stamps, window)
+    asked, seen = _checked(window, u, v, t_src, 0, 0)
+    world_from_camera = _world_from_camera(window, context)
 
     def ask(part: slice):
-        return tracks_of_points(encoded.scene, asked.u[part], asked.v[part], asked.t_src[part], t_cam=-1)
+        return tracks_of_points(window.scene, asked.u[part], asked.v[part], asked.t_src[part], t_cam=-1)
 
-    answers = [context.run(lambda p=part: ask(p)) for part in _slices(len(asked), max(SLICE // frames, 1))]
-    _fill_header(response, encoded, encoded.world_frame, encoded.stamps[-1])
-    response.positions = messages.flat(transform(world_from_camera, _joined(answers, "xyz", 3)))
-    response.pixels = messages.flat(_joined(answers, "uv", 2))
-    response.visibility = messages.flat(_joined(answers, "visibility", 0))
-    response.confidence = messages.flat(_joined(answers, "confidence", 0))
+    answers = [context.run(lambda p=part: ask(p)) for part in _slices(len(asked), max(SLICE // count, 1))]
+    xyz, uv = (_joined(answers, name, width) for name, width in (("xyz", 3), ("uv", 2)))
+    visibility, confidence = (_joined(answers, name, 0) for name in ("visibility", "confidence"))
+    if answers:
+        xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
+        uv = _topic_pixels(uv, np.arange(count), window)
+    _fill_header(response, window, context.world_frame, window.stamps[-1])
+    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.scale.metres)))
+    response.pixels = messages.flat(uv)
+    response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
 
 
 def _fields(request, names: tuple[str, ...], max_points: int) -> list[np.ndarray]:
@@ -161,86 +156,86 @@ def _fields(request, names: tuple[str, ...], max_points: int) -> list[np.ndarray
     return [f if len(f) == count else np.resize(f, min(count, 1)) for f in fields]
 
 
-def _ready(context: Context) -> EncodedWindow:
-    if context.encoded is None:
-        raise Refused(
-            NOT_READY, "no window has been encoded yet; ask again when images arrive and the node is active"
-        )
-    return context.encoded
-
-
-def _window_times(name: str, indices: np.ndarray, stamps, window: np.ndarray) -> np.ndarray:
-    """Indices into the request's stamps, or where it has none into the window, as frames of the window."""
-    frames = _frames_of_stamps(stamps, window) if len(stamps) else np.arange(len(window))
-    bad = (indices < -len(frames)) | (indices >= len(frames))
-    if bad.any():
-        what = "given stamps" if len(stamps) else "frames of the window"
-        raise Refused(
-            OUT_OF_WINDOW,
-            f"{name} {indices[bad][0]} is not one of the {len(frames)} {what}, "
-            f"0 (oldest) to {len(frames) - 1}, or -1 (newest) to -{len(frames)}",
-        )
-    return frames[indices]
-
-
-def _frames_of_stamps(stamps, window: np.ndarray) -> np.ndarray:
-    """The frame of the window that each stamp names."""
+def _window(stamps, response, context: Context) -> tuple[EncodedWindow, np.ndarray]:
+    """The window that answers, and the asked stamps (ns). Its trust goes into the response."""
     if len(stamps) > MOST_STAMPS:
-        raise Refused(INVALID, f"{len(stamps)} stamps are too many; a window has {len(window)} frames")
-    stamps = np.array([messages.nanoseconds(s) for s in stamps], np.int64)
-    nearest = np.abs(window[None, :] - stamps[:, None]).argmin(1)
-    off = np.abs(window[nearest] - stamps)
-    if (off > STAMP_TOLERANCE).any():
-        worst = int(off.argmax())
-        raise Refused(
-            OUT_OF_WINDOW,
-            f"no frame of the window has the stamp {stamps[worst] / 1e9:.6f}; the nearest of its "
-            f"{len(window)} is {off[worst] / 1e6:.3f} ms off, and it holds "
-            f"{window[0] / 1e9:.6f} to {window[-1] / 1e9:.6f}",
-        )
-    return nearest
+        raise Refused(INVALID, f"{len(stamps)} stamps are too many; ask for the frames of one window")
+    asked = np.array([messages.nanoseconds(s) for s in stamps], np.int64)
+    window = chosen(context.windows, asked)
+    response.trusted, response.reason = window.trust.pose, window.trust.reason
+    if not window.trust.scene:
+        raise Refused(NOT_READY, f"the images show nothing to measure: {window.trust.reason}")
+    return window, asked
 
 
-def _checked(encoded: EncodedWindow, u, v, t_src, t_tgt, t_cam):
+def _checked(window: EncodedWindow, u, v, t_src, t_tgt, t_cam) -> tuple[Queries, np.ndarray]:
+    """The questions in pixels of the scene, and which of them the scene shows: of a raw image's pixels some lie
+    outside the rectified view. They are asked in the image's corner."""
+    frames, size = window.scene.num_frames, window.scene.size
     try:
-        return check_queries(u, v, t_src, t_tgt, t_cam, encoded.scene.num_frames, encoded.scene.size)
+        asked = check_queries(u, v, t_src, t_tgt, t_cam, frames, size)
     except QueryError as error:
         raise Refused(INVALID, str(error)) from None
+    if all(lens is None for lens in window.lenses):
+        return asked, np.ones(len(asked), bool)
+    topic = np.stack([asked.u, asked.v], -1)
+    view = messages.through_lenses("to_view", topic, asked.t_src, window.lenses)
+    seen = messages.inside(view, size[::-1])
+    u, v = np.where(seen[:, None], view, 0.0).T
+    return replace(asked, u=u, v=v), seen
 
 
-def _from_camera(frame: str, times: np.ndarray, encoded: EncodedWindow, context: Context) -> dict[int, np.ndarray]:
-    """frame_from_camera (4, 4) by asked t_cam; empty where `frame` is the camera's own.
+def _topic_pixels(uv: np.ndarray, times: np.ndarray, window: EncodedWindow) -> np.ndarray:
+    return messages.through_lenses("to_image", uv, times, window.lenses)
 
-    Any frame but the world stands where TF has it at the time of t_cam.
+
+def _from_camera(
+    frame: str, times: np.ndarray, window: EncodedWindow, context: Context
+) -> tuple[dict[int, np.ndarray], bool]:
+    """frame_from_camera (4, 4) by asked t_cam, empty where `frame` is the camera's own; and whether it goes through
+    our world, by the newest camera.
+
+    A frame that TF connects to the camera stands where TF has it at the time of t_cam; one that it connects to our
+    world, at the time of the newest frame.
     """
-    if frame == encoded.camera_frame:
-        return {}
-    if frame == encoded.world_frame:
-        return {len(encoded.stamps) - 1: _world_from_camera(encoded, context)}
+    camera, world, newest = window.camera_frame, context.world_frame, len(window.stamps) - 1
+    if frame == camera:
+        return {}, False
+    if frame == world:
+        return {newest: _world_from_camera(window, context)}, True
     try:
-        return {t: context.lookup(frame, encoded.camera_frame, int(encoded.stamps[t])) for t in times}
+        return {t: context.lookup(frame, camera, int(window.stamps[t])) for t in times}, False
     except LookupError as error:
+        unconnected = error
+    try:
+        frame_from_world = context.lookup(frame, world, int(window.stamps[-1]))
+    except LookupError as error:
+        later = isinstance(unconnected, NotHeardYet) or isinstance(error, NotHeardYet)
         raise Refused(
-            INVALID,
-            f"frame_id '{frame}' is not the camera '{encoded.camera_frame}' nor the world "
-            f"'{encoded.world_frame}', and {error}",
+            NOT_READY if later else INVALID,
+            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}', and {unconnected}",
         ) from None
+    return {newest: frame_from_world @ _world_from_camera(window, context)}, True
 
 
-def _world_from_camera(encoded: EncodedWindow, context: Context) -> np.ndarray:
-    if encoded.world_from_camera is None:
+def _world_from_camera(window: EncodedWindow, context: Context) -> np.ndarray:
+    if window.world_from_camera is None:
         context.want_pose()
         raise Refused(
             NOT_READY,
             "the camera's pose in the world was not computed, as nobody listened to it; it is now, ask again",
         )
-    return encoded.world_from_camera
+    if not window.trust.pose:
+        raise Refused(NOT_READY, f"the camera's pose in the world is not known: {window.trust.reason}")
+    if window.world != context.windows[0].world:
+        raise Refused(NOT_READY, "the camera's pose then is of a world that was lost; a new one has begun")
+    return window.world_from_camera
 
 
-def _stamp(t_cam: np.ndarray, encoded: EncodedWindow) -> int:
+def _stamp(t_cam: np.ndarray, window: EncodedWindow) -> int:
     """The stamp of the one camera that was asked for, else the newest."""
     single = len(t_cam) > 0 and (t_cam == t_cam[0]).all()
-    return encoded.stamps[t_cam[0]] if single else encoded.stamps[-1]
+    return window.stamps[t_cam[0]] if single else window.stamps[-1]
 
 
 def _slices(count: int, size: int) -> list[slice]:
@@ -254,7 +249,7 @@ def _joined(answers: list, name: str, width: int) -> np.ndarray:
     return np.concatenate([np.asarray(getattr(a, name), np.float32) for a in answers])
 
 
-def _fill_header(response, encoded: EncodedWindow, frame: str, stamp: int) -> None:
+def _fill_header(response, window: EncodedWindow, frame: str, stamp: int) -> None:
     response.header = messages.header_message(int(stamp), frame)
-    response.stamps = [messages.stamp_message(int(s)) for s in encoded.stamps]
-    response.metric = False
+    response.stamps = [messages.stamp_message(int(s)) for s in window.stamps]
+    response.metric = window.scale.metric

@@ -1,4 +1,4 @@
-"""The node's services. They answer from the newest encoded window, also while the next one is encoded."""
+"""The node's services. They answer from the encoded windows that are kept, also while the next one is encoded."""
 
 from __future__ import annotations
 
@@ -47,19 +47,26 @@ class Services:
 
     def _reset(self, request, response):
         streaming = self._streaming()
-        response.success = streaming is not None
-        response.message = "everything begins anew" if streaming else "the node is not active"
-        if streaming:
-            streaming.reset("it was asked for")
+        if streaming is None:
+            response.success, response.message = False, "the node is not active"
+        elif streaming.reset("it was asked for"):
+            response.success, response.message = True, "everything begins anew"
+        else:
+            response.success, response.message = False, "there is nothing to reset: no image is kept yet"
         return response
 
     def _answer(self, answer: Callable, request, response):
         self._figures.count("requests")
         if self._places.acquire(blocking=False):
+            streaming = self._streaming()
+            epoch = streaming and streaming.epoch
             try:
-                answer(request, response, self._context())
+                answer(request, response, self._context(streaming))
             finally:
                 self._places.release()
+            if streaming and streaming.epoch != epoch:  # nothing of before a reset answers after it
+                response = type(response)(status=queries.NOT_READY)
+                response.message = "everything began anew meanwhile; ask again"
         else:
             response.status = queries.NOT_READY
             response.message = f"{MOST_WAITING} requests wait already; ask again later"
@@ -67,12 +74,12 @@ class Services:
             self._figures.count("requests refused")
         return response
 
-    def _context(self) -> queries.Context:
-        streaming = self._streaming()
+    def _context(self, streaming: Streaming | None) -> queries.Context:
         return queries.Context(
-            encoded=streaming.encoded if streaming else None,
+            windows=streaming.windows if streaming else (),
             run=streaming.run if streaming else None,
             lookup=self._transforms.lookup,
             want_pose=streaming.want_pose if streaming else None,
             max_points=self._node.get_parameter("query.max_points").value,
+            world_frame=streaming.publishers.world if streaming else "",
         )

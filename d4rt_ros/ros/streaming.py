@@ -10,15 +10,16 @@ from typing import Callable
 
 from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.publishing import Publishers
-from d4rt_ros.ros.queries import EncodedWindow
+from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Result, fitting_depth_queries
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, fitting_depth_queries
 
 
 class Streaming:
-    """Owns the pipeline and the newest encoded window.
+    """Owns the pipeline and the encoded windows that are kept.
 
-    warn(kind, sentence): tells the user, not too often of one kind. encoded: what services answer from.
+    warn(kind, sentence): tells the user, not too often of one kind. windows: what services answer from, the newest
+    first. history: seconds for which they are kept.
     """
 
     def __init__(
@@ -27,24 +28,44 @@ class Streaming:
         worker: Worker,
         config: PipelineConfig,
         publishers: Publishers,
-        world_frame: str,
         statistics: Statistics,
         warn: Callable[[str, str], None],
         depth_rate: float = 0.0,
+        history: float = 0.0,
     ) -> None:
         self.pipeline = Pipeline(model, config)
-        self.encoded: EncodedWindow | None = None
+        self.windows: list[EncodedWindow] = []
         self.result: Result | None = None
         self.depth_queries: int | None = None  # of the newest window; None: every point of the grid
-        self._depth_rate = depth_rate
+        self.publishers = publishers
+        self._depth_rate, self._history = depth_rate, history
         self._pose_wanted = False
-        self._worker, self._publishers, self._world_frame = worker, publishers, world_frame
-        self._statistics, self._warn = statistics, warn
+        self._world_epoch = -1  # the epoch in which a world could begin
+        self._worker, self._statistics, self._warn = worker, statistics, warn
+        # Images wait for the first, so nothing is published under it; who resets waits for the second as well, so
+        # that nothing of before is published after.
         self._lock = threading.Lock()  # of the window, and of what a restart changes
+        self._publishing = threading.Lock()
         model.between_chunks = worker.serve_pending
 
-    def add(self, frame: Frame, camera_frame: str) -> None:
-        """Take a frame of the images' thread. Raises StampError for one that is refused."""
+    @property
+    def epoch(self) -> int:
+        """Counts the restarts."""
+        return self.pipeline.window.restarts
+
+    @property
+    def problems(self) -> list[tuple[bytes, str]]:
+        """What the outputs have to say: (level of diagnostics, sentence)."""
+        return self.publishers.problems
+
+    @property
+    def history(self) -> str:
+        """What is kept for services, "3 windows, 0.7 s, 12 MB"."""
+        return told(self.windows)
+
+    def add(self, frame: Frame, frame_id: str) -> None:
+        """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
+        camera_frame = self.publishers.camera_frame(frame_id)
         window, received = self.pipeline.window, time.monotonic()
         with self._lock:
             restarts = window.restarts
@@ -58,50 +79,81 @@ class Streaming:
         if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
             self._statistics.count("skipped")
 
-    def reset(self, reason: str) -> None:
-        """Forget the window, the world and the encoded scene."""
+    def reset(self, reason: str) -> bool:
+        """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
+        whether there was anything to forget."""
         with self._lock:
+            anything = bool(len(self.pipeline.window) or self.windows)
             self.pipeline.window.reset(reason)
             self._forget()
+        with self._publishing:  # what is being published now is out
+            return anything
 
     def run(self, question: Callable):
         """What `question()` returns or raises, from the worker's thread, before the next window."""
         return self._worker.ask(question).result()
 
     def want_pose(self) -> None:
-        """A service was asked for the world: compute the pose from now on, though nobody listens to it."""
+        """A service was asked for the world: compute the pose from now on, though nobody listens to it, until the node
+        is configured anew. Who asks once asks again, and a pose that came and went would be lost in between."""
         self._pose_wanted = True
 
-    def change(self, window: dict, config: dict, path_length: int, depth_rate: float) -> None:
+    def change(
+        self,
+        window: dict,
+        config: dict,
+        path_length: int,
+        depth_rate: float,
+        when_lost: str = "inflate",
+        history: float = 0.0,
+    ) -> None:
         """Take new values of the window's stride and hop, the pipeline's configuration, the path's length, the
-        depth's rate."""
+        depth's rate, what odometry is while the pose is not trusted, and for how long windows are kept."""
         with self._lock:
             for name, value in window.items():
                 setattr(self.pipeline.window, name, value)
-            self._publishers.limit_path(path_length)
+            self.publishers.change(path_length, when_lost)
             self.pipeline.config = replace(self.pipeline.config, **config)
-            self._depth_rate = depth_rate
+            self._depth_rate, self._history = depth_rate, history
 
     def _forget(self) -> None:
         self._worker.discard()
-        self.encoded = self.result = None
-        self._publishers.restart()
+        self.windows, self.result = [], None
         self._statistics.count("restarts")
 
     def _compute(self, clip: list[Frame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
         try:
-            wanted = self._publishers.wanted()
+            if self.publishers.follow_tf(camera_frame) and clip[-1].epoch == self.epoch:
+                reason = "by what TF says now, the pose is published of another frame"
+                self.reset(reason)
+                self._warn("restart", f"everything restarts: {reason}")
+                return
+            wanted = self._wanted(clip)
             begin = time.monotonic()
-            result = self.pipeline.process(clip, replace(wanted, pose=wanted.pose or self._pose_wanted))
+            result = self.pipeline.process(clip, wanted)
             if wanted.points:
                 self._fit_depth(time.monotonic() - begin)
-            self._finish(result, clip[-1].epoch, camera_frame)
+            self._finish(result, clip, camera_frame)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"computing a window failed, the next is tried: {traceback.format_exc()}")
         else:
             self._statistics.result(time.monotonic() - received)
+
+    def _wanted(self, clip: list[Frame]) -> Outputs:
+        """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
+        as long as nobody knows that, no world begins and no pose is made up."""
+        wanted = self.publishers.wanted(self._pose_wanted)
+        if wanted.world:
+            start = self.publishers.start_pose(clip[-1].stamp)
+            if (
+                start is not None
+            ):  # else that of a moment ago is good enough for a world that was lost and begins anew
+                self.pipeline.start_pose, self._world_epoch = start, clip[-1].epoch
+            elif self._world_epoch != clip[-1].epoch:
+                wanted = replace(wanted, pose=False, tracks=False)
+        return wanted
 
     def _fit_depth(self, took: float) -> None:
         """Ask the next window's depth grid as many points as the wanted rate leaves time for."""
@@ -112,16 +164,22 @@ class Streaming:
             self.depth_queries = queries
             self.pipeline.config = replace(config, depth_queries=queries)
 
-    def _finish(self, result: Result, epoch: int, camera_frame: str) -> None:
-        with self._lock:
-            if (
-                epoch != self.pipeline.window.restarts
-            ):  # restarted meanwhile: the result is of the world before
-                return
-            self.result = result
-            self.encoded = EncodedWindow(
-                result.scene, result.stamps, camera_frame, self._world_frame, result.world_from_camera
-            )
-            problem = self._publishers.publish(result, camera_frame)
-        if problem:
-            self._warn("transform", problem)
+    def _finish(self, result: Result, clip: list[Frame], camera_frame: str) -> None:
+        epoch, lenses = clip[-1].epoch, tuple(frame.lens for frame in clip)
+        window = EncodedWindow(
+            result.scene,
+            result.stamps,
+            camera_frame,
+            result.world_from_camera,
+            result.trust,
+            result.scale,
+            result.world,
+            lenses,
+        )
+        with self._publishing:
+            with self._lock:
+                if epoch != self.epoch:  # restarted meanwhile: the result is of the world before
+                    return
+                self.result = result
+                self.windows = kept([window, *self.windows], self._history)
+            self.publishers.publish(result, lenses, lambda: epoch == self.epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from d4rt_ros.ros.diagnostics import ERROR, Problem
+from d4rt_ros.ros.diagnostics import ERROR, WARN, Problem
 
 # Seconds that a problem lasts before it is said; others are said at once.
 PATIENCE = {"silence": 5.0, "uncalibrated": 5.0, "publishers": 2.0}
@@ -50,10 +50,13 @@ class Terminal:
                 continue
             self._said.add(kind)
             self._last[kind] = now
+            # (rclpy wants each severity on a line of its own.)
             if problem.level == ERROR:
                 self._logger.error(problem.sentence)
-            else:
+            elif problem.level == WARN:
                 self._logger.warning(problem.sentence)
+            else:
+                self._logger.info(problem.sentence)
         for kind in set(self._since) - kinds:
             del self._since[kind]
             if kind in self._said:

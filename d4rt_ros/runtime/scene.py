@@ -168,6 +168,11 @@ class Scene:
         return self.frames[0].shape[:2]
 
     @property
+    def nbytes(self) -> int:
+        """Memory that it holds besides the frames, as far as its arrays tell it."""
+        return _nbytes(self._keys_values) + (0 if self._patches is self.frames else _nbytes(self._patches))
+
+    @property
     def queries_per_second(self) -> float | None:
         """How fast the model answered of late; None until it was asked half a chunk or more at once."""
         return self._model.queries_per_second
@@ -209,6 +214,12 @@ class Scene:
             for name, values in part.items():
                 answer[name][start:stop] = values
         return answer
+
+
+def _nbytes(arrays: Any) -> int:
+    if isinstance(arrays, (list, tuple)):
+        return sum(map(_nbytes, arrays))
+    return getattr(arrays, "nbytes", 0)  # ONNX Runtime's values have none
 
 
 def scene_bytes(config: ModelConfig, itemsize: int) -> int:

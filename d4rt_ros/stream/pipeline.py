@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.results import Points, Result, Scale, StreamTracks, Trust, coloured_points, world_tracks
 from d4rt_ros.stream.window import Frame, Window
@@ -82,7 +83,8 @@ class Pipeline:
             raise ValueError(f"a window of {frames} frames; this model takes {model.num_frames}")
         self.model, self.config = model, config
         self.window = Window(frames, config.stride, config.hop)
-        self._next_id = 0
+        self.start_pose = BODY_FROM_OPTICAL
+        self._next_id, self._worlds = 0, -1
         self._restart(epoch=0)
 
     def add(self, frame: Frame, outputs: Outputs = Outputs()) -> Result | None:
@@ -122,6 +124,7 @@ class Pipeline:
             calibrated=clip[-1].camera is not None,
             points=points,
             tracks=tracks,
+            world=self._worlds,
             **pose,
         )
 
@@ -133,7 +136,7 @@ class Pipeline:
 
     def _restart(self, epoch: int) -> None:
         self._epoch, self._stamp = epoch, 0
-        self._world = World()
+        self._world, self._worlds = World(self.start_pose), self._worlds + 1
         self._focal_lengths: deque[tuple[float, float]] = deque(maxlen=FOCAL_ESTIMATES)
 
     def _prepared(self, clip: list[Frame]) -> list:
@@ -190,8 +193,9 @@ class Pipeline:
     ) -> dict:
         """Measure the newest camera from the keyframe; the result's fields on the pose."""
         world, newest, keyframe = self._world, clip[-1].stamp, self._keyframe_index(clip)
-        step, note = None, ""
+        step, note, measured_from = None, "", world.keyframe_stamp
         if world.keyframe_stamp is None:
+            world = self._world = World(self.start_pose)
             world.set_keyframe(newest)
         elif keyframe is None:
             world.lose()
@@ -211,6 +215,7 @@ class Pipeline:
             pose_covariance=pose.covariance.copy(),
             trust=Trust(pose=not note, reason=note),
             step=step,
+            keyframe=None if step is None else measured_from,
         )
 
     def _tracks(self, stamps: np.ndarray, answers) -> StreamTracks:

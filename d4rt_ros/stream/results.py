@@ -92,6 +92,9 @@ class Result:
         False.
     pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began.
     step: how the pose was measured, from the keyframe; None where it was not.
+    keyframe: ns, the stamp of the frame that the step was measured from.
+    world: counts the worlds: poses of two numbers do not belong together.
+    frozen_seconds: for how long the image has been bitwise the same.
     """
 
     stamp: int
@@ -106,6 +109,9 @@ class Result:
     step: RelativePose | None = None
     points: Points | None = None
     tracks: StreamTracks | None = None
+    keyframe: int | None = None
+    world: int = 0
+    frozen_seconds: float = 0.0
 
 
 def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Points:

@@ -23,6 +23,8 @@ class Frame:
     camera: of the image; None where it is not calibrated.
     prepared: the image as the model takes it (`model.prepare`); the pipeline fills it in on first use.
     epoch: counts the window's restarts; the window fills it in, so that the world restarts with it.
+    lens: where the image was rectified from a topic's: `to_view` takes pixels (..., 2) of the topic to the image's,
+        `to_image` back; None where they are the same.
     """
 
     image: np.ndarray
@@ -30,6 +32,7 @@ class Frame:
     camera: Pinhole | None = None
     prepared: object = None
     epoch: int = 0
+    lens: object = None
 
 
 class Window:

@@ -39,15 +39,15 @@ class WorldPose:
 
 
 class World:
-    """Begins at the first camera, turned to x forward, y left, z up (REP 103).
+    """Begins with the first camera at `start` (4, 4), by default turned to x forward, y left, z up (REP 103).
 
     camera: where it was last known to be.
     keyframe: the frame that new ones are measured from, and its stamp; None at the beginning. It is kept for
     several windows, since every change of it adds an error to the chain.
     """
 
-    def __init__(self) -> None:
-        self.camera = self.keyframe = WorldPose(BODY_FROM_OPTICAL.copy(), COVARIANCE_FLOOR.copy())
+    def __init__(self, start: np.ndarray = BODY_FROM_OPTICAL) -> None:
+        self.camera = self.keyframe = WorldPose(np.array(start), COVARIANCE_FLOOR.copy())
         self.keyframe_stamp: int | None = None
 
     def move(self, step: RelativePose) -> None:

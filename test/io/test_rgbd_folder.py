@@ -3,12 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import pose_from_quaternion, pose_matrix, rotation_angle
-from d4rt_ros.io.pose_track import pose_track, slerp
+from d4rt_ros.geometry.transforms import pose_matrix, rotation_angle
 from d4rt_ros.io.recorded import RecordedError, part, resized_intrinsics
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
 
@@ -184,26 +181,3 @@ def test_tum_poses_with_nan(tmp_path):
         file.write("10.9 nan 0 0 0 0 0 1\n")
     with pytest.raises(RecordedError, match="groundtruth.txt: has poses that are not finite"):
         open_rgbd_folder(tmp_path)
-
-
-quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1).map(np.array)
-
-
-@given(quaternions, quaternions, st.floats(0, 1))
-def test_slerp_turns_evenly_along_the_shorter_way(a, b, share):
-    turn = rotation_angle(np.linalg.inv(pose_from_quaternion(a)) @ pose_from_quaternion(b))
-    part_of = np.linalg.inv(pose_from_quaternion(a)) @ pose_from_quaternion(slerp(a, b, share))
-    # At half a turn both ways are the shorter one.
-    assert rotation_angle(part_of) == pytest.approx(share * turn, abs=1e-6)
-
-
-def test_a_pose_track_answers_only_near_its_poses():
-    track = pose_track(
-        [2.0, 1.0, 1.0, 3.0], [[2, 0, 0], [9, 9, 9], [1, 0, 0], [np.nan] * 3], [[0, 0, 0, 1]] * 4
-    )
-    np.testing.assert_allclose(track.stamps, (1, 2))
-    np.testing.assert_allclose(track.at(1.25, gap=1)[:3, 3], (1.25, 0, 0))
-    np.testing.assert_allclose(track.at(2.05, gap=0.1)[:3, 3], (2, 0, 0))
-    assert track.at(2.2, gap=0.1) is None and track.at(0.5, gap=0.1) is None
-    assert track.at(1.5, gap=0.5) is None, "the neighbours are too far apart"
-    np.testing.assert_allclose(track.at(2.0, gap=0.0)[:3, 3], (2, 0, 0))

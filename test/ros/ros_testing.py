@@ -149,13 +149,18 @@ def set_parameter(user, name, value):
 class Running:
     """The node, spun in a thread by the executor that `main` uses, with a user beside it. A context manager.
 
-    model: what it loads, or load_model: how. parameters: over the defaults, with stride 1 and every point asked.
+    model: what it loads, or load_model: how. parameters: over the defaults, with stride 1, every point asked, and a
+    tf.publish that does not wait until TF was heard.
     """
 
     def __init__(self, parameters=(), model=None, load_model=None, arguments=(), namespace=""):
         self.model = FlatModel() if model is None else model
         self._load = load_model or (lambda values: self.model)
-        self._parameters = {"window.stride": 1, "depth.rate": 0.0} | dict(parameters)
+        self._parameters = {
+            "window.stride": 1,
+            "depth.rate": 0.0,
+            "tf.publish": "world_to_camera",
+        } | dict(parameters)
         self._arguments, self._namespace = list(arguments), namespace
 
     def __enter__(self):

@@ -180,26 +180,68 @@ def test_odometry():
     np.testing.assert_array_equal(msg.twist.covariance, 2 * np.arange(36.0))
 
 
-def test_tracks():
-    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+def _tracks(n=3, t=4):
     rng = np.random.default_rng(0)
-    n, t = 3, 4
-    tracks = SimpleNamespace(
+    return SimpleNamespace(
         ids=np.array([7, 2**63 + 1, 9], np.uint64),
         stamps=np.arange(t) * 10**8 + STAMP,
         positions=rng.normal(size=(n, t, 3)),
-        visible=rng.random((n, t)) > 0.5,
+        visible=rng.random((n, t)) > 0.3,
         confidence=rng.random((n, t)),
-        pixels=rng.normal(size=(n, t, 2)),
+        pixels=rng.uniform(0, 40, size=(n, t, 2)),
         velocities=rng.normal(size=(n, 3)),
     )
-    msg = messages.tracks(HEADER, tracks)
+
+
+def test_tracks():
+    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+    tracks, (n, t) = _tracks(), (3, 4)
+    msg = messages.tracks(HEADER, tracks, (64, 48))
     assert [messages.nanoseconds(s) for s in msg.stamps] == tracks.stamps.tolist()
     assert list(msg.ids) == tracks.ids.tolist() and not msg.metric and len(msg.dynamic) == 0
     np.testing.assert_array_equal(np.reshape(msg.positions, (n, t, 3)), tracks.positions.astype(np.float32))
     np.testing.assert_array_equal(np.reshape(msg.pixels, (n, t, 2)), tracks.pixels.astype(np.float32))
     np.testing.assert_array_equal(np.reshape(msg.visible, (n, t)), tracks.visible)
     np.testing.assert_array_equal(np.reshape(msg.velocities, (n, 3)), tracks.velocities.astype(np.float32))
+    assert msg.trusted and msg.reason == ""
+    metric = messages.tracks(HEADER, tracks, (64, 48), metric=True)
+    assert metric.metric
+
+
+def test_tracks_outside_the_image_are_not_visible():
+    """The image is 64x48: a half pixel beyond the outermost centres is still inside."""
+    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+    tracks = _tracks()
+    tracks.visible[:] = True
+    tracks.pixels[0] = [[-0.4, -0.4], [63.4, 47.4], [-0.6, 5], [5, 47.6]]
+    tracks.pixels[1] = [[np.nan, 5], [5, np.nan], [47, 60], [60, 47]]
+    msg = messages.tracks(HEADER, tracks, (64, 48))
+    np.testing.assert_array_equal(
+        np.reshape(msg.visible, (3, 4))[:2], [[True, True, False, False], [False, False, False, True]]
+    )
+
+
+class _Lens:
+    def __init__(self, shift):
+        self.shift = shift
+
+    def to_image(self, pixels):
+        assert np.isfinite(pixels).all()
+        return pixels + self.shift
+
+
+def test_tracks_pixels_are_those_of_the_topic():
+    """Each frame has its own lens; what a lens moves out of the raw image is not visible there."""
+    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+    tracks = _tracks()
+    tracks.visible[:] = True
+    tracks.pixels[0, 1] = np.nan
+    lenses = (None, _Lens(1.0), _Lens(2.0), _Lens(50.0))
+    msg = messages.tracks(HEADER, tracks, (64, 48), lenses)
+    moved = tracks.pixels + np.array([0.0, 1.0, 2.0, 50.0])[:, None]
+    np.testing.assert_allclose(np.reshape(msg.pixels, (3, 4, 2)), moved, rtol=1e-6)
+    visible = np.reshape(msg.visible, (3, 4))
+    assert visible[:, [0, 2]].all() and not visible[:, 3].any() and list(visible[:, 1]) == [False, True, True]
 
 
 def test_flat_empty():

@@ -11,8 +11,9 @@ from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 from ros_testing import FlatScene, stamp  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion, pose_matrix, transform  # noqa: E402
-from d4rt_ros.ros import queries  # noqa: E402
-from d4rt_ros.ros.transforms import TransformError  # noqa: E402
+from d4rt_ros.io.transform_tree import NotHeardYet, TransformError  # noqa: E402
+from d4rt_ros.ros import queries, windows  # noqa: E402
+from d4rt_ros.stream import Scale, Trust  # noqa: E402
 
 OK, NOT_READY = Query.Response.OK, Query.Response.NOT_READY
 OUT_OF_WINDOW, INVALID = Query.Response.OUT_OF_WINDOW, Query.Response.INVALID
@@ -22,17 +23,31 @@ WORLD_FROM_CAMERA = pose_from_quaternion([0.1, -0.2, 0.3, 0.9], [1.0, 2.0, 3.0])
 GRIPPER_FROM_CAMERA = pose_from_quaternion([0.5, 0.2, -0.3, 0.1], [-1.0, 0.0, 0.5])
 
 
+MAP_FROM_WORLD = pose_from_quaternion([0.2, 0.1, 0.4, 0.7], [5.0, -3.0, 0.5])
+LOST = Trust(pose=False, reason="too few points agree")
+DARK = Trust(scene=False, pose=False, reason="the images are black")
+
+
 def _look_up(target, source, at):
-    assert source == "cam" and at in STAMPS
-    if target != "gripper":
-        raise TransformError(f"TF does not connect 'cam' and '{target}'")
-    return GRIPPER_FROM_CAMERA @ pose_matrix(None, [0, 0, at / 1e9])
+    """The robot's TF: a gripper that moves before the camera, and a map above the node's own world."""
+    assert at in STAMPS
+    if (target, source) == ("gripper", "cam"):
+        return GRIPPER_FROM_CAMERA @ pose_matrix(None, [0, 0, at / 1e9])
+    if (target, source) == ("map", "world"):
+        return MAP_FROM_WORLD
+    if target == "soon":
+        raise NotHeardYet("TF knows 'soon' in 'cam' from 1.000 to 2.000 s, not at 3.000 s")
+    raise TransformError(f"TF does not connect '{source}' and '{target}'")
 
 
-def _context(encoded=True, run=lambda function: function(), pose=WORLD_FROM_CAMERA, wanted=None, most=1000):
+def _window(stamps=STAMPS, pose=WORLD_FROM_CAMERA, **changes):
     scene = FlatScene(np.zeros((FRAMES, *SIZE, 3), np.uint8))
-    newest = queries.EncodedWindow(scene, STAMPS, "cam", "world", pose) if encoded else None
-    return queries.Context(newest, run, _look_up, lambda: wanted.append(1), most)
+    return windows.EncodedWindow(scene, stamps, "cam", pose, **changes)
+
+
+def _context(encoded=True, run=lambda function: function(), wanted=None, most=1000, kept=None, **changes):
+    kept = kept or ([_window(**changes)] if encoded else [])
+    return queries.Context(kept, run, _look_up, lambda: wanted.append(1), most)
 
 
 def _query(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), t_tgt=(-1,), t_cam=(-1,), frame_id="", stamps=()):
@@ -48,8 +63,10 @@ def _query(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), t_tgt=(-1,), t_cam=(
     return queries.answer_query(request, Query.Response(), context or _context())
 
 
-def _tracks(context=None, u=(10.0,), v=(20.0,), t_src=(-1,)):
-    request = TrackPoints.Request(u=array("f", u), v=array("f", v), t_src=array("i", t_src))
+def _tracks(context=None, u=(10.0,), v=(20.0,), t_src=(-1,), stamps=()):
+    request = TrackPoints.Request(
+        u=array("f", u), v=array("f", v), t_src=array("i", t_src), stamps=list(stamps)
+    )
     return queries.answer_track_points(request, TrackPoints.Response(), context or _context())
 
 
@@ -64,7 +81,7 @@ def _points(response):
 
 def test_both_services_number_their_status_alike():
     for name in ("OK", "NOT_READY", "OUT_OF_WINDOW", "INVALID"):
-        assert getattr(Query.Response, name) == getattr(TrackPoints.Response, name) == getattr(queries, name)
+        assert getattr(Query.Response, name) == getattr(TrackPoints.Response, name) == getattr(windows, name)
 
 
 def test_answers_in_the_camera():
@@ -137,7 +154,7 @@ def test_an_empty_list_is_answered_with_nothing(changes):
         ({"t_tgt": (-5,)}, OUT_OF_WINDOW, "t_tgt -5"),
         ({"t_cam": (2**31 - 1,)}, OUT_OF_WINDOW, "t_cam 2147483647"),
         ({"stamps": [stamp(100.1)], "t_cam": (1,)}, OUT_OF_WINDOW, "given stamps"),
-        ({"stamps": [stamp(50.0)]}, OUT_OF_WINDOW, "holds 100.000000 to 100.300000"),
+        ({"stamps": [stamp(50.0)]}, OUT_OF_WINDOW, "kept are 100.000000 to 100.300000"),
         ({"stamps": [stamp(100.15)]}, OUT_OF_WINDOW, "50.000 ms off"),
         ({"stamps": [stamp(100.0)] * 20_000}, INVALID, "too many"),
         (
@@ -226,3 +243,163 @@ def test_the_world_is_body_like_at_the_start():
     """A point straight ahead of the first camera is on the world's x axis (REP 103)."""
     response = _query(_context(pose=BODY_FROM_OPTICAL), u=(31.5,), v=(23.5,), frame_id="world")
     np.testing.assert_allclose(response.points, [2, 0, 0], atol=1e-6)
+
+
+# Trust, scale, lenses, windows that are kept
+
+
+def test_every_answer_says_whether_the_pose_is_trusted():
+    for response in (_query(), _tracks(), _query(frame_id="world")):
+        assert response.status == OK and response.trusted and response.reason == ""
+
+
+@pytest.mark.parametrize("frame_id", ["", "cam", "gripper"])
+def test_lost_the_camera_and_what_hangs_on_it_still_answer_and_say_so(frame_id):
+    response, good = _query(_context(trust=LOST), frame_id=frame_id), _query(frame_id=frame_id)
+    assert response.status == OK and not response.trusted and response.reason == LOST.reason
+    assert response.points == good.points and len(response.points) == 3
+
+
+@pytest.mark.parametrize("frame_id", ["world", "map"])
+def test_lost_nothing_is_answered_in_the_world_nor_through_it(frame_id):
+    for response in (_query(_context(trust=LOST), frame_id=frame_id), _tracks(_context(trust=LOST))):
+        assert response.status == NOT_READY and LOST.reason in response.message
+        assert not response.trusted and response.reason == LOST.reason and len(response.stamps) == 0
+        assert len(getattr(response, "points", getattr(response, "positions", ()))) == 0
+
+
+@pytest.mark.parametrize("frame_id", ["", "world", "gripper", "map"])
+def test_images_that_show_nothing_are_not_asked(frame_id):
+    def run(function):
+        raise AssertionError("the scene was asked")
+
+    context = _context(trust=DARK, run=run)
+    for response in (_query(context, frame_id=frame_id), _tracks(context)):
+        assert response.status == NOT_READY and DARK.reason in response.message and not response.trusted
+
+
+def test_a_frame_that_tf_connects_to_our_world_is_answered_through_it():
+    response = _query(u=(10.0, 30.0), t_cam=(0, 2), frame_id="map")
+    expected = transform(MAP_FROM_WORLD @ WORLD_FROM_CAMERA, _wall([10, 30], [20, 20]))
+    np.testing.assert_allclose(_points(response), expected, atol=1e-5)
+    assert response.header.frame_id == "map" and response.header.stamp == stamp(100.3)
+    wanted = []
+    assert _query(_context(pose=None, wanted=wanted), frame_id="map").status == NOT_READY and wanted
+
+
+def test_a_transform_that_may_still_come_is_no_wrong_request():
+    response = _query(frame_id="soon")
+    assert response.status == NOT_READY and "not at 3.000 s" in response.message
+
+
+def test_lengths_are_scaled_and_directions_are_not():
+    """The pose is in metres already, the scene's points are not."""
+    scale = Scale(metres=2.5, metric=True)
+    near, far = _query(u=(10.0, 60.0)), _query(_context(scale=scale), u=(10.0, 60.0))
+    np.testing.assert_allclose(_points(far), 2.5 * _points(near), rtol=1e-6)
+    assert far.normals == near.normals and far.metric and not near.metric
+    world = _query(_context(scale=scale), u=(10.0,), frame_id="world")
+    expected = transform(WORLD_FROM_CAMERA, 2.5 * _wall([10.0], [20.0]))
+    np.testing.assert_allclose(_points(world), expected, rtol=1e-5)
+    tracks = _tracks(_context(scale=scale))
+    np.testing.assert_allclose(np.reshape(tracks.positions, (FRAMES, 3))[0], expected[0], rtol=1e-5)
+    assert tracks.metric
+
+
+def test_displacements_are_scaled(monkeypatch):
+    ask = FlatScene.query
+
+    def moving(self, *asked):
+        answer = ask(self, *asked)
+        answer.displacements[:] = [1.0, 2.0, 3.0]
+        return answer
+
+    monkeypatch.setattr(FlatScene, "query", moving)
+    np.testing.assert_allclose(_query(_context(scale=Scale(0.5, True))).displacements, [0.5, 1.0, 1.5])
+
+
+class Lens:
+    """Raw pixels are the rectified ones, moved; right of column 50 the lens sees what the view has not."""
+
+    def __init__(self, shift):
+        self.shift = np.array([shift, 0.0])
+
+    def to_view(self, pixels):
+        assert np.isfinite(pixels).all()
+        moved = pixels - self.shift
+        return np.where(pixels[..., :1] > 50, np.nan, moved)
+
+    def to_image(self, pixels):
+        assert np.isfinite(pixels).all()
+        return pixels + self.shift
+
+
+LENSES = (None, Lens(3.0), Lens(5.0), Lens(5.0))
+
+
+def test_pixels_are_those_of_the_topic_both_ways_and_each_frames_own():
+    response = _query(
+        _context(lenses=LENSES), u=(20.0, 20.0, 20.0), v=(9.0,) * 3, t_src=(0, 1, 2), t_tgt=(0, 2, 1)
+    )
+    np.testing.assert_allclose(_points(response), _wall([20, 17, 15], [9, 9, 9]), atol=1e-6)
+    np.testing.assert_allclose(np.reshape(response.pixels, (-1, 2)), [[20, 9], [22, 9], [18, 9]])
+    tracks = _tracks(_context(lenses=LENSES), u=(20.0,), v=(9.0,), t_src=(-1,))
+    np.testing.assert_allclose(np.reshape(tracks.pixels, (-1, 2))[:, 0], [15, 18, 20, 20])
+    expected = transform(WORLD_FROM_CAMERA, _wall([15.0], [9.0]))
+    np.testing.assert_allclose(
+        np.reshape(tracks.positions, (-1, 3)), np.repeat(expected, FRAMES, 0), atol=1e-5
+    )
+
+
+def test_raw_pixels_that_the_view_does_not_show_are_unknown_and_lose_the_others_nothing():
+    """One beyond the lens's fold, one left of the view."""
+    response = _query(_context(lenses=LENSES), u=(55.0, 30.0, 2.0), v=(9.0,) * 3)
+    assert response.status == OK
+    for field in (response.points, response.normals, response.displacements):
+        rows = np.reshape(field, (3, 3))
+        assert np.isnan(rows[[0, 2]]).all() and np.isfinite(rows[1]).all()
+    assert np.isnan(np.reshape(response.pixels, (3, 2))[[0, 2]]).all()
+    assert list(response.confidence) == list(response.visibility) == [0.0, 1.0, 0.0]
+    tracks = _tracks(_context(lenses=LENSES), u=(55.0, 30.0), v=(9.0, 9.0))
+    positions = np.reshape(tracks.positions, (2, FRAMES, 3))
+    assert np.isnan(positions[0]).all() and np.isfinite(positions[1]).all()
+    assert list(tracks.visibility) == [0.0] * FRAMES + [1.0] * FRAMES
+    assert _query(_context(lenses=LENSES), u=(64.0,)).status == INVALID, "outside the topic's image"
+
+
+def test_queries_about_the_recent_past():
+    older = _window(STAMPS - 200_000_000, pose=pose_matrix(None, [7, 0, 0]))
+    context = _context(kept=[_window(), older])
+    past = [stamp(99.8), stamp(100.1)]
+    response = _query(context, stamps=past, t_src=(0,), t_tgt=(1,), t_cam=(1,), frame_id="world")
+    assert response.status == OK and response.header.stamp == stamp(100.1)
+    assert [s.nanosec for s in response.stamps] == [800_000_000, 900_000_000, 0, 100_000_000]
+    np.testing.assert_allclose(_points(response), _wall([10], [20]) + [7, 0, 0], atol=1e-6)
+    tracks = _tracks(context, stamps=past, t_src=(0,))
+    assert tracks.status == OK and tracks.header.stamp == stamp(100.1)
+    np.testing.assert_allclose(np.reshape(tracks.positions, (-1, 3))[0], _points(response)[0], atol=1e-6)
+    assert _query(context, stamps=[stamp(100.0)], t_cam=(0,)).stamps[0] == stamp(100.0), (
+        "the newest that holds it"
+    )
+    assert _query(context).stamps[0] == _tracks(context).stamps[0] == stamp(100.0)
+    apart = _query(context, stamps=[stamp(99.8), stamp(100.3)])
+    assert apart.status == OUT_OF_WINDOW and "no one window holds all the stamps" in apart.message
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"trust": LOST}, LOST.reason),
+        ({"world": 1}, "of a world that was lost"),
+        ({"trust": DARK}, DARK.reason),
+    ],
+)
+def test_a_past_pose_answers_only_if_it_was_trusted_and_of_the_present_world(changes, says):
+    context = _context(kept=[_window(world=2), _window(STAMPS - 10**9, **{"world": 2} | changes)])
+    for response in (
+        _query(context, stamps=[stamp(99.0)], frame_id="world"),
+        _tracks(context, stamps=[stamp(99.0)]),
+    ):
+        assert response.status == NOT_READY and says in response.message
+    in_camera = _query(context, stamps=[stamp(99.0)], t_cam=(0,))
+    assert in_camera.status == (NOT_READY if changes.get("trust") is DARK else OK)
