@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 
@@ -13,9 +12,12 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.geometry import CameraModel
+from d4rt_ros.ros import process
+from d4rt_ros.ros.large_messages import large_segment
 from d4rt_ros.ros.messages import flat, header_message
 from d4rt_ros.ros.qos import publisher
 
@@ -118,19 +120,24 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
 
     Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError.
     """
+    process.prepare()
     logger = rclpy.logging.get_logger("d4rt_camera")
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
         logger.error(f"{error}; a value with special characters needs quotes: -p \"pattern:='*.jpg'\"")
         return 1
     stop, failures = threading.Event(), []
+    process.on_signal(stop.set)
     try:
-        node = create()
+        with large_segment() as room:
+            node = create()
     except (ValueError, ParameterException) as error:
         logger.error(str(error))
         rclpy.try_shutdown()
         return 1
+    if room:
+        node.get_logger().warning(room)
 
     def play() -> None:
         try:
@@ -140,7 +147,7 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
             node.get_logger().error(str(error))
         except Exception as error:
             # A publisher of a context that has been shut down under us is the end, not an error.
-            if rclpy.ok():
+            if rclpy.ok() and not stop.is_set():
                 failures.append(error)
                 raise
 
@@ -149,15 +156,13 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     executor.add_node(node)
     thread.start()
     try:
-        while rclpy.ok() and thread.is_alive():
+        while rclpy.ok() and thread.is_alive() and not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     finally:
-        # `ros2 launch` sends a second SIGINT beside the terminal's: it must not interrupt the ending.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop.set()
-        thread.join(timeout=5)
+        thread.join(timeout=1.0)
         executor.shutdown()
         if rclpy.ok():
             node.destroy_node()

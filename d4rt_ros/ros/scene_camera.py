@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import programs
+
+    sys.exit(programs.scene_camera())
+
+import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -254,7 +260,3 @@ def enlarge(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def main(args=None) -> int:
     return run_camera(SceneCamera, args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

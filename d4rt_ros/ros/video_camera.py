@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import programs
+
+    sys.exit(programs.video_camera())
+
 import threading
 
 from rclpy.node import Node
@@ -88,7 +94,3 @@ class VideoCamera(Node):
 
 def main(args=None) -> int:
     return run_camera(VideoCamera, args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

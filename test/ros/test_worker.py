@@ -94,3 +94,57 @@ def test_stopping_answers_who_waits(worker):
     for future in (waiting, worker.ask(lambda: 1)):
         with pytest.raises(RuntimeError, match="stopped"):
             future.result(WAIT)
+
+
+def test_questions_without_end_do_not_starve_the_window(worker):
+    """Whoever is answered asks again at once, as a client in a loop does; the job goes on and the next one begins."""
+    answered, finished, next_done = [], threading.Event(), threading.Event()
+
+    def asks_again():
+        answered.append(1)
+        if not next_done.is_set():
+            worker.ask(asks_again)
+
+    def job():
+        worker.ask(asks_again)
+        for _ in range(5):
+            worker.serve_pending()
+        meanwhile.append(len(answered))
+        finished.set()
+
+    meanwhile = []
+    try:
+        worker.offer(job)
+        assert finished.wait(WAIT) and meanwhile == [5]
+        worker.offer(next_done.set)
+        assert next_done.wait(WAIT)
+    finally:
+        next_done.set()
+
+
+def test_stopping_does_not_wait_for_what_never_ends():
+    worker, go = Worker("test"), threading.Event()
+    begun = threading.Event()
+    asked = worker.ask(lambda: (begun.set(), go.wait(60)))
+    waiting = worker.ask(lambda: 1)
+    assert begun.wait(WAIT)
+    assert not worker.stop(patience=0.05)
+    for future in (asked, waiting):  # whoever waits is told at once
+        with pytest.raises(RuntimeError, match="stopped"):
+            future.result(0)
+    assert not worker.offer(lambda: None)
+    go.set()
+    assert worker.stop(WAIT)
+
+
+def test_it_may_be_stopped_twice_and_from_several_threads():
+    worker = Worker("test")
+    go = _occupy(worker)
+    threads = [threading.Thread(target=worker.stop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert worker.stop()
