@@ -271,7 +271,7 @@ class D4rtNode(NodeMixin, Node):
         if streaming is None or not inputs or self._phase != "active":
             return
         try:
-            topic, rectified = inputs[1].topic_name, self.get_parameter("image.rectified").value
+            topic, rectified = inputs.image_topic, self.get_parameter("image.rectified").value
             image, camera, lens = self._calibration.view(rgb_from(msg), topic, rectified)
             streaming.add(
                 Frame(image, messages.nanoseconds(msg.header.stamp), camera, lens=lens),
