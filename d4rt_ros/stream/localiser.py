@@ -11,9 +11,9 @@ from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pixels import SAME_PLACE, confirmed
-from d4rt_ros.stream.relocation import find
+from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.window import Frame
-from d4rt_ros.stream.world import Landmarks, World
+from d4rt_ros.stream.world import World
 from d4rt_ros.tasks.questions import usable
 from d4rt_ros.tasks.relative_pose import PoseError, RelativePose, pose_of
 
@@ -89,7 +89,7 @@ class Localiser:
             step, problem = None, self._find_again(newest, camera)
         else:
             step, problem = _measured(size, camera, answers, config)
-            seen = Landmarks(clip[keyframe], camera, depths[0], world.keyframe)
+            seen = Landmarks(clip[keyframe], camera, depths[0])
             problem = problem or _refuted(seen, step, newest, camera)
             if not problem:
                 world.move(step, newest.stamp)
@@ -100,7 +100,7 @@ class Localiser:
 
     def _set_keyframe(self, newest: Frame, camera: Pinhole, depths: np.ndarray) -> None:
         self.world.set_keyframe(newest.stamp)
-        self.world.landmarks = Landmarks(newest, camera, depths[-1], self.world.keyframe)
+        self.world.landmarks = Landmarks(newest, camera, depths[-1])
 
     def _find_again(self, newest: Frame, camera: Pinhole) -> str:
         """Look for the camera in the old world by what its image shares with the last keyframe's."""

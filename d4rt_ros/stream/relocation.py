@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.stream.pixels import small_grey
-from d4rt_ros.stream.world import Landmarks
+from d4rt_ros.stream.window import Frame
 from d4rt_ros.tasks.pose_fit import solve_pnp
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, VARIANCE_INFLATION, RelativePose
 
@@ -14,16 +17,48 @@ SIDE = 320  # pixels of the larger side of the images that features are looked f
 FEATURES = 500
 RATIO = 0.8  # of the distances to the best and the next feature (Lowe)
 LIMIT = 0.012  # of the image's larger side: how far a feature may be off and still agree
-FEWEST, SHARE = 15, 0.25  # of the matches that agree
+FEWEST, SHARE = 10, 0.3  # of the matches that agree
 CELLS, FEWEST_CELLS = 4, 4  # how far they must spread: so many of 4x4 parts of the image
 DEPTH_ERROR = 0.2  # of the model's depth, as a whole: what a shift is uncertain by
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """A frame by which the camera can be found again.
+
+    frame: its image. camera: of it. depth: (rows, columns) along z, of a grid whose corners are the image's corner
+    pixels; NaN where it is not known.
+    """
+
+    frame: Frame
+    camera: Pinhole
+    depth: np.ndarray
+
+    @cached_property
+    def features(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `features`: they are looked for often, and found once."""
+        return features(self.frame.image)
+
+    def depth_at(self, pixels: np.ndarray) -> np.ndarray:
+        """(N,) float64 at pixels (N, 2), interpolated among the points that are known; NaN where none is near."""
+        import cv2
+
+        rows, columns = self.depth.shape
+        height, width = self.frame.image.shape[:2]
+        x, y = (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)]).astype(np.float32).T[..., None]
+        known = np.isfinite(self.depth)
+        total, weight = (
+            cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+            for grid in (np.where(known, self.depth, 0.0), known)
+        )
+        return np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
 
 
 def find(landmarks: Landmarks, image: np.ndarray, camera: Pinhole) -> RelativePose | None:
     """The pose of the camera of `image` in the frame of the landmarks' camera; None where it is not found."""
     import cv2
 
-    seen, found = _matches(landmarks.frame.image, image)
+    seen, found = _matches(landmarks.features, features(image))
     if len(seen) < FEWEST:
         return None
     depth = landmarks.depth_at(seen)
@@ -61,18 +96,21 @@ def find(landmarks: Landmarks, image: np.ndarray, camera: Pinhole) -> RelativePo
     )
 
 
-def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N, 2) of one image and of the other that show the same."""
+def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) of an image's features, and their descriptors (N, 128)."""
     import cv2
 
-    detector = cv2.SIFT_create(FEATURES, contrastThreshold=0.02)
-    sides = []
-    for image in (a, b):
-        grey, scale = small_grey(image, SIDE)
-        keypoints, features = detector.detectAndCompute(grey, None)
-        pixels = np.array([k.pt for k in keypoints]).reshape(-1, 2)
-        sides.append(((pixels + 0.5) / scale - 0.5, features))
-    (pixels_a, features_a), (pixels_b, features_b) = sides
+    grey, scale = small_grey(image, SIDE)
+    keypoints, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(grey, None)
+    pixels = np.array([k.pt for k in keypoints]).reshape(-1, 2)
+    return (pixels + 0.5) / scale - 0.5, descriptors
+
+
+def _matches(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) of one image's features and of the other's that show the same."""
+    import cv2
+
+    (pixels_a, features_a), (pixels_b, features_b) = a, b
     if min(len(pixels_a), len(pixels_b)) < 2:
         return np.zeros((0, 2)), np.zeros((0, 2))
     matcher = cv2.BFMatcher()

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, adjoint, nearest_rotation, pose_matrix
-from d4rt_ros.stream.window import Frame
+from d4rt_ros.stream.relocation import Landmarks
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 # Of a pose that is not known: any filter rejects it, in metres as in the model's unit.
@@ -35,34 +34,6 @@ class WorldPose:
         pose = self.world_from_camera @ step.i_from_j
         pose[:3, :3] = nearest_rotation(pose[:3, :3])
         return WorldPose(pose, covariance)
-
-
-@dataclass(frozen=True)
-class Landmarks:
-    """A frame by which the camera can be found again.
-
-    frame: its image. camera: of it. depth: (rows, columns) along z, of a grid whose corners are the image's corner
-    pixels; NaN where it is not known. pose: of the camera in the world.
-    """
-
-    frame: Frame
-    camera: Pinhole
-    depth: np.ndarray
-    pose: WorldPose
-
-    def depth_at(self, pixels: np.ndarray) -> np.ndarray:
-        """(N,) float64 at pixels (N, 2), interpolated among the points that are known; NaN where none is near."""
-        import cv2
-
-        rows, columns = self.depth.shape
-        height, width = self.frame.image.shape[:2]
-        x, y = (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)]).astype(np.float32).T[..., None]
-        known = np.isfinite(self.depth)
-        total, weight = (
-            cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-            for grid in (np.where(known, self.depth, 0.0), known)
-        )
-        return np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
 
 
 class World:

@@ -229,14 +229,24 @@ class Running:
         assert self.user.until(lambda: calibration._info is not None)
 
 
+def view(seconds, height=48, width=64):
+    """(H, W, 3) uint8: blots of many greys that stand still; one pixel changes, as no camera's image stays the same."""
+    import cv2
+
+    blots = np.random.default_rng(0).integers(40, 216, (8, 11), dtype=np.uint8)
+    rgb = np.repeat(cv2.resize(blots, (width, height), interpolation=cv2.INTER_CUBIC)[..., None], 3, axis=2)
+    rgb[0, 0] = round(seconds * 1000) % 256
+    return rgb
+
+
 def stamp(seconds):
     nanoseconds = round(seconds * 1e9)
     return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 
 def image(seconds, rgb=None, frame_id="cam", height=48, width=64):
-    """An rgb8 message of `rgb` (H, W, 3), or of a grey image."""
-    rgb = np.full((height, width, 3), 128, np.uint8) if rgb is None else rgb
+    """An rgb8 message of `rgb` (H, W, 3), or of a still view."""
+    rgb = view(seconds, height, width) if rgb is None else rgb
     msg = Image(height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8", step=3 * rgb.shape[1])
     msg.header.stamp, msg.header.frame_id = stamp(seconds), frame_id
     msg.data.frombytes(np.ascontiguousarray(rgb).tobytes())

@@ -255,7 +255,7 @@ def test_configurations_that_cannot_be(bad):
 
 def test_skipped_windows_are_joined():
     """A model so slow that no two of its windows overlap."""
-    model = AnalyticModel(speed=0.2)
+    model = AnalyticModel(speed=0.1)
     pipeline = Pipeline(model, PipelineConfig(hop=7))
     results = run(pipeline, range(COUNT))
     assert len(results) > 3 and all(result.trust.pose and result.world == 0 for _, result in results)

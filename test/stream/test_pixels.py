@@ -1,0 +1,96 @@
+"""Whether images show one place: false alarms and misses, on procedural scenes and on real recordings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from d4rt_ros.scenes import render, sample_scenes  # noqa: E402
+from d4rt_ros.stream.pixels import SAME_PLACE, confirmed, seen_again, small_grey, view  # noqa: E402
+
+VIDEOS = Path(__file__).parents[3] / "shared" / "data" / "videos"
+KITCHEN = Path(__file__).parents[3] / "shared" / "data" / "kitchen"
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Views of 8 frames of 12 scenes, at 15 Hz."""
+    sampled, times = sample_scenes(12, seed=3), torch.arange(8, dtype=torch.float32) / 15
+    shots = (render(sampled[k : k + 1], times[None], 96, 128, samples=1).rgb[0].numpy() for k in range(12))
+    return [[view(image) for image in shot] for shot in shots]
+
+
+@pytest.fixture(scope="module")
+def recordings():
+    """Views of four recordings, at one size."""
+    import cv2
+
+    if not VIDEOS.is_dir():
+        pytest.skip("real images are not here: ../shared/data is absent")
+    shots = [[cv2.imread(str(path)) for path in sorted(KITCHEN.glob("*.color.jpg"))]]
+    for path in sorted(VIDEOS.glob("*.mp4")):
+        capture, frames = cv2.VideoCapture(str(path)), []
+        while (read := capture.read())[0]:
+            frames.append(cv2.resize(read[1], (640, 480), interpolation=cv2.INTER_AREA))
+        shots.append(frames)
+    return [[view(image) for image in shot] for shot in shots]
+
+
+def shares(shots, gap):
+    return np.array([seen_again(a, b) for shot in shots for a, b in zip(shot, shot[gap:])])
+
+
+def between(shots, count):
+    rng = np.random.default_rng(0)
+    pairs = (rng.choice(len(shots), 2, replace=False) for _ in range(count))
+    return np.array([seen_again(*(shots[k][rng.integers(len(shots[k]))] for k in pair)) for pair in pairs])
+
+
+def test_scenes(scenes):
+    assert not any(v.problem for shot in scenes for v in shot)
+    assert (shares(scenes, 1) > 2 * SAME_PLACE).all() and (shares(scenes, 2) > SAME_PLACE).all()
+    assert np.mean(between(scenes, 200) > SAME_PLACE) <= 0.005
+
+
+def test_recordings(recordings):
+    assert not any(v.problem for shot in recordings for v in shot)
+    assert (shares(recordings, 1) > 2 * SAME_PLACE).all() and (shares(recordings, 4) > SAME_PLACE).all()
+    assert (between(recordings, 200) < SAME_PLACE).all()
+    kitchen = recordings[0]
+    # Other parts of one recording.
+    assert max(seen_again(kitchen[i], kitchen[i + 45]) for i in range(0, 50, 5)) < SAME_PLACE
+
+
+def test_frames_dropped_at_random_and_exposure(recordings):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    images = [cv2.imread(str(path)) for path in sorted(KITCHEN.glob("*.color.jpg"))]
+    left = [view((i * rng.choice([0.5, 1.0])).astype(np.uint8)) for i in images if rng.random() > 0.4]
+    assert min(seen_again(a, b) for a, b in zip(left, left[1:])) > SAME_PLACE
+
+
+def test_a_motion_is_confirmed_where_it_is_true(scenes):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    big = cv2.resize(rng.integers(0, 255, (24, 32), dtype=np.uint8), (960, 720), interpolation=cv2.INTER_CUBIC)
+    big = np.repeat(big[..., None], 3, axis=2)
+    a, b = view(big[:480, :640]), view(big[30:510, 80:720])
+    pixels = (a.points + 0.5) / a.scale - 0.5
+    assert confirmed(a, b, pixels - [80, 30]) > 0.9
+    # The model's error of a pixel or two of its own small image.
+    assert confirmed(a, b, pixels - [70, 25]) > 0.9
+    assert confirmed(a, b, pixels) < SAME_PLACE and confirmed(a, b, pixels - [160, 60]) < SAME_PLACE
+    assert confirmed(a, b, pixels + [1000, 0]) is None and confirmed(a, b, np.nan * pixels) is None
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 8), (24, 32), (481, 1), (90, 1600)])
+def test_images_of_any_size_have_a_view(size):
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    seen = view(image)
+    assert seen.problem and seen_again(seen, seen) == 0
+    grey, scale = small_grey(image, 160)
+    np.testing.assert_allclose(scale * size[::-1], grey.shape[::-1])
