@@ -50,7 +50,9 @@ def nodes_of(file: str) -> list[str]:
     try:
         content = yaml.safe_load(Path(file).read_text())
     except FileNotFoundError:
-        raise ArgumentsError(f"{file}: no such file; --params-file must name a YAML file of parameters") from None
+        raise ArgumentsError(
+            f"{file}: no such file; --params-file must name a YAML file of parameters"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentsError(f"{file} cannot be read as a file of parameters: {_words(error)}") from None
     except yaml.YAMLError as error:

@@ -184,7 +184,10 @@ def _camera(
     if active and last is None:
         warn("silence", f"no images on {c.image_topic} yet: {c.silence()}")
     elif active and now - last > SILENCE:
-        warn("silence", f"no images on {c.image_topic} for {now - last:.1f} s, the camera has stopped: {c.silence()}")
+        warn(
+            "silence",
+            f"no images on {c.image_topic} for {now - last:.1f} s, the camera has stopped: {c.silence()}",
+        )
     problems += c.input_problems
     if c.info_problem:
         warn("camera_info", c.info_problem)

@@ -34,7 +34,9 @@ class Inputs:
     where the user's overrides are wrong.
     """
 
-    def __init__(self, node, compressed: bool, reliability: str, on_image: Callable, on_info: Callable) -> None:
+    def __init__(
+        self, node, compressed: bool, reliability: str, on_image: Callable, on_info: Callable
+    ) -> None:
         group = MutuallyExclusiveCallbackGroup()
         self._node, self._lock = node, threading.Lock()
         self.arrivals = Arrivals()
@@ -141,7 +143,9 @@ class Inputs:
         topics = self._image_topics()
         if topics:
             return f"nobody publishes there; images are on {', '.join(topics)}: remap image to the camera's"
-        return "nobody publishes there, nor images anywhere else; is the camera running, and in ROS_DOMAIN_ID?"
+        return (
+            "nobody publishes there, nor images anywhere else; is the camera running, and in ROS_DOMAIN_ID?"
+        )
 
     def _image_topics(self) -> list[str]:
         """Topics that somebody publishes images on, those with similar names first."""
@@ -178,7 +182,9 @@ class _Input:
         return self._before is not None
 
     def publishers(self) -> list:
-        return [p for p in self._node.get_publishers_info_by_topic(self.topic) if p.topic_type == self.type_name]
+        return [
+            p for p in self._node.get_publishers_info_by_topic(self.topic) if p.topic_type == self.type_name
+        ]
 
     def refresh(self) -> None:
         if self._before is not None:

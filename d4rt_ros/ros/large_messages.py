@@ -24,7 +24,10 @@ SETTINGS_OF_THE_USER = (
     "RMW_FASTRTPS_USE_QOS_FROM_XML",
     "RMW_FASTRTPS_PUBLICATION_MODE",
 )
-FILES_OF_THE_USER = ("DEFAULT_FASTDDS_PROFILES.xml", "DEFAULT_FASTRTPS_PROFILES.xml")  # read where we are started
+FILES_OF_THE_USER = (
+    "DEFAULT_FASTDDS_PROFILES.xml",
+    "DEFAULT_FASTRTPS_PROFILES.xml",
+)  # read where we are started
 
 PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 <dds xmlns="http://www.eprosima.com"><profiles>

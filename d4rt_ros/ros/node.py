@@ -17,6 +17,7 @@ import os
 import threading
 import time
 import warnings
+from dataclasses import fields
 
 import rclpy
 import rclpy.logging
@@ -297,13 +298,20 @@ class D4rtNode(NodeMixin, Node):
             streaming = self._streaming
             if streaming is None:  # the model is being loaded, or let go
                 self._pending |= values
-        config = parameters.pipeline_config(parameters.values(self) | values)
+        values = parameters.values(self) | values
+        config = parameters.pipeline_config(values)
         if streaming is None:
             return
-        values = parameters.values(self) | values
+        fixed = {
+            "frames",
+            "stride",
+            "hop",
+            "max_gap",
+            "depth_queries",
+        }  # or the window's, or fitted to the rate
         streaming.change(
-            {"stride": config.stride, "hop": config.hop},
-            {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
+            {"stride": config.stride, "hop": config.hop, "max_gap": values["window.max_gap"]},
+            {f.name: getattr(config, f.name) for f in fields(config) if f.name not in fixed},
             values["path.length"],
             values["depth.rate"],
             values["odometry.when_lost"],
@@ -337,7 +345,9 @@ class D4rtNode(NodeMixin, Node):
         before, self._world = self._world, (streaming.pipeline.window.restarts, getattr(result, "world", 0))
         # What a restart does was said when it was made.
         if before is not None and before[0] == self._world[0] and before[1] != self._world[1]:
-            self._terminal.warn("world", f"a new world begins, poses do not go on from before: {result.last_loss}")
+            self._terminal.warn(
+                "world", f"a new world begins, poses do not go on from before: {result.last_loss}"
+            )
 
     def _steady_timer(self, seconds: float, callback, group):
         """A timer that also runs where the simulation's time stands still."""

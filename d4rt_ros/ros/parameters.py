@@ -234,7 +234,13 @@ def refusal(name: str, value) -> str:
     """Why a value cannot be taken, in a sentence, or "". value: as rclpy gives it, of any type."""
     setting = SETTINGS[name]
     numbers = list(value) if isinstance(value, (list, tuple, array)) else [value]
-    shown = numbers if isinstance(value, (list, tuple, array)) else f"'{value}'" if isinstance(value, str) else value
+    shown = (
+        numbers
+        if isinstance(value, (list, tuple, array))
+        else f"'{value}'"
+        if isinstance(value, str)
+        else value
+    )
     if wanted := _other_type(setting, value):
         return f"{name} is {shown}; it must be {wanted}"
     if isinstance(setting.default, str):

@@ -82,6 +82,8 @@ def test_names_may_be_nested_by_namespace_and_one_of_several_is_enough(tmp_path)
 
 def test_what_ros_says_of_arguments_loses_the_lines_of_its_source():
     said = complaint(
-        RuntimeError("failed to initialize rcl: Couldn't parse it: '-p a:=[1'. Error: x, at /src/parse.c:927, at /a.c:3")
+        RuntimeError(
+            "failed to initialize rcl: Couldn't parse it: '-p a:=[1'. Error: x, at /s/p.c:927, at /a.c:3"
+        )
     )
     assert said.startswith("Couldn't parse it: '-p a:=[1'. Error: x (special")

@@ -66,7 +66,7 @@ def test_another_type_is_refused_with_a_sentence(name, value, says):
 
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3),
-    st.lists(st.floats(), max_size=3), st.lists(st.integers(-9, 9), max_size=3), st.lists(st.text(max_size=2), max_size=3),
+    st.lists(st.floats(), max_size=3), st.lists(st.integers(-9, 9), max_size=3), st.lists(st.text(), max_size=3),
 )  # fmt: skip
 
 
@@ -121,7 +121,9 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one(capfd):
     assert "no parameter zzz; it is ignored\n" in said and "logger_levels" not in said
 
 
-@pytest.mark.parametrize("wrong", [{"depth.rate": float("nan")}, {"depth.size": [3.0, 4.0]}, {"autostart": "yes"}])
+@pytest.mark.parametrize(
+    "wrong", [{"depth.rate": float("nan")}, {"depth.size": [3.0, 4.0]}, {"autostart": "yes"}]
+)
 def test_a_wrong_one_at_start_is_refused(wrong):
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -165,9 +167,10 @@ def test_a_parameter_that_is_set_while_the_model_is_loaded_takes_effect(name, va
         running.active()
         config = running.node._streaming.pipeline.config
         assert running.user.until(
-            lambda: {"tracks.rows": config.tracks_size[0] == 3, "depth.size": config.depth_size == (6, 8)}.get(
-                name, running.node._streaming._depth_rate == 3.0
-            )
+            lambda: {
+                "tracks.rows": config.tracks_size[0] == 3,
+                "depth.size": config.depth_size == (6, 8),
+            }.get(name, running.node._streaming._depth_rate == 3.0)
         )
 
 

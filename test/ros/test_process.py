@@ -82,7 +82,11 @@ def test_a_model_that_computes_for_long_holds_nobody_up(ros_domain):
     )
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *sys.path])}
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=variables,
     )
     assert "loading" in process.stdout.readline()
     end(process, signal.SIGINT)
@@ -120,8 +124,14 @@ def until(condition, process):
         (None, "no such file"),
         ("a: [", "is not YAML"),
         ("d4rt: {depth.rate: 1.0}", "ros__parameters"),
-        ("other: {ros__parameters: {depth.rate: 1.0}}", "has parameters for /other, but this node is /robot/d4rt"),
-        ("d4rt: {ros__parameters: {depth.rate: 1.0}}", "has parameters for /d4rt, but this node is /robot/d4rt"),
+        (
+            "other: {ros__parameters: {depth.rate: 1.0}}",
+            "has parameters for /other, but this node is /robot/d4rt",
+        ),
+        (
+            "d4rt: {ros__parameters: {depth.rate: 1.0}}",
+            "has parameters for /d4rt, but this node is /robot/d4rt",
+        ),
         ("/**: {ros__parameters: {depth.size: [1, 2.5]}}", "Sequence should be of same type"),
         ("/**: {ros__parameters: {depth.size: [9]}}", "depth.size is [9]; it must be 2 numbers"),
     ],

@@ -99,7 +99,9 @@ def test_an_override_of_a_publisher_works_in_a_namespace_too():
     with Running(given, namespace="/robot") as running:
         running.active()
         published = running.node.get_publishers_info_by_topic("/robot/d4rt/points")
-        assert published[0].qos_profile.reliability == ReliabilityPolicy.RELIABLE  # ~/points, not /d4rt/points
+        assert (
+            published[0].qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        )  # ~/points, not /d4rt/points
     given = {"qos_overrides./robot/d4rt/points.publisher.reliability": "best_effort"}
     with Running(given, namespace="/robot") as running:
         running.active()
