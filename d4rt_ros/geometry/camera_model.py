@@ -76,7 +76,7 @@ class CameraModel:
         that are all zero bend nothing, whatever the model's name, as image_proc has it too. Raises CameraError for
         what no camera has, and for an image of another shape.
         """
-        if not (np.any(self.matrix) or np.any(self.projection)):
+        if not self.matrix.any() and _is_placeholder(self.projection[:, :3]):
             return View(None)
         fit = self._fitting(width, height)
         k, p, note = self._plausible(width, height)
@@ -198,6 +198,7 @@ def _same_shape(cut: tuple[float, float], image: tuple[int, int]) -> bool:
 
 
 def _is_placeholder(matrix: np.ndarray) -> bool:
+    """Whether a driver wrote it that knows nothing."""
     return not matrix.any() or np.array_equal(matrix, np.eye(3))
 
 

@@ -143,12 +143,34 @@ def test_a_video_without_calibration(tmp_path):
         assert not any(info.k) and not any(info.p) and (info.width, info.height) == (WIDTH, HEIGHT)
 
 
+def test_a_calibration_file_is_published_as_it_is(folder):
+    (folder / "camera.yaml").write_text(
+        "image_width: 80\nimage_height: 48\ndistortion_model: equidistant\n"
+        "camera_matrix: {rows: 3, cols: 3, data: [50, 0, 40, 0, 51, 23, 0, 0, 1]}\n"
+        "distortion_coefficients: {rows: 1, cols: 5, data: [0.01, -0.02, 0.003, -0.001, 0]}\n"
+        "rectification_matrix: {rows: 3, cols: 3, data: [0, -1, 0, 1, 0, 0, 0, 0, 1]}\n"
+        "projection_matrix: {rows: 3, cols: 4, data: [45, 0, 39, 0, 0, 46, 24, 0, 0, 0, 1, 0]}\n"
+    )
+    path = folder / "camera.yaml"
+    with CameraProcess(MODULE, source=folder, pattern="'*.color.png'", camera_info=path) as camera:
+        camera.subscribe(CameraInfo, "camera_info")
+        camera.subscribe(Image, "image")
+        status, output = camera.finish()
+        assert status == 0, output
+        info = camera.messages["camera_info"][0]
+    assert (info.width, info.height, info.distortion_model) == (80, 48, "equidistant")
+    assert list(info.k) == [50, 0, 40, 0, 51, 23, 0, 0, 1] and list(info.d) == [0.01, -0.02, 0.003, -0.001, 0]
+    assert list(info.r) == [0, -1, 0, 1, 0, 0, 0, 0, 1]
+    assert list(info.p) == [45, 0, 39, 0, 0, 46, 24, 0, 0, 0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"source": "/nowhere.mp4"}, "'/nowhere.mp4' does not exist; give a video file"),
         ({"source": "FOLDER", "rate": "fast"}, "parameter rate is 'fast'; expected float"),
         ({"source": "FOLDER", "camera_info": "'1 2 3'"}, "has 3 numbers"),
+        ({"source": "FOLDER", "camera_info": "'525 525 320 240'"}, "outside the 80x48 images"),
         ({"source": "FOLDER", "pattern": "'*.gif'"}, "no file in the folder"),
         ({"source": "FOLDER", "pattern": "*.gif"}, "needs quotes"),
     ],
