@@ -381,3 +381,20 @@ def test_the_inverse_is_the_inverse():
         assert (transform.header.frame_id, transform.child_frame_id) == ("cam", "world")
         pose = messages.pose_from_transform(transform.transform)
         np.testing.assert_allclose(invert(pose), BODY_FROM_OPTICAL, atol=1e-6)
+
+
+def test_a_covered_lens_ends_tf_tracks_and_path_within_a_window():
+    """Nothing altered: a view, then a hand before the lens."""
+    with Running() as running:
+        user = running.active().user
+        _listen_to_everything(running)
+        running.stream(count=8)
+        assert user.until(lambda: len(user.heard["/tf"]) == 5)
+        running.stream(begin=8, count=8, rgb=np.full((48, 64, 3), 3, np.uint8))
+        assert user.until(lambda: len(user.heard[ODOMETRY]) == 13)
+        assert user.told("geometry", "not trusted")
+        assert len(user.heard["/tf"]) == len(user.heard[TRACKS]) == len(user.heard[PATH]) < 5 + 4
+        np.testing.assert_array_equal(np.reshape(user.heard[ODOMETRY][-1].pose.covariance, (6, 6)), ALL_SIX)
+        request = Query.Request(u=[1.0], v=[1.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="world")
+        response = user.call(Query, "/d4rt/query", request)
+        assert response.status == Query.Response.NOT_READY and response.reason in response.message
