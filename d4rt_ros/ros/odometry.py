@@ -15,9 +15,8 @@ from d4rt_ros.geometry import adjoint, cross_matrix, invert, pose_matrix
 from d4rt_ros.stream import Result
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR
 
-UNKNOWN_VARIANCE = (
-    1e6  # of what was not measured: a filter that gates its input rejects it, another gives it no weight
-)
+# Of what was not measured: a filter that gates its input rejects it, another gives it no weight.
+UNKNOWN_VARIANCE = 1e6
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ def step_covariance(now: Result, before: Result) -> np.ndarray:
     Where a is the keyframe that b was measured from, it is b's step. Where both were measured from one keyframe k,
     M = inv(k_from_a) k_from_b, and the errors add: cov = cov_b + Ad(inv(M)) cov_a Ad(inv(M))^T, each about its
     camera's own axes. Both steps share the keyframe's errors, which partly cancel: it is rather too large. Of
-    poses that share none the same, with the world for k. Where the image is bitwise the same, the camera is taken
-    to stand as still as a pose can be told.
+    poses that share none the same, with the world for k. Without a step (the image is bitwise the same) the camera
+    is taken to stand as still as a pose can be told.
     """
-    if now.frozen_seconds > 0 and now.step is None:
+    if now.step is None:
         return COVARIANCE_FLOOR
     moved = invert(before.world_from_camera) @ now.world_from_camera
-    if now.step is not None and now.keyframe == before.stamp:
+    if now.keyframe == before.stamp:
         return _own_axes(now.step.i_from_j, now.step.covariance)
     if before.step is not None and now.keyframe == before.keyframe is not None:
         a = _own_axes(before.step.i_from_j, before.step.covariance)
