@@ -145,6 +145,7 @@ def nearest_rotation(matrix) -> np.ndarray:
 
 def is_rigid(pose, tolerance: float = 1e-6) -> bool:
     """Whether a matrix is one finite 4x4 rigid transform, its rotation orthonormal within `tolerance`."""
+    tolerance = real_array(tolerance, "tolerance", ())
     try:
         pose = real_array(pose, "a pose")
     except ValueError:

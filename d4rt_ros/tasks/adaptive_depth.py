@@ -71,13 +71,13 @@ def adaptive_point_map(
     seconds = float(real_array(seconds, "seconds", ()))
     if not 0 < seconds < np.inf:
         raise ValueError(f"{seconds} seconds for a depth grid; it needs more than 0 and an end")
-    end, rate = begin + TIME_SHARE * seconds, scene.queries_per_second
-    planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(rate * TIME_SHARE * seconds))
+    end, rate, points = begin + TIME_SHARE * seconds, scene.queries_per_second, size[0] * size[1]
+    planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(min(rate * TIME_SHARE * seconds, points)))
     asked = coarse_questions(scene, t, size, planned)
     answer = ask(scene, asked)[0]
     rate = rate or len(asked) / max(perf_counter() - begin, 1e-9)
     asked, answer = refined(
-        scene, asked, answer, size, planned, lambda _: max(0, int(rate * (end - perf_counter())))
+        scene, asked, answer, size, planned, lambda _: int(np.clip(rate * (end - perf_counter()), 0, points))
     )
     return filled_point_map(asked, answer, size, scene.size, planned)
 
