@@ -112,7 +112,7 @@ def values_of(name, data):
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_but_a_value_error_comes_out(name, data):
     function = FUNCTIONS[name]
@@ -199,7 +199,7 @@ def test_it_says_what_was_wrong_and_what_is_expected(case):
         CAMERA.backproject_map,
     ],
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_a_camera_is_made_and_asked_or_refused(make, data):
     number = st.one_of(st.sampled_from([90.0, 97, np.int32(65)]), odd)
