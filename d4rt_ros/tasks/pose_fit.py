@@ -123,10 +123,10 @@ def _ransac(points, pixels, back, camera: Pinhole, limit: float) -> list[np.ndar
             )
         except cv2.error:
             continue
-        seen_from = (
-            pose_matrix(cv2.Rodrigues(rotation)[0], shift.ravel()) if good else np.full((4, 4), np.nan)
-        )
-        if np.isfinite(seen_from).all() and _from_one_side(seen_from):
+        if not (good and np.isfinite(rotation).all() and np.isfinite(shift).all()):
+            continue
+        seen_from = pose_matrix(Rotation.from_rotvec(rotation.ravel()).as_matrix(), shift.ravel())
+        if _from_one_side(seen_from):
             found.append(seen_from if kind else invert(seen_from))
     return found
 
