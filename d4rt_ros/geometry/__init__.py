@@ -1,7 +1,9 @@
-"""Rigid and similarity transforms, the pinhole camera, alignment of point sets. Numpy and SciPy only."""
+"""Rigid and similarity transforms, cameras and their lenses, alignment of point sets. OpenCV is loaded on first use."""
 
 from d4rt_ros.geometry.alignment import AlignmentError, Similarity, robust_umeyama, umeyama
-from d4rt_ros.geometry.camera import CameraError, Pinhole
+from d4rt_ros.geometry.camera import CameraError, Pinhole, resized_matrix
+from d4rt_ros.geometry.camera_model import CameraModel, View
+from d4rt_ros.geometry.lens import Lens
 from d4rt_ros.geometry.transforms import (
     BODY_FROM_OPTICAL,
     adjoint,
@@ -21,8 +23,11 @@ __all__ = [
     "AlignmentError",
     "BODY_FROM_OPTICAL",
     "CameraError",
+    "CameraModel",
+    "Lens",
     "Pinhole",
     "Similarity",
+    "View",
     "adjoint",
     "cross_matrix",
     "interpolate",
@@ -32,6 +37,7 @@ __all__ = [
     "pose_from_quaternion",
     "pose_matrix",
     "quaternion_from_pose",
+    "resized_matrix",
     "robust_umeyama",
     "rotation_angle",
     "transform",

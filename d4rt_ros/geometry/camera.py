@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +61,16 @@ class Pinhole:
         """K (3, 3) float64."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
-    def resized(self, width: int, height: int) -> Pinhole:
-        """The camera of the same image resized (align-corners: outer pixels stay outer pixels)."""
-        if width < 2 or height < 2:
-            raise CameraError(f"cannot resize to {width}x{height}; it needs 2x2 pixels or more")
-        x, y = (width - 1) / (self.width - 1), (height - 1) / (self.height - 1)
-        return Pinhole(self.fx * x, self.fy * y, self.cx * x, self.cy * y, int(width), int(height))
+    def grid(self, columns: int, rows: int) -> Pinhole:
+        """The camera of a grid of points over the image, whose corners are the image's corner pixels.
+
+        For `tasks.pixel_grid`; an image that is resized is `resized_matrix`'s.
+        """
+        columns, rows = (whole_number(x, "columns and rows", error=CameraError) for x in (columns, rows))
+        if columns < 2 or rows < 2:
+            raise CameraError(f"a grid of {columns}x{rows} points over an image; it needs 2x2 or more")
+        x, y = (columns - 1) / (self.width - 1), (rows - 1) / (self.height - 1)
+        return Pinhole(self.fx * x, self.fy * y, self.cx * x, self.cy * y, columns, rows)
 
     def project(self, points) -> np.ndarray:
         """Pixels (..., 2) of points (..., 3) in the optical frame; NaN where z is not positive."""
@@ -88,13 +93,25 @@ class Pinhole:
         if depth.shape != (self.height, self.width):
             raise CameraError(
                 f"a depth map of shape {depth.shape} is not of this {self.width}x{self.height} camera; "
-                "use camera.resized(width, height) of the map"
+                "use camera.grid(width, height) of the map"
             )
         points = np.empty(depth.shape + (3,), depth.dtype)
         points[..., 0] = depth * ((np.arange(self.width) - self.cx) / self.fx).astype(depth.dtype)
         points[..., 1] = depth * ((np.arange(self.height) - self.cy) / self.fy).astype(depth.dtype)[:, None]
         points[..., 2] = depth
         return points
+
+
+def resized_matrix(matrix, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
+    """Camera matrices (…, 3, 3) or (…, 3, 4) of an image of height and width `before`, resized to `after` by areas.
+
+    Pixel centres are at integers, so the image's corner, which stays where it is, is at -0.5.
+    """
+    scale = np.array([after[1] / before[1], after[0] / before[0]])
+    matrix = np.array(matrix, np.float64)
+    matrix[..., :2, :] *= scale[:, None]
+    matrix[..., :2, 2] += (scale - 1) / 2
+    return matrix
 
 
 def _floats(values, what: str, shape: tuple | None) -> np.ndarray:

@@ -1,51 +1,38 @@
-"""The calibration of a camera, from numbers or a file, as ROS's CameraInfo has it."""
+"""The calibration of a camera, from numbers, a file or a CameraInfo. All go through CameraModel's check."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 import numpy as np
 
-# How many distortion coefficients each of ROS's models has.
-DISTORTION_COUNTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+from d4rt_ros.geometry import CameraError, CameraModel
+
+# What image_transport puts behind the name of an image's topic.
+TRANSPORTS = ("compressed", "compressedDepth", "theora", "ffmpeg", "zstd", "draco", "raw")
 
 
 class CalibrationError(ValueError):
     """A calibration that cannot be read or does not fit the images."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What CameraInfo says of a camera of width x height pixels.
-
-    matrix: (3, 3) intrinsics K in pixels, all zero where the camera is uncalibrated. distortion: coefficients
-    of distortion_model. rectification: (3, 3) R. projection: (3, 4) P.
-    """
-
-    width: int
-    height: int
-    matrix: np.ndarray
-    distortion: tuple[float, ...]
-    distortion_model: str
-    rectification: np.ndarray
-    projection: np.ndarray
-
-
-def uncalibrated(width: int, height: int) -> Calibration:
+def uncalibrated(width: int, height: int) -> CameraModel:
     """K all zero, which is how CameraInfo says that nothing is known."""
-    return Calibration(width, height, np.zeros((3, 3)), (), "", np.zeros((3, 3)), np.zeros((3, 4)))
+    return CameraModel(width, height, np.zeros((3, 3)))
 
 
-def pinhole(matrix: np.ndarray, width: int, height: int) -> Calibration:
+def pinhole(matrix: np.ndarray, width: int, height: int) -> CameraModel:
     """A camera without distortion."""
-    matrix = _checked_matrix(np.asarray(matrix, np.float64), "intrinsics")
-    projection = np.hstack([matrix, np.zeros((3, 1))])
-    return Calibration(width, height, matrix, (0.0,) * 5, "plumb_bob", np.eye(3), projection)
+    matrix = np.asarray(matrix, np.float64)
+    model = CameraModel(
+        width, height, matrix, (0.0,) * 5, "plumb_bob", np.eye(3), np.hstack([matrix, np.zeros((3, 1))])
+    )
+    return _checked(model, width, height, "intrinsics")
 
 
-def pinhole_of_view(horizontal_degrees: float, width: int, height: int) -> Calibration:
+def pinhole_of_view(horizontal_degrees: float, width: int, height: int) -> CameraModel:
     """A camera without distortion with a horizontal field of view, square pixels, centred."""
     if not 0 < horizontal_degrees < 180:
         raise CalibrationError(f"fov is {horizontal_degrees}; it must be between 0 and 180 degrees")
@@ -54,12 +41,37 @@ def pinhole_of_view(horizontal_degrees: float, width: int, height: int) -> Calib
     return pinhole([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]], width, height)
 
 
-def read_calibration(text: str, width: int, height: int) -> Calibration:
+def camera_model(info) -> CameraModel:
+    """What a sensor_msgs/CameraInfo says, of rclpy or of rosbags."""
+    region = info.roi
+    return CameraModel(
+        int(info.width),
+        int(info.height),
+        np.array(info.k, np.float64).reshape(3, 3),
+        tuple(np.asarray(info.d, np.float64).tolist()),
+        info.distortion_model,
+        np.array(info.r, np.float64).reshape(3, 3),
+        np.array(info.p, np.float64).reshape(3, 4),
+        (int(info.binning_x), int(info.binning_y)),
+        (int(region.x_offset), int(region.y_offset), int(region.width), int(region.height)),
+    )
+
+
+def named_rectified(topic: str) -> bool:
+    """Whether an image topic's name says so: `rect` as a word of its last part, the transport's left out."""
+    parts = topic.rstrip("/").split("/")
+    if len(parts) > 1 and parts[-1] in TRANSPORTS:
+        parts.pop()
+    return bool({"rect", "rectified"} & set(re.split(r"[^a-z0-9]+", parts[-1].lower())))
+
+
+def read_calibration(text: str, width: int, height: int) -> CameraModel:
     """The calibration for images of width x height pixels.
 
     text: "fx fy cx cy" (spaces or commas); or the path of a YAML file as ROS's camera_calibration writes it,
-    or of a text file with the nine numbers of K. Raises CalibrationError where it cannot be read, or where it
-    is for images of another size.
+    or of a text file with the nine numbers of K. A YAML file for another size of the same shape is taken for
+    images that were resized. Raises CalibrationError where it cannot be read, is of no camera, or is for other
+    images.
     """
     numbers = _numbers(text)
     if numbers is not None:
@@ -68,7 +80,7 @@ def read_calibration(text: str, width: int, height: int) -> Calibration:
                 f"camera_info '{text}' has {len(numbers)} numbers; expected four: fx fy cx cy"
             )
         fx, fy, cx, cy = numbers
-        return pinhole([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], width, height)
+        return _of_matrix([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], width, height, f"camera_info '{text}'")
     path = Path(text.removeprefix("file://")).expanduser()
     try:
         content = path.read_text()
@@ -85,68 +97,69 @@ def read_calibration(text: str, width: int, height: int) -> Calibration:
         raise CalibrationError(
             f"{path} does not hold the nine numbers of a 3x3 matrix (a YAML file ends in .yaml)"
         )
-    matrix = np.reshape(numbers, (3, 3))
-    if not (0 <= matrix[0, 2] < width and 0 <= matrix[1, 2] < height):
-        raise CalibrationError(
-            f"{path} puts the centre at {matrix[0, 2]:g}, {matrix[1, 2]:g}, outside the {width}x{height} "
-            "images; it is for images of another size"
-        )
+    return _of_matrix(np.reshape(numbers, (3, 3)), width, height, str(path))
+
+
+def _of_matrix(matrix, width: int, height: int, where: str) -> CameraModel:
+    """A camera without distortion, of a matrix that does not say for which size of images it is."""
+    _checked(CameraModel(0, 0, np.array(matrix, np.float64)), width, height, where)
     return pinhole(matrix, width, height)
 
 
-def _from_yaml(content: str, path: Path, width: int, height: int) -> Calibration:
+def _from_yaml(content: str, path: Path, width: int, height: int) -> CameraModel:
     import yaml
 
     try:
         data = yaml.safe_load(content)
-        size = int(data["image_width"]), int(data["image_height"])
-        matrix = _matrix(data["camera_matrix"], 3)
-        distortion = tuple(float(x) for x in data.get("distortion_coefficients", {}).get("data", ()))
-        model = str(data.get("distortion_model", "plumb_bob"))
-        rectification = (
-            _matrix(data["rectification_matrix"], 3) if "rectification_matrix" in data else np.eye(3)
+        distortion = tuple(_row(data.get("distortion_coefficients")).tolist())
+        matrix, rectification, projection = (
+            _row(data.get(name), 3 * columns).reshape(3, columns)
+            for name, columns in (("camera_matrix", 3), ("rectification_matrix", 3), ("projection_matrix", 4))
         )
-        projection = _matrix(data["projection_matrix"], 4) if "projection_matrix" in data else None
+        if not matrix.any() and not projection.any():
+            raise ValueError("it has no camera_matrix, or one of zeros")
+        model = CameraModel(
+            _size(data.get("image_width")),
+            _size(data.get("image_height")),
+            matrix,
+            distortion,
+            str(
+                data.get("distortion_model")
+                or ("plumb_bob" if len(distortion) <= 5 else "rational_polynomial")
+            ),
+            rectification if rectification.any() else np.eye(3),
+            projection if projection.any() else np.hstack([matrix, np.zeros((3, 1))]),
+        )
     except yaml.YAMLError:
         raise CalibrationError(f"{path} is not YAML") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CalibrationError(
             f"{path} is not a calibration of ROS's camera_calibration: {type(error).__name__} {error}"
         ) from None
-    if size != (width, height):
-        raise CalibrationError(
-            f"{path} is for images of {size[0]}x{size[1]}, the source has {width}x{height}; calibrate "
-            "at that size"
-        )
-    expected = DISTORTION_COUNTS.get(model)
-    if expected is not None and len(distortion) not in (0, expected):
-        raise CalibrationError(
-            f"{path}: {model} has {expected} distortion coefficients, found {len(distortion)}"
-        )
-    if projection is None:
-        projection = np.hstack([matrix, np.zeros((3, 1))])
-    return Calibration(
-        width, height, _checked_matrix(matrix, str(path)), distortion, model, rectification, projection
-    )
+    return _checked(model, width, height, str(path))
 
 
-def _matrix(node: dict, columns: int) -> np.ndarray:
-    return np.array(node["data"], np.float64).reshape(3, columns)
+def _row(node, count: int = 0) -> np.ndarray:
+    """The numbers of a matrix, also where it is written without rows and cols; `count` zeros where there is none."""
+    data = node.get("data") if isinstance(node, dict) else node
+    values = np.array([] if data is None else data, np.float64).ravel()
+    if count and len(values) not in (0, count):
+        raise ValueError(f"a matrix has {len(values)} numbers, not {count}")
+    return values if len(values) or not count else np.zeros(count)
 
 
-def _checked_matrix(matrix: np.ndarray, what: str) -> np.ndarray:
-    good = (
-        np.isfinite(matrix).all()
-        and matrix[0, 0] > 0
-        and matrix[1, 1] > 0
-        and np.allclose(matrix[2], (0, 0, 1))
-    )
-    if not good:
-        raise CalibrationError(
-            f"{what}: the camera matrix is {matrix.tolist()}; expected finite "
-            "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths in pixels"
-        )
-    return matrix
+def _size(value) -> int:
+    """A number of pixels; 0 where it is not said."""
+    return int(float(value)) if value not in (None, "") else 0
+
+
+def _checked(model: CameraModel, width: int, height: int, where: str) -> CameraModel:
+    """The model for images of this size, if it is of a camera and of them, whether they are rectified or not."""
+    try:
+        model.view(width, height)
+        return model if (model.width, model.height) == (width, height) else model.resized(width, height)
+    except CameraError as error:
+        raise CalibrationError(f"{where}: {error}") from None
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -106,18 +106,6 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
     return pose_matrix(nearest_rotation(pose[:3, :3]), pose[:3, 3])
 
 
-def resized_intrinsics(intrinsics: np.ndarray, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
-    """Intrinsics (…, 3, 3) of an image of height and width `before` once it is resized, by areas, to `after`.
-
-    Pixel centres are at integers, so the image's corner, which stays where it is, is at -0.5.
-    """
-    scale = np.array([after[1] / before[1], after[0] / before[0]])
-    matrix = np.array(intrinsics, np.float64)
-    matrix[..., :2, :] *= scale[:, None]
-    matrix[..., :2, 2] += (scale - 1) / 2
-    return matrix
-
-
 def read_rgb(file: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image file."""
     import cv2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.geometry import CameraError, CameraModel
 from d4rt_ros.io.frames import SourceError, depth_file, image_files
 from d4rt_ros.io.pose_track import PoseTrack, pose_track
 from d4rt_ros.io.recorded import (
@@ -58,14 +59,14 @@ def _seven_scenes(folder: Path) -> RecordedSequence:
             f"{_beside(images[0], 'depth', '.png').name} beside {images[0].name}"
         )
     posed = any(_beside(image, "pose", ".txt").is_file() for image in images)
-    intrinsics = _intrinsics_file(folder)
+    camera = _camera_file(folder) or _known_camera(*SEVEN_SCENES_CAMERA)
 
     def read(i: int) -> RecordedFrame:
         rgb = read_rgb(images[i])
         return RecordedFrame(
             rgb,
             read_depth_png(depth_file(images[i]) or _beside(images[i], "depth", ".png")),
-            _matrix(SEVEN_SCENES_CAMERA, rgb, folder) if intrinsics is None else intrinsics,
+            _intrinsics(camera, rgb, folder),
             read_pose(_beside(images[i], "pose", ".txt")) if posed else None,
         )
 
@@ -87,9 +88,9 @@ def _tum(folder: Path) -> RecordedSequence:
             f"{folder}: none of {len(images)} images has depth within {TUM_TOLERANCE} s and a pose; "
             "expected rgb.txt, depth.txt and groundtruth.txt of one recording"
         )
-    intrinsics = _intrinsics_file(folder)
-    known = next((camera for name, camera in TUM_CAMERAS.items() if name in folder.resolve().name), None)
-    if intrinsics is None and known is None:
+    known = next((numbers for name, numbers in TUM_CAMERAS.items() if name in folder.resolve().name), None)
+    camera = _camera_file(folder) or (_known_camera(*known) if known else None)
+    if camera is None:
         raise RecordedError(
             f"{folder}: its camera is not known; expected camera-intrinsics.txt with a 3x3 matrix, or "
             "freiburg1, freiburg2 or freiburg3 in the folder's name"
@@ -98,8 +99,9 @@ def _tum(folder: Path) -> RecordedSequence:
     def read(i: int) -> RecordedFrame:
         stamp, image, depth, pose = frames[i]
         rgb = read_rgb(image)
-        camera = _matrix(known, rgb, folder) if intrinsics is None else intrinsics
-        return RecordedFrame(rgb, read_depth_png(depth, TUM_DEPTH_STEP), camera, pose, stamp)
+        return RecordedFrame(
+            rgb, read_depth_png(depth, TUM_DEPTH_STEP), _intrinsics(camera, rgb, folder), pose, stamp
+        )
 
     return RecordedSequence(folder.name, static=True, count=len(frames), read=read)
 
@@ -133,18 +135,27 @@ def _beside(image: Path, word: str, suffix: str) -> Path:
     return image.with_name((named if named != image.stem else f"{image.stem}.{word}") + suffix)
 
 
-def _intrinsics_file(folder: Path) -> np.ndarray | None:
+def _camera_file(folder: Path) -> CameraModel | None:
     for place in (folder, folder.parent):
         if (place / "camera-intrinsics.txt").is_file():
-            return read_numbers(place / "camera-intrinsics.txt", (3, 3))
+            return CameraModel(0, 0, read_numbers(place / "camera-intrinsics.txt", (3, 3)))
     return None
 
 
-def _matrix(camera: tuple[float, ...], rgb: np.ndarray, folder: Path) -> np.ndarray:
-    if rgb.shape[:2] != (480, 640):
+def _known_camera(fx: float, fy: float, cx: float, cy: float) -> CameraModel:
+    return CameraModel(640, 480, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]))
+
+
+def _intrinsics(camera: CameraModel, rgb: np.ndarray, folder: Path) -> np.ndarray:
+    """(3, 3) of an image."""
+    height, width = rgb.shape[:2]
+    try:
+        view = camera.view(width, height)
+    except CameraError as error:
         raise RecordedError(
-            f"{folder}: its images are {rgb.shape[1]}x{rgb.shape[0]}; expected 640x480, or the camera's 3x3 "
-            "matrix in camera-intrinsics.txt"
-        )
-    fx, fy, cx, cy = camera
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+            f"{folder}: its camera does not fit its images of {width}x{height}: {error}; expected the camera's "
+            "3x3 matrix in camera-intrinsics.txt"
+        ) from None
+    if view.camera is None:
+        raise RecordedError(f"{folder}: camera-intrinsics.txt is all zero; expected the camera's 3x3 matrix")
+    return view.camera.matrix

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.geometry import CameraError, View
+from d4rt_ros.io.calibration import camera_model, named_rectified
 from d4rt_ros.io.image_messages import (
     ImageError,
     depth_from_compressed,
@@ -46,8 +48,8 @@ def open_ros_bag(
 ) -> RecordedSequence:  # fmt: skip
     """The images of a bag that have depth within `tolerance` seconds and, with `poses`, a place in TF.
 
-    static: nothing but the robot moved. Images of a topic without "rect" in its name are undistorted. The whole
-    bag is read once for the stamps; images are read when they are asked for.
+    static: nothing but the robot moved. Raw images are rectified, with their depth. The whole bag is read once for the
+    stamps; images are read when they are asked for.
     Raises RecordedError where the bag cannot be read, a topic is missing or not the only one of its kind, or
     TF does not say where the camera was.
     """
@@ -62,14 +64,14 @@ def open_ros_bag(
         cameras = _poses(bag, [stamp for stamp, _, _ in stamps], names.world, camera)
         stamps = [row for row, pose in zip(stamps, cameras) if pose is not None]
         cameras = [pose for pose in cameras if pose is not None]
-    camera_model = _CameraModel(info, rectified="rect" in image, where=f"{path}")
+    views = _Views(info, named_rectified(image), where=f"{path}")
 
     def read(i: int) -> RecordedFrame:
         stamp, image_time, depth_time = stamps[i]
         rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed)
         metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
-        rgb, metres = camera_model.undistorted(rgb, metres)
-        return RecordedFrame(rgb, metres, camera_model.matrix, cameras[i] if cameras else None, stamp)
+        rgb, metres, intrinsics = views.seen(rgb, metres)
+        return RecordedFrame(rgb, metres, intrinsics, cameras[i] if cameras else None, stamp)
 
     return RecordedSequence(Path(path).name, static, len(stamps), read)
 
@@ -230,35 +232,26 @@ def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.nd
         raise RecordedError(f"{where}: {error}") from None
 
 
-class _CameraModel:
-    """matrix (3, 3) of images once they are undistorted; they are, where they are not rectified already."""
+class _Views:
+    """The bag's images as a pinhole camera sees them."""
 
     def __init__(self, info, rectified: bool, where: str):
-        k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))[:, :3]
-        self.matrix = p if rectified and p[0, 0] > 0 else k
-        self._where, self._size, self._maps = where, (info.height, info.width), None
-        if not self.matrix[0, 0] > 0:
+        self._model, self._rectified, self._where = camera_model(info), rectified or None, where
+        self._views: dict[tuple[int, int], View] = {}
+        if not (self._model.matrix.any() or self._model.projection.any()):
             raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
-        distortion = np.asarray(info.d, np.float64)
-        if distortion.any() and not rectified:
-            import cv2
 
-            fisheye = info.distortion_model == "equidistant"
-            make = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
-            same = np.eye(3), self.matrix, (info.width, info.height), cv2.CV_32FC1
-            self._maps = make(self.matrix, distortion, *same)
+    def seen(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, depth and intrinsics (3, 3), rectified where the images are not."""
+        view = self._of(rgb.shape[1], rgb.shape[0])
+        if view.lens is None or depth.shape != rgb.shape[:2]:  # which the sequence refuses, with a sentence
+            return rgb, depth, view.camera.matrix
+        return view.lens.rectify(rgb), view.lens.rectify_depth(depth), view.camera.matrix
 
-    def undistorted(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if rgb.shape[:2] != self._size:
-            raise RecordedError(
-                f"{self._where}: images are {rgb.shape[1]}x{rgb.shape[0]}, camera_info is for "
-                f"{self._size[1]}x{self._size[0]}; expected the camera_info of these images"
-            )
-        if self._maps is None:
-            return rgb, depth
-        import cv2
-
-        # Depth is not mixed over edges; outside there is none.
-        return cv2.remap(rgb, *self._maps, cv2.INTER_LINEAR), cv2.remap(
-            depth, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
-        )
+    def _of(self, width: int, height: int) -> View:
+        if (width, height) not in self._views:
+            try:
+                self._views[width, height] = self._model.view(width, height, self._rectified)
+            except CameraError as error:
+                raise RecordedError(f"{self._where}: camera_info is of no use: {error}") from None
+        return self._views[width, height]

@@ -1,13 +1,17 @@
-"""What is known of the camera from camera_info."""
+"""What is known of the camera from camera_info, and its images as a pinhole camera would see them."""
 
 from __future__ import annotations
 
-from d4rt_ros.geometry import CameraError, Pinhole
-from d4rt_ros.ros import messages
+import numpy as np
+
+from d4rt_ros.geometry import CameraError, Lens, Pinhole, View
+from d4rt_ros.io.calibration import camera_model, named_rectified
+
+SIZES = 4  # of images that may take turns without maps being made anew; more than any camera has
 
 
 class Calibration:
-    """The newest camera_info and the camera that it means for images of a size.
+    """The newest camera_info and what it means for an image.
 
     problem: what is wrong with it, in a sentence, or "".
     """
@@ -15,31 +19,48 @@ class Calibration:
     def __init__(self) -> None:
         self.problem = ""
         self._info = None
-        self._camera: tuple[tuple[int, int], Pinhole | None] | None = (
-            None  # for the size that it was made for
-        )
+        self._content: tuple | None = None
+        self._views: dict[tuple, tuple[View, str]] = {}  # and the problem, by what they were made for
 
     def update(self, info) -> None:
-        self._info, self._camera = info, None
+        """Take a camera_info; what was made of the last one is kept where it says the same."""
+        content = _content(info)
+        if content != self._content:
+            self._views = {}
+        self._info, self._content = info, content
 
-    def camera(self, width: int, height: int) -> Pinhole | None:
-        """The camera of images of this size; None where it is not calibrated."""
+    def view(
+        self, image: np.ndarray, topic: str, rectified
+    ) -> tuple[np.ndarray, Pinhole | None, Lens | None]:
+        """An image (H, W, 3) as a pinhole camera sees it, that camera, and the lens that the raw image came through.
+
+        topic: the image's, whose name may say that it is rectified. rectified: "auto", "true" or "false", or a
+        bool. The camera is None where it is not known, the lens where the image is given back as it is.
+        """
         if self._info is None:
-            return None
-        if self._camera is None or self._camera[0] != (width, height):
-            self._camera = (width, height), self._made(width, height)
-        return self._camera[1]
+            return image, None, None
+        key = image.shape[:2], topic, str(rectified).lower()
+        if key not in self._views:
+            if len(self._views) >= SIZES:
+                self._views.pop(next(iter(self._views)))
+            self._views[key] = self._made(*key)
+        view, self.problem = self._views[key]
+        return image if view.lens is None else view.lens.rectify(image), view.camera, view.lens
 
-    def _made(self, width: int, height: int) -> Pinhole | None:
-        self.problem = ""
+    def _made(self, size: tuple[int, int], topic: str, rectified: str) -> tuple[View, str]:
+        said = {"true": True, "false": False}.get(rectified, named_rectified(topic) or None)
         try:
-            camera = messages.pinhole(self._info, width, height)
+            view = camera_model(self._info).view(size[1], size[0], said)
         except CameraError as error:
-            self.problem = f"camera_info is not used: {error}"
-            return None
-        if camera is not None and messages.distorted(self._info):
-            self.problem = (
-                "camera_info has distortion coefficients; the image must be the rectified one "
-                "(image_rect of image_proc), straight lines straight, or geometry is off at the edges"
-            )
-        return camera
+            return View(None), f"camera_info is not used: {error}"
+        return view, f"camera_info: {view.note}" if view.note else ""
+
+
+def _content(info) -> tuple:
+    """All that a camera_info says but its header."""
+    numbers = (np.asarray(values, np.float64).tobytes() for values in (info.k, info.d, info.r, info.p))
+    region = info.roi
+    return (
+        info.width, info.height, info.distortion_model, info.binning_x, info.binning_y,
+        region.x_offset, region.y_offset, region.width, region.height, *numbers,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""ROS messages from numpy arrays, and cameras from CameraInfo.
+"""ROS messages from numpy arrays.
 
 Large fields are filled with `frombytes`, a plain copy of memory: rclpy looks at every element of anything
 else.
@@ -15,7 +15,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from d4rt_ros.geometry import CameraError, Pinhole, pose_from_quaternion, quaternion_from_pose
+from d4rt_ros.geometry import Pinhole, pose_from_quaternion, quaternion_from_pose
 
 CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
 
@@ -136,52 +136,6 @@ def tracks(header: Header, result_tracks):
     msg.pixels, msg.velocities = flat(t.pixels), flat(t.velocities)
     msg.visible = (np.asarray(t.visible) > 0.5).ravel().tolist()
     return msg
-
-
-def pinhole(msg: CameraInfo, width: int, height: int) -> Pinhole | None:
-    """The camera that a CameraInfo describes, of an image of width x height pixels; None: not calibrated.
-
-    The image topic is taken as rectified, so P applies, the matrix after rectification; K where P is empty.
-    (Without distortion and a stereo partner they are the same.) Binning, a region of interest and an image
-    resized as a whole are allowed for. Raises CameraError where sizes or numbers do not fit a camera.
-    """
-    k, p = np.reshape(msg.k, (3, 3)), np.reshape(msg.p, (3, 4))[:, :3]
-    if not k.any():
-        return None
-    matrix = p if p[0, 0] > 0 and p[1, 1] > 0 else k
-    region, binning = msg.roi, (max(msg.binning_x, 1), max(msg.binning_y, 1))
-    left, top = region.x_offset, region.y_offset
-    full = (region.width or msg.width, region.height or msg.height)
-    if (full[0] // binning[0], full[1] // binning[1]) == (width, height):
-        return _binned(matrix, (left, top), binning, width, height)
-    if full[0] >= 2 and full[1] >= 2 and abs(full[0] * (height - 1) - full[1] * (width - 1)) <= max(full):
-        return _binned(matrix, (left, top), (1, 1), *full).resized(width, height)  # resized: the same view
-    raise CameraError(
-        f"camera_info is for {msg.width}x{msg.height} pixels, the image has {width}x{height}, another shape; "
-        "remap camera_info to the topic that belongs to the image"
-    )
-
-
-def distorted(msg: CameraInfo) -> bool:
-    """Whether a CameraInfo describes a raw image whose lens bends straight lines."""
-    return bool(np.any(np.asarray(msg.d) != 0))
-
-
-def _binned(matrix, offset, binning, width: int, height: int) -> Pinhole:
-    """A full-resolution camera matrix in the image cut at `offset` and binned.
-
-    The centre of the first binned pixel lies (binning - 1) / 2 pixels after that of the first one.
-    """
-    (x, y), (bx, by) = offset, binning
-    cx, cy = matrix[0, 2] - x, matrix[1, 2] - y
-    return Pinhole(
-        float(matrix[0, 0] / bx),
-        float(matrix[1, 1] / by),
-        float((cx - (bx - 1) / 2) / bx),
-        float((cy - (by - 1) / 2) / by),
-        width,
-        height,
-    )
 
 
 def _bytes(values: np.ndarray) -> memoryview:

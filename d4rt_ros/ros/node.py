@@ -216,14 +216,14 @@ class D4rtNode(Node):
         self._receive(msg, rgb_from_compressed)
 
     def _receive(self, msg, rgb_from) -> None:
-        streaming = self._streaming
-        if streaming is None or self._phase != "active":
+        streaming, inputs = self._streaming, self._inputs
+        if streaming is None or not inputs or self._phase != "active":
             return
         try:
-            image = rgb_from(msg)
-            camera = self._calibration.camera(image.shape[1], image.shape[0])
+            topic, rectified = inputs[1].topic_name, self.get_parameter("image.rectified").value
+            image, camera, lens = self._calibration.view(rgb_from(msg), topic, rectified)
             streaming.add(
-                Frame(image, messages.nanoseconds(msg.header.stamp), camera),
+                Frame(image, messages.nanoseconds(msg.header.stamp), camera, lens=lens),
                 msg.header.frame_id or UNNAMED_CAMERA,
             )
         except ImageError as error:

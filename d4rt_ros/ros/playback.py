@@ -15,7 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
-from d4rt_ros.io.calibration import Calibration
+from d4rt_ros.geometry import CameraModel
 from d4rt_ros.ros.messages import flat, header_message
 from d4rt_ros.ros.qos import publisher
 
@@ -42,7 +42,7 @@ def rgb_image(header, image: np.ndarray) -> Image:
     return msg
 
 
-def calibration_message(calibration: Calibration) -> CameraInfo:
+def calibration_message(calibration: CameraModel) -> CameraInfo:
     """A CameraInfo without its header."""
     msg = CameraInfo(width=calibration.width, height=calibration.height)
     msg.distortion_model, msg.d = calibration.distortion_model, list(calibration.distortion)
@@ -55,7 +55,7 @@ def calibration_message(calibration: Calibration) -> CameraInfo:
 class CameraPublisher:
     """`image` and `camera_info` of one camera."""
 
-    def __init__(self, node: Node, calibration: Calibration, frame_id: str) -> None:
+    def __init__(self, node: Node, calibration: CameraModel, frame_id: str) -> None:
         self.frame_id = frame_id
         self._info_message = calibration_message(calibration)
         self._info = publisher(node, CameraInfo, "camera_info")

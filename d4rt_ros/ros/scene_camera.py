@@ -73,7 +73,7 @@ class SceneCamera(Node):
         self._scenes = one_scene(seed, moving, self._count / self._rate, self._width, self._height)
         self._camera = CameraPublisher(self, pinhole(self._matrix(), self._width, self._height), frame_id)
         full = Pinhole.from_matrix(self._matrix(), self._width, self._height)
-        self._depth_camera = full.resized(*self._rendered[::-1])
+        self._depth_camera = full.grid(*self._rendered[::-1])
         self._depth = publisher(self, Image, "~/truth/depth")
         self._depth_info = publisher(self, CameraInfo, "~/truth/camera_info")
         self._pose = publisher(self, PoseStamped, "~/truth/pose")

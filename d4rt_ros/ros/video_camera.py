@@ -8,7 +8,8 @@ import threading
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from d4rt_ros.io.calibration import Calibration, pinhole_of_view, read_calibration, uncalibrated
+from d4rt_ros.geometry import CameraModel
+from d4rt_ros.io.calibration import pinhole_of_view, read_calibration, uncalibrated
 from d4rt_ros.io.frames import Frames, open_frames
 from d4rt_ros.ros.messages import depth_image, header_message
 from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
@@ -60,7 +61,7 @@ class VideoCamera(Node):
         self._camera.flush()
         self.get_logger().info(f"{self._frames.name} ended after {published} images")
 
-    def _calibration(self, frames: Frames) -> Calibration:
+    def _calibration(self, frames: Frames) -> CameraModel:
         text = parameter(
             self,
             "camera_info",
@@ -75,7 +76,7 @@ class VideoCamera(Node):
             return read_calibration(text, width, height)
         return pinhole_of_view(fov, width, height) if fov else uncalibrated(width, height)
 
-    def _description(self, calibration: Calibration) -> str:
+    def _description(self, calibration: CameraModel) -> str:
         height, width = self._frames.size
         count = f", {self._frames.count} images" if self._frames.count else ""
         calibrated = f"fx {calibration.matrix[0, 0]:g}" if calibration.matrix.any() else "uncalibrated"

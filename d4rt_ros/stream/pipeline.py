@@ -236,7 +236,7 @@ def _measured_step(
 
 def _points(frame: Frame, scene, camera: Pinhole, answers: dict, config: PipelineConfig) -> Points:
     points = filled_point_map(*answers["points"], config.depth_size, scene.size, _depth_queries(config))
-    return coloured_points(points, frame.image, camera)
+    return coloured_points(points, frame.image, camera, frame.lens.valid if frame.lens else None)
 
 
 def fitting_depth_queries(

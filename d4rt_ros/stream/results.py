@@ -108,14 +108,23 @@ class Result:
     tracks: StreamTracks | None = None
 
 
-def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Points:
-    """The points' depth along the rays of `camera`, so that cloud, depth image and camera_info agree."""
+def coloured_points(
+    points: PointMap, image: np.ndarray, camera: Pinhole, valid: np.ndarray | None = None
+) -> Points:
+    """The points' depth along the rays of `camera`, so that cloud, depth image and camera_info agree.
+
+    valid: (H, W) bool, which pixels of the image show anything; None: all.
+    """
     rows, columns = points.confidence.shape
-    grid_camera = camera.resized(columns, rows)
+    grid_camera = camera.grid(columns, rows)
     xyz = grid_camera.backproject_map(points.xyz[..., 2].astype(np.float32))
     nearest_u = np.rint(points.u[0]).astype(np.intp)
     nearest_v = np.rint(points.v[:, 0]).astype(np.intp)
-    return Points(xyz, image[nearest_v[:, None], nearest_u], points.confidence, grid_camera)
+    confidence = points.confidence
+    if valid is not None:
+        seen = valid[nearest_v[:, None], nearest_u]
+        xyz[~seen], confidence = np.nan, np.where(seen, confidence, np.float32(0))
+    return Points(xyz, image[nearest_v[:, None], nearest_u], confidence, grid_camera)
 
 
 def world_tracks(

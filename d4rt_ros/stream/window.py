@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.lens import Lens
 
 
 class StampError(ValueError):
@@ -18,11 +19,12 @@ class StampError(ValueError):
 class Frame:
     """One image of the stream.
 
-    image: (H, W, 3) uint8 RGB.
+    image: (H, W, 3) uint8 RGB, as a pinhole camera sees it.
     stamp: int nanoseconds.
     camera: of the image; None where it is not calibrated.
     prepared: the image as the model takes it (`model.prepare`); the pipeline fills it in on first use.
     epoch: counts the window's restarts; the window fills it in, so that the world restarts with it.
+    lens: what the camera's raw image was rectified from, whose pixels the user speaks of; None: the image's own.
     """
 
     image: np.ndarray
@@ -30,6 +32,7 @@ class Frame:
     camera: Pinhole | None = None
     prepared: object = None
     epoch: int = 0
+    lens: Lens | None = None
 
 
 class Window:

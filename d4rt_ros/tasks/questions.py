@@ -23,7 +23,7 @@ def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.n
     """Pixels u, v, each (h, w) float64, of a grid of `size` (h, w) over an image of `image_size` (H, W).
 
     The grid is the image resized: its corners are the image's corner pixels, and its camera is the image's
-    `Pinhole.resized(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
+    `Pinhole.grid(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
     """
     (h, w), (height, width) = check_grid(size), _pair(image_size, "an image")
     u, v = np.meshgrid(np.linspace(0, width - 1, w), np.linspace(0, height - 1, h))

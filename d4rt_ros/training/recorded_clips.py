@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.io.recorded import (
-    PointTracks,
-    RecordedError,
-    RecordedFrame,
-    RecordedSequence,
-    resized_intrinsics,
-)
+from d4rt_ros.geometry.camera import resized_matrix
+from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedFrame, RecordedSequence
 from d4rt_ros.runtime.scene import resize
 
 # How much larger than what the model sees frames are kept: truth is looked up in their depth, more finely than in
@@ -72,7 +67,7 @@ def reduced(frame: RecordedFrame, height: int, width: int) -> RecordedFrame:
     scale = min(1.0, OVERSIZE * height / size[0], OVERSIZE * width / size[1])
     after = max(2, round(scale * size[0])), max(2, round(scale * size[1]))
     depth = np.full(after, np.nan, np.float32) if frame.depth is None else nearest(frame.depth, *after)
-    intrinsics = resized_intrinsics(frame.intrinsics, size, after)
+    intrinsics = resized_matrix(frame.intrinsics, size, after)
     return RecordedFrame(resize(frame.rgb, *after), depth, intrinsics, frame.world_from_camera, frame.stamp)
 
 

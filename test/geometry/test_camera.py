@@ -37,7 +37,7 @@ def test_what_is_not_in_front_has_no_pixel():
 
 @given(cameras, st.integers(2, 100), st.integers(2, 100))
 def test_resized_keeps_the_outer_pixels(camera, width, height):
-    small = camera.resized(width, height)
+    small = camera.grid(width, height)
     assert (small.width, small.height) == (width, height)
     for corner, small_corner in (
         ((0, 0), (0, 0)),
@@ -49,8 +49,8 @@ def test_resized_keeps_the_outer_pixels(camera, width, height):
 
 @given(cameras)
 def test_resized_to_its_own_size_and_back(camera):
-    assert camera.resized(camera.width, camera.height) == camera
-    back = camera.resized(33, 47).resized(camera.width, camera.height)
+    assert camera.grid(camera.width, camera.height) == camera
+    back = camera.grid(33, 47).grid(camera.width, camera.height)
     np.testing.assert_allclose(back.matrix, camera.matrix, rtol=1e-9, atol=1e-6)
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_image():
         with pytest.raises(CameraError):
             Pinhole(500, 500, 0, 0, *size)
         with pytest.raises(CameraError):
-            CAMERA.resized(*size)
+            CAMERA.grid(*size)
 
 
 def test_a_camera_is_a_value():

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import pose_from_quaternion, pose_matrix, rotation_angle
 from d4rt_ros.io.pose_track import pose_track, slerp
-from d4rt_ros.io.recorded import RecordedError, part, resized_intrinsics
+from d4rt_ros.io.recorded import RecordedError, part
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
 
 HEIGHT, WIDTH = 24, 40
@@ -81,11 +80,27 @@ def test_a_part_of_a_sequence_begins_where_it_says(tmp_path):
 def test_seven_scenes_own_camera_where_none_is_written(tmp_path):
     write_seven_scenes(tmp_path, 1)
     (tmp_path / "camera-intrinsics.txt").unlink()
-    with pytest.raises(RecordedError, match="40x24; expected 640x480"):
+    with pytest.raises(RecordedError, match="images of 40x24: it is for 640x480 .*camera-intrinsics.txt"):
         open_rgbd_folder(tmp_path).frame(0)
     write_png(tmp_path / "frame-000000.color.png", np.zeros((480, 640, 3), np.uint8))
     write_png(tmp_path / "frame-000000.depth.png", np.full((480, 640), 1000, np.uint16))
     assert open_rgbd_folder(tmp_path).frame(0).intrinsics[0, 0] == 585
+    write_png(tmp_path / "frame-000000.color.png", np.zeros((240, 320, 3), np.uint8))
+    write_png(tmp_path / "frame-000000.depth.png", np.full((240, 320), 1000, np.uint16))
+    # Resized by areas: a pixel's edges are halved.
+    np.testing.assert_allclose(open_rgbd_folder(tmp_path).frame(0).intrinsics[0], [292.5, 0, 159.75])
+
+
+def test_intrinsics_of_other_images_are_refused(tmp_path):
+    write_seven_scenes(tmp_path, 1)
+    for matrix, says in (
+        (4 * K + np.diag([0, 0, -3]), "outside the 40x24 images"),
+        (np.diag([1.0, 1, 1]), "focal length"),
+        (np.zeros((3, 3)), "all zero"),
+    ):
+        np.savetxt(tmp_path / "camera-intrinsics.txt", matrix)
+        with pytest.raises(RecordedError, match=says):
+            open_rgbd_folder(tmp_path).frame(0)
 
 
 def test_tum_rgbd_has_stamps_and_poses_between_the_measured(tmp_path):
@@ -119,15 +134,6 @@ def test_tum_cameras_are_known_by_the_folders_name(tmp_path):
     write_tum(tmp_path)
     with pytest.raises(RecordedError, match="camera is not known"):
         open_rgbd_folder(tmp_path)
-
-
-def test_resized_intrinsics_see_the_same():
-    matrix = np.array([[60.0, 0, 30], [0, 62, 18], [0, 0, 1]])
-    point = np.array([0.3, -0.2, 2.0])
-    u, v = Pinhole.from_matrix(matrix, 64, 40).project(point)
-    small = Pinhole.from_matrix(resized_intrinsics(matrix, (40, 64), (10, 32)), 32, 10).project(point)
-    # A pixel's edges, at u ± 0.5, are halved; its centre with them.
-    np.testing.assert_allclose(small, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 4 - 0.5])
 
 
 def spoil_pose(folder):

@@ -173,6 +173,64 @@ def test_a_bent_image_is_straightened_unless_its_topic_says_rectified(tmp_path):
     np.testing.assert_array_equal(open_ros_bag(write(tmp_path / "rect", renamed)).frame(1).rgb, picture(1))
 
 
+def with_info(out, message):
+    return without(out, "/camera/camera_info") + [("/camera/camera_info", 100.0, message)]
+
+
+def renamed(out, name):
+    return [(topic.replace("/camera/image_raw", name), *rest) for topic, *rest in out]
+
+
+@pytest.mark.parametrize(
+    "name, rectified",
+    [("/camera/image_rect_color", True), ("/camera/image_correct", False), ("/rect/image", False)],
+)
+def test_a_rectified_image_has_p_and_a_raw_one_is_brought_there(tmp_path, name, rectified):
+    message = info(100.0, (0.2, 0.05, 0, 0))
+    message.p = message.p * 0.9 + np.eye(3, 4)[:3].ravel() * [*[0] * 10, 0.1, 0]
+    out = [(t.replace("/camera/camera_info", "/info"), *rest) for t, *rest in with_info(messages(), message)]
+    frame = open_ros_bag(write(tmp_path / "bag", renamed(out, name))).frame(1)
+    np.testing.assert_allclose(frame.intrinsics, message.p.reshape(3, 4)[:, :3])
+    assert (frame.rgb == picture(1)).all() == rectified
+    assert np.isnan(frame.depth[1:]).any() != rectified
+
+
+def test_a_fisheyes_images_are_straightened(tmp_path):
+    message = info(100.0, (0.02, 0.01, 0, 0, 0))
+    message.distortion_model = "equidistant"
+    frame = open_ros_bag(write(tmp_path / "bag", with_info(messages(), message))).frame(1)
+    x, y = cv2.fisheye.initUndistortRectifyMap(
+        K, np.array([0.02, 0.01, 0, 0]), np.eye(3), K, (WIDTH, HEIGHT), cv2.CV_32FC1
+    )
+    expected = cv2.remap(picture(1), x, y, cv2.INTER_LINEAR)
+    assert np.abs(frame.rgb.astype(int) - expected)[1:-1, 1:-1].max() <= 8
+
+
+def test_the_camera_info_of_the_image_before_it_was_made_smaller(tmp_path):
+    message = info(100.0)
+    message.width, message.height = 2 * WIDTH, 2 * HEIGHT
+    frame = open_ros_bag(write(tmp_path / "bag", with_info(messages(), message))).frame(0)
+    np.testing.assert_allclose(frame.intrinsics, [[12.5, 0, 7.75], [0, 13, 4.25], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(k=np.diag([1.0, 1, 1]).ravel(), p=np.eye(3, 4).ravel()), "focal length"),
+        (dict(d=np.array([-9.0, 0, 0, 0, 0])), "fold"),
+        (dict(d=np.array([np.nan] * 5)), "finite"),
+        (dict(r=2 * np.eye(3).ravel()), "rotation"),
+    ],
+)
+def test_an_implausible_camera_info_is_refused(tmp_path, change, says):
+    message = info(100.0)
+    for name, value in change.items():
+        setattr(message, name, value)
+    bag = open_ros_bag(write(tmp_path / "bag", with_info(messages(), message)))
+    with pytest.raises(RecordedError, match=f"camera_info is of no use.*{says}"):
+        bag.frame(0)
+
+
 def test_without_poses(tmp_path):
     path = write(tmp_path / "bag", without(messages(), "/tf", "/tf_static"))
     bag = open_ros_bag(path, poses=False, static=False)
@@ -261,12 +319,12 @@ def test_a_frame_that_cannot_be_decoded(tmp_path):
 def test_a_camera_info_that_does_not_fit(tmp_path):
     half, none = info(100.0), info(100.0)
     half.width = WIDTH // 2
-    none.k = np.zeros(9)
+    none.k, none.p = np.zeros(9), np.zeros(12)
     bags = []
     for name, wrong in (("half", half), ("none", none)):
         out = without(messages(), "/camera/camera_info") + [("/camera/camera_info", 100.0, wrong)]
         bags.append(write(tmp_path / name, out))
-    with pytest.raises(RecordedError, match="images are 32x18, camera_info is for 16x18"):
+    with pytest.raises(RecordedError, match="for 16x18 pixels, the image has 32x18"):
         open_ros_bag(bags[0]).frame(0)
     with pytest.raises(RecordedError, match="camera_info is all zero"):
         open_ros_bag(bags[1])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's messages")
-from sensor_msgs.msg import CameraInfo, PointCloud2  # noqa: E402
+from sensor_msgs.msg import PointCloud2  # noqa: E402
 
-from d4rt_ros.geometry import CameraError, Pinhole, pose_from_quaternion, pose_matrix  # noqa: E402
+from d4rt_ros.geometry import Pinhole, pose_from_quaternion, pose_matrix  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
@@ -99,58 +99,8 @@ def test_depth_image():
 
 def test_camera_info_round_trip():
     msg = messages.camera_info(HEADER, CAMERA)
-    assert messages.pinhole(msg, 640, 480) == CAMERA
-    assert not messages.distorted(msg)
+    assert Pinhole.from_matrix(msg.k, msg.width, msg.height) == CAMERA and not any(msg.d)
     assert msg.p[3] == 0 and msg.p[0] == CAMERA.fx and msg.header == HEADER
-
-
-def _info(**changes):
-    msg = messages.camera_info(HEADER, CAMERA)
-    for name, value in changes.items():
-        setattr(msg, name, value)
-    return msg
-
-
-def test_camera_info_of_zeros_is_uncalibrated():
-    assert messages.pinhole(CameraInfo(width=640, height=480), 640, 480) is None
-
-
-def test_p_applies_where_it_differs_from_k():
-    k = np.diag([700.0, 700.0, 1.0]).ravel()
-    assert messages.pinhole(_info(k=k), 640, 480) == CAMERA
-    assert messages.pinhole(_info(p=np.zeros(12)), 640, 480) == CAMERA
-
-
-def test_distortion_is_seen():
-    assert messages.distorted(_info(d=[0.1, 0.0, 0.0, 0.0, 0.0]))
-    assert not messages.distorted(_info(d=[]))
-
-
-def test_camera_info_of_the_image_before_resizing():
-    assert messages.pinhole(messages.camera_info(HEADER, CAMERA), 320, 240) == CAMERA.resized(320, 240)
-
-
-def test_binning_and_region_of_interest():
-    """A 3D point lands where averaging the binned pixels of the region puts it."""
-    msg = _info(binning_x=2, binning_y=4)
-    msg.roi.x_offset, msg.roi.y_offset, msg.roi.width, msg.roi.height = 40, 80, 400, 320
-    camera = messages.pinhole(msg, 200, 80)
-    point = np.array([0.1, -0.2, 2.0])
-    expected = (CAMERA.project(point) - [40, 80] - [0.5, 1.5]) / [2, 4]
-    np.testing.assert_allclose(camera.project(point), expected)
-
-
-@pytest.mark.parametrize(
-    "msg, size, says",
-    [
-        (_info(), (640, 360), "640x480 pixels, the image has 640x360"),
-        (_info(width=0, height=0), (640, 480), "0x0"),
-        (_info(k=np.full(9, np.nan), p=np.full(12, np.nan)), (640, 480), "finite"),
-    ],
-)
-def test_camera_info_that_does_not_fit_is_refused(msg, size, says):
-    with pytest.raises(CameraError, match=says):
-        messages.pinhole(msg, *size)
 
 
 def test_poses_go_both_ways():

@@ -98,7 +98,7 @@ def test_the_cloud_is_the_depth_along_the_cameras_rays_in_the_images_colours(run
 
 def test_the_camera_info_is_the_cameras(running, truth):
     for _, msg in _by_frame(running, "/d4rt/depth/camera_info"):
-        assert messages.pinhole(msg, WIDTH, HEIGHT) == truth.camera
+        assert Pinhole.from_matrix(msg.k, msg.width, msg.height) == truth.camera
 
 
 def test_tf_and_odometry_are_the_true_poses(running, truth):

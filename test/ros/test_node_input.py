@@ -155,11 +155,3 @@ def test_without_a_usable_camera_info_the_intrinsics_are_estimated(running, msg,
     assert estimate.k[0] == pytest.approx(100 * 47 / 63, rel=1e-3) and estimate.k[2] == pytest.approx(23.5)
     assert running.user.told("camera", says)
     assert running.user.figure("camera", "calibrated") == "False"
-
-
-def test_distortion_is_told(running):
-    msg = info()
-    msg.d = [0.1, 0.0, 0.0, 0.0, 0.0]
-    running.send_info(msg)
-    running.stream()
-    assert running.user.told("camera", "rectified")

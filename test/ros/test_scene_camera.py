@@ -46,7 +46,7 @@ def test_images_and_truth_agree_with_each_other():
     assert images[0].header.frame_id == depths[0].header.frame_id == infos[0].header.frame_id == "eye"
     assert poses[0].header.frame_id == tracks[0].header.frame_id == "room"
 
-    small = Pinhole.from_matrix(infos[0].k, WIDTH, HEIGHT).resized(WIDTH // 2, HEIGHT // 2)
+    small = Pinhole.from_matrix(infos[0].k, WIDTH, HEIGHT).grid(WIDTH // 2, HEIGHT // 2)
     np.testing.assert_allclose(np.reshape(depth_infos[0].k, (3, 3)), small.matrix)
     assert (depth_infos[0].width, depth_infos[0].height) == (depths[0].width, depths[0].height)
 

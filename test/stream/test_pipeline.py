@@ -92,7 +92,7 @@ def test_points_lie_on_the_cameras_rays_and_wear_the_images_colours():
     k, result = run(pipeline, range(8))[-1]
     points = result.points
     assert points.xyz.shape == (9, 13, 3) and points.xyz.dtype == np.float32
-    assert points.camera == CAMERA.resized(13, 9)
+    assert points.camera == CAMERA.grid(13, 9)
     np.testing.assert_array_equal(points.depth, points.xyz[..., 2])
     np.testing.assert_array_equal(points.rgb, frame(k).image[::8, ::8])
     u, v = np.meshgrid(np.arange(0, 97, 8), np.arange(0, 65, 8))
@@ -140,7 +140,7 @@ def test_a_given_camera_rules_over_the_models_rays():
     pipeline = Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
     points = run(pipeline, range(6), camera=other)[-1][1].points
     u, v = np.meshgrid(np.arange(13), np.arange(9))
-    np.testing.assert_allclose(other.resized(13, 9).project(points.xyz), np.stack([u, v], -1), atol=1e-3)
+    np.testing.assert_allclose(other.grid(13, 9).project(points.xyz), np.stack([u, v], -1), atol=1e-3)
 
 
 def test_tracks_in_the_world():

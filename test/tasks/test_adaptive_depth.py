@@ -79,7 +79,7 @@ def test_a_plane_is_filled_exactly_however_it_leans():
 def test_interpolated_points_lie_on_their_pixels_rays(scene):
     points = adaptive_point_map(scene, 1, SIZE, 300)
     u, v = np.meshgrid(np.arange(50), np.arange(37))
-    np.testing.assert_allclose(CAMERA.resized(50, 37).project(points.xyz), np.stack([u, v], 2), atol=2e-3)
+    np.testing.assert_allclose(CAMERA.grid(50, 37).project(points.xyz), np.stack([u, v], 2), atol=2e-3)
 
 
 def test_refinement_goes_where_depth_jumps(scene):

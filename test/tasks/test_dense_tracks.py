@@ -17,7 +17,7 @@ class Resized:
 
 @pytest.fixture
 def scene():
-    return AnalyticScene(wandering_camera(5), camera=CAMERA.resized(31, 22))
+    return AnalyticScene(wandering_camera(5), camera=CAMERA.grid(31, 22))
 
 
 def passed(result, size):

@@ -24,7 +24,7 @@ def test_a_coarse_depth_map_is_of_the_same_rays(scene):
     assert depth.shape == (9, 13)
     np.testing.assert_allclose(depth, depth_map(scene)[::8, ::8])
     # Back-projected by the resized camera it is the model's points.
-    points = CAMERA.resized(13, 9).backproject_map(depth)
+    points = CAMERA.grid(13, 9).backproject_map(depth)
     np.testing.assert_allclose(points, point_map(scene, size=(9, 13)).xyz, atol=1e-5)
 
 

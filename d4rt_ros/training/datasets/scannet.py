@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from d4rt_ros.geometry.camera import resized_matrix
 from d4rt_ros.io.frames import natural_key
 from d4rt_ros.io.recorded import (
     RecordedError,
@@ -15,7 +16,6 @@ from d4rt_ros.io.recorded import (
     read_numbers,
     read_pose,
     read_rgb,
-    resized_intrinsics,
 )
 
 
@@ -42,7 +42,7 @@ def open_scannet(folder: str | Path) -> RecordedSequence:
         return RecordedFrame(
             cv2.resize(rgb, depth.shape[::-1], interpolation=cv2.INTER_AREA),
             depth,
-            resized_intrinsics(intrinsics, rgb.shape, depth.shape),
+            resized_matrix(intrinsics, rgb.shape, depth.shape),
             read_pose(folder / "pose" / f"{name}.txt"),
         )
 
