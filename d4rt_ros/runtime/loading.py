@@ -38,12 +38,12 @@ def load(
         raise ValueError(f"unknown backend {backend!r}; use {', '.join(BACKENDS)}")
     if precision not in PRECISION_NAMES:
         raise ValueError(f"unknown precision {precision!r}; use {', '.join(PRECISION_NAMES)}")
-    check_patch_source(patch_source)
     device_parts(device)
     if not (checkpoint is None or isinstance(checkpoint, (str, PathLike))):
         raise ValueError(f"checkpoint = {checkpoint!r}; give the path of a file or a folder, or None")
     if not (progress is None or callable(progress)):
         raise ValueError(f"progress = {progress!r}; give a function of the fraction that is read, or None")
+    check_patch_source(patch_source)
     folder = checkpoint is not None and Path(checkpoint).is_dir()
     if backend == "torch" and folder:
         raise ValueError(

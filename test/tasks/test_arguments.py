@@ -194,6 +194,7 @@ def test_it_says_what_was_wrong_and_what_is_expected(case):
         Pinhole,
         Pinhole.centred,
         Pinhole.from_matrix,
+        CAMERA.grid,
         CAMERA.project,
         CAMERA.backproject,
         CAMERA.backproject_map,
