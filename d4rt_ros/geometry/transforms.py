@@ -6,6 +6,7 @@ Every function raises ValueError for arguments that are no real numbers or of an
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.arguments import real_array
@@ -15,6 +16,8 @@ BODY_FROM_OPTICAL = np.array(
     [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
 BODY_FROM_OPTICAL.flags.writeable = False
+# Since 1.17 SciPy checks each matrix itself, which takes longer than all the rest; here that is done already.
+CHECKED = {"assume_valid": True} if tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 17) else {}
 
 
 def pose_matrix(rotation=None, translation=None) -> np.ndarray:
@@ -69,7 +72,7 @@ def quaternion_from_pose(pose) -> np.ndarray:
     # Older SciPy takes any numbers for a rotation.
     if not (np.isfinite(r).all() and (np.linalg.det(r) > 0).all()):
         raise ValueError("a matrix that is no rotation: it is not finite, mirrored or without volume")
-    quaternion = Rotation.from_matrix(r.reshape(-1, 3, 3)).as_quat().reshape(r.shape[:-2] + (4,))
+    quaternion = Rotation.from_matrix(r.reshape(-1, 3, 3), **CHECKED).as_quat().reshape(r.shape[:-2] + (4,))
     return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
