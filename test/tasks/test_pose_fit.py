@@ -175,7 +175,7 @@ def covariance_of(solve, trials=150):
 
 def noisy_pnp(rng, truth):
     points, seen, back = rows(100, 4, truth, depth=(2.0, 6.0))
-    pixels = CAMERA.project(seen) + 0.5 * rng.normal(size=(100, 2))
+    pixels = CAMERA.project(seen) + 0.2 * rng.normal(size=(100, 2))
     kept = np.isfinite(pixels).all(axis=1)
     return solve_pnp(points[kept], pixels[kept], back[kept], np.ones(kept.sum()), CAMERA)
 
@@ -193,6 +193,16 @@ def test_information_is_the_inverse_of_the_errors_covariance(solve):
     scale = np.linalg.inv(np.linalg.cholesky(told))
     spread = np.linalg.eigvalsh(scale @ found @ scale.T)
     assert 0.4 < spread.min() and spread.max() < 2.2
+
+
+def test_what_does_not_agree_makes_no_pose_surer():
+    points, seen, back = rows(200)
+    pixels = CAMERA.project(seen) + 0.2 * np.random.default_rng(5).normal(size=(200, 2))
+    pixels[:80] += 40.0
+    fit = solve_pnp(points, pixels, back, np.ones(200), CAMERA)
+    kept = fit.inliers
+    alone = solve_pnp(points[kept], pixels[kept], back[kept], np.ones(kept.sum()), CAMERA)
+    np.testing.assert_allclose(np.diag(fit.information), np.diag(alone.information), rtol=0.1)
 
 
 @pytest.mark.parametrize("method", ["pnp", "rigid"])
