@@ -141,7 +141,7 @@ def test_a_view_from_behind_a_wall_or_past_something_at_the_lens_is_not_clear(sc
 def test_scenes_of_an_older_file_are_refused(scenes, tmp_path):
     path = tmp_path / "old.safetensors"
     save_file(scenes.tensors(), str(path), metadata={"d4rt_scenes": "1", "shapes": "{}"})
-    with pytest.raises(ValueError, match="version 1, this program reads version 2"):
+    with pytest.raises(ValueError, match="version 1, this program reads version 3"):
         load_scenes(path)
 
 

@@ -195,6 +195,15 @@ def test_information_is_the_inverse_of_the_errors_covariance(solve):
     assert 0.4 < spread.min() and spread.max() < 2.2
 
 
+@pytest.mark.parametrize("kind", [False, True])
+def test_a_point_behind_the_camera_that_sees_it_agrees_with_no_pixel(kind):
+    points, back = np.array([[0.0, 0, 1], [0, 0, 3]]), np.full(2, kind)
+    ahead = pose_matrix(translation=[0, 0, -2.0 if kind else 2.0])  # the seeing camera is 2 m further on
+    _, off, found = pose_fit._errors(ahead, points, np.full((2, 2), [171.0, 115.0]), back, CAMERA)
+    np.testing.assert_array_equal(found, [np.inf, 1.0])
+    np.testing.assert_array_equal(off, [[0, 0], [1, 0]])
+
+
 def test_what_does_not_agree_makes_no_pose_surer():
     points, seen, back = rows(200)
     pixels = CAMERA.project(seen) + 0.2 * np.random.default_rng(5).normal(size=(200, 2))
