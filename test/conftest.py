@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -13,6 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # repeatable, and do not fight for the cores with the node that they started.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# How long an example takes is the machine's, which may be busy.
+settings.register_profile("d4rt", deadline=None)
+settings.load_profile("d4rt")
 
 
 def pytest_configure(config):

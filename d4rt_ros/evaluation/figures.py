@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-TURN = 5.0  # degrees; pairs that turn less say little of a rotation's error
+MIN_ROTATION = 5.0  # degrees; pairs that turn less say little of a rotation's error
 # Key of a record -> what it is, whose answer stands beside it, and how records become one figure.
 FIGURES = {
     "depth": ("depth AbsRel, median-scaled", "constant depth", np.mean),
@@ -24,8 +24,8 @@ FIGURES = {
     "uv moving": ("2D error of moving points, px of 64", "no motion", np.mean),
     "displacement": ("3D displacement error of moving points / mean depth", "no motion", np.mean),
     "cosine": ("cosine of 3D displacement, median (higher is better)", "none", np.median),
-    "rotation pnp": (f"rotation by PnP, pairs over {TURN:.0f} deg, deg", "identity", np.mean),
-    "rotation rigid": (f"rotation by rigid alignment, pairs over {TURN:.0f} deg, deg", "identity", np.mean),
+    "rotation pnp": (f"rotation by PnP, pairs over {MIN_ROTATION:.0f} deg, deg", "identity", np.mean),
+    "rotation rigid": (f"rotation by rigid alignment, pairs over {MIN_ROTATION:.0f} deg, deg", "identity", np.mean),
     "translation pnp": ("direction of translation by PnP, median, deg", "any", np.median),
     "translation rigid": ("direction of translation by rigid alignment, median, deg", "any", np.median),
     "focal": ("relative error of fx, median", "fx = width - 1", np.median),

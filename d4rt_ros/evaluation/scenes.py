@@ -11,7 +11,7 @@ from rich.progress import track
 
 from d4rt_ros.evaluation.calibration import accuracy, average_precision, expected_calibration_error
 from d4rt_ros.evaluation.clip import ClipTruth, evaluate_clip
-from d4rt_ros.evaluation.figures import TURN, Figure, Records, add_records, figures_of
+from d4rt_ros.evaluation.figures import MIN_ROTATION, Figure, Records, add_records, figures_of
 from d4rt_ros.evaluation.metrics import angle_between
 from d4rt_ros.evaluation.pictures import PICTURES, clip_pictures, track_picture, tracks_across
 from d4rt_ros.geometry import Pinhole, invert, rotation_angle
@@ -147,7 +147,7 @@ def _pair_records(scene, camera: Pinhole, poses: np.ndarray) -> dict[str, list]:
                 guess = relative_pose(scene, i, j, camera=camera, method=method).i_from_j
             except PoseError:
                 guess = np.eye(4)
-            if turned > TURN:
+            if turned > MIN_ROTATION:
                 error = np.degrees(rotation_angle(guess[:3, :3].T @ truth[:3, :3]))
                 records.setdefault(f"rotation {method}", []).append((error, turned))
             if moved > 0.02:

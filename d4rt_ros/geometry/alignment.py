@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.geometry.transforms import pose_matrix
 
 # The median length of a vector of three normal errors of deviation 1.
@@ -31,7 +32,8 @@ class Similarity:
 
     def apply(self, points) -> np.ndarray:
         """Points (..., 3) of the source in the target."""
-        return self.scale * (np.asarray(points) @ self.rotation.T) + self.translation
+        points = real_array(points, "points", (..., 3), dtype=None)
+        return self.scale * (points @ self.rotation.T) + self.translation
 
 
 def umeyama(source, target, weights=None, with_scale: bool = True) -> Similarity:
@@ -73,6 +75,7 @@ def robust_umeyama(
     depth² it is relative error that is compared, as is right for predicted depth. Deterministic. Raises
     AlignmentError as `umeyama` does.
     """
+    iterations = whole_number(iterations, "iterations", 1)
     source, target, weights = _checked(source, target, weights)
     used, root = weights > 0, np.sqrt(weights)
     fit = umeyama(source, target, weights, with_scale)
@@ -118,12 +121,14 @@ def _best_of_triples(source, target, root, used, with_scale: bool, count: int = 
 
 def _checked(source, target, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """float64 arrays with the useless rows zeroed, in points and in weight."""
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    source, target = (real_array(x, "a point set", error=AlignmentError) for x in (source, target))
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
         raise AlignmentError(
             f"point sets of shapes {source.shape} and {target.shape}; give two of one (N, 3)"
         )
-    weights = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
+    weights = (
+        np.ones(len(source)) if weights is None else real_array(weights, "weights", error=AlignmentError)
+    )
     if weights.shape != (len(source),) or (weights < 0).any():
         raise AlignmentError(
             f"weights of shape {weights.shape}; give ({len(source)},) numbers, none negative"

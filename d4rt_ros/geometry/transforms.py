@@ -1,21 +1,29 @@
-"""Rigid transforms as 4x4 matrices. A pose `a_from_b` takes points of frame b to frame a."""
+"""Rigid transforms as 4x4 matrices. A pose `a_from_b` takes points of frame b to frame a.
+
+Every function raises ValueError for arguments that are no real numbers or of another shape than it says.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from scipy.spatial.transform import Rotation
+
+from d4rt_ros.geometry.arguments import real_array
 
 # REP 103: an optical frame has x right, y down, z forward; a body frame x forward, y left, z up.
 BODY_FROM_OPTICAL = np.array(
     [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
 BODY_FROM_OPTICAL.flags.writeable = False
+# Since 1.17 SciPy checks each matrix itself, which takes longer than all the rest; here that is done already.
+CHECKED = {"assume_valid": True} if tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 17) else {}
 
 
 def pose_matrix(rotation=None, translation=None) -> np.ndarray:
     """Pose (..., 4, 4) float64 from a rotation (..., 3, 3) and a translation (..., 3); None is none of it."""
-    rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
-    translation = np.zeros(3) if translation is None else np.asarray(translation, np.float64)
+    rotation = np.eye(3) if rotation is None else real_array(rotation, "a rotation", (..., 3, 3))
+    translation = np.zeros(3) if translation is None else real_array(translation, "a translation", (..., 3))
     pose = np.zeros(np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]) + (4, 4))
     pose[..., :3, :3] = rotation
     pose[..., :3, 3] = translation
@@ -25,7 +33,7 @@ def pose_matrix(rotation=None, translation=None) -> np.ndarray:
 
 def invert(pose) -> np.ndarray:
     """b_from_a (..., 4, 4) of the rigid a_from_b (..., 4, 4)."""
-    pose = np.asarray(pose, np.float64)
+    pose = real_array(pose, "a pose", (..., 4, 4))
     rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
     return pose_matrix(rotation, -(rotation @ pose[..., :3, 3:])[..., 0])
 
@@ -33,10 +41,10 @@ def invert(pose) -> np.ndarray:
 def transform(pose, points) -> np.ndarray:
     """Points (..., 3) of frame b in frame a, for one pose a_from_b (4, 4), or poses (..., 4, 4) for points
     (..., N, 3). Floating point types are kept, so that a float32 cloud stays one."""
-    points = np.asarray(points)
+    points = real_array(points, "points", (..., 3), dtype=None)
     if points.dtype.kind != "f":
         points = points.astype(np.float64)
-    pose = np.asarray(pose, points.dtype)
+    pose = real_array(pose, "a pose", (..., 4, 4), points.dtype)
     translation = pose[:3, 3] if pose.ndim == 2 else pose[..., None, :3, 3]
     return points @ np.swapaxes(pose[..., :3, :3], -1, -2) + translation
 
@@ -56,13 +64,15 @@ def quaternion_from_pose(pose) -> np.ndarray:
 
     Raises ValueError for a matrix that is no rotation: not finite, mirrored or without volume.
     """
-    r = np.asarray(pose, np.float64)[..., :3, :3]
+    r = real_array(pose, "a pose", (..., None, None))[..., :3, :3]
+    if r.shape[-2:] != (3, 3):
+        raise ValueError(f"a pose has shape {np.shape(pose)}; (..., 4, 4) or (..., 3, 3) is expected")
     if not r.size:  # of which SciPy makes no Rotation before 1.11, nor of several axes before 1.17
         return np.empty(r.shape[:-2] + (4,))
     # Older SciPy takes any numbers for a rotation.
     if not (np.isfinite(r).all() and (np.linalg.det(r) > 0).all()):
         raise ValueError("a matrix that is no rotation: it is not finite, mirrored or without volume")
-    quaternion = Rotation.from_matrix(r.reshape(-1, 3, 3)).as_quat().reshape(r.shape[:-2] + (4,))
+    quaternion = Rotation.from_matrix(r.reshape(-1, 3, 3), **CHECKED).as_quat().reshape(r.shape[:-2] + (4,))
     return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
@@ -71,7 +81,7 @@ def pose_from_quaternion(quaternion, translation=None) -> np.ndarray:
 
     Raises ValueError for a quaternion that is zero or not finite.
     """
-    q = np.asarray(quaternion, np.float64)
+    q = real_array(quaternion, "a quaternion", (..., 4))
     largest = np.abs(q).max(axis=-1, keepdims=True)
     if not np.all(np.isfinite(largest) & (largest > 0)):
         raise ValueError(
@@ -89,7 +99,8 @@ def interpolate(a, b, share) -> np.ndarray:
     The translation goes along the line, the rotation at constant rate about one axis, the shorter way (slerp,
     Shoemake 1985), as scipy.spatial.transform.Slerp has it.
     """
-    a, b, share = np.asarray(a, np.float64), np.asarray(b, np.float64), np.asarray(share, np.float64)
+    a, b = real_array(a, "a pose", (..., 4, 4)), real_array(b, "a pose", (..., 4, 4))
+    share = real_array(share, "share")
     if not ((share >= 0) & (share <= 1)).all():
         raise ValueError(f"share = {share}; between two poses it is 0 (the first) to 1 (the second)")
     share = share[..., None]
@@ -102,7 +113,7 @@ def interpolate(a, b, share) -> np.ndarray:
 
 def cross_matrix(vectors) -> np.ndarray:
     """Matrices (..., 3, 3) that take the cross product of vectors (..., 3) with what they multiply."""
-    vectors = np.asarray(vectors, np.float64)
+    vectors = real_array(vectors, "vectors", (..., 3))
     matrices = np.zeros(vectors.shape + (3,))
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         matrices[..., k, j] = vectors[..., i]
@@ -117,7 +128,7 @@ def adjoint(a_from_b) -> np.ndarray:
     Robotics, 7.1.4, whose order is the same: translation first). The adjoint of a pure translation -r moves the
     covariance of a pose to a point that lies r away, about the same axes.
     """
-    pose = np.asarray(a_from_b, np.float64)
+    pose = real_array(a_from_b, "a pose", (4, 4))
     rotation = pose[:3, :3]
     matrix = np.zeros((6, 6))
     matrix[:3, :3] = matrix[3:, 3:] = rotation
@@ -130,16 +141,20 @@ def nearest_rotation(matrix) -> np.ndarray:
 
     By singular values: SciPy's Rotation.from_matrix gives the nearest one since 1.17 alone.
     """
-    u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
+    u, _, vt = np.linalg.svd(real_array(matrix, "a matrix", (..., 3, 3)))
     u[..., :, -1] *= np.linalg.det(u @ vt)[..., None]
     return u @ vt
 
 
 def is_rigid(pose, tolerance: float = 1e-6) -> bool:
     """Whether a matrix is one finite 4x4 rigid transform, its rotation orthonormal within `tolerance`."""
-    pose = np.asarray(pose)
+    tolerance = real_array(tolerance, "tolerance", ())
+    try:
+        pose = real_array(pose, "a pose")
+    except ValueError:
+        return False
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         return False
-    r = pose[:3, :3].astype(np.float64)
+    r = pose[:3, :3]
     orthonormal = np.abs(r @ r.T - np.eye(3)).max() <= tolerance and np.linalg.det(r) > 0
     return bool(orthonormal and np.array_equal(pose[3], [0, 0, 0, 1]))

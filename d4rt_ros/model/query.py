@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d4rt_ros.geometry.arguments import real_array
+
+NAMES = ("u", "v", "t_src", "t_tgt", "t_cam")
+
 
 class QueryError(ValueError):
     """A query that cannot be asked of this scene."""
@@ -59,20 +63,33 @@ def check_queries(u, v, t_src, t_tgt, t_cam, num_frames: int, size: tuple[int, i
     frame. Raises QueryError where lengths do not broadcast, a pixel is not finite or outside the image, a
     time is not an integer or outside the window.
     """
-    try:
-        fields = np.broadcast_arrays(*(np.atleast_1d(x) for x in (u, v, t_src, t_tgt, t_cam)))
-    except ValueError:
-        lengths = [np.size(x) for x in (u, v, t_src, t_tgt, t_cam)]
-        raise QueryError(
-            f"u, v, t_src, t_tgt, t_cam have lengths {lengths}; give arrays of one length, or single values"
-        ) from None
+    fields = broadcast_queries(u, v, t_src, t_tgt, t_cam)
     u, v = (_pixels(name, x, n) for name, x, n in (("u", fields[0], size[1]), ("v", fields[1], size[0])))
-    times = (_times(n, x, num_frames) for n, x in zip(("t_src", "t_tgt", "t_cam"), fields[2:]))
-    return Queries(u, v, *times)
+    return Queries(u, v, *(_times(n, x, num_frames) for n, x in zip(NAMES[2:], fields[2:])))
+
+
+def broadcast_queries(u, v, t_src, t_tgt, t_cam) -> list[np.ndarray]:
+    """The five fields as arrays of one shape, not yet copied and not looked into.
+
+    Raises QueryError for what is no array of numbers, and for lengths that do not broadcast.
+    """
+    fields = [
+        np.atleast_1d(real_array(x, name, dtype=None, error=QueryError))
+        for name, x in zip(NAMES, (u, v, t_src, t_tgt, t_cam))
+    ]
+    try:
+        return np.broadcast_arrays(*fields)
+    except ValueError:
+        raise QueryError(
+            f"{', '.join(NAMES)} have lengths {[x.size for x in fields]}; give arrays of one length, or single "
+            "values"
+        ) from None
 
 
 def _pixels(name: str, values: np.ndarray, count: int) -> np.ndarray:
-    values = np.asarray(values, np.float64).reshape(-1)
+    if values.dtype.kind == "b":
+        raise QueryError(f"{name} has type {values.dtype}; pixels are numbers")
+    values = values.astype(np.float64, copy=False).reshape(-1)
     # Half a pixel beyond the outer centres is still the image; NaN fails the comparison too.
     bad = ~((values >= -0.5) & (values <= count - 0.5))
     if bad.any():
@@ -81,7 +98,7 @@ def _pixels(name: str, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _times(name: str, values: np.ndarray, num_frames: int) -> np.ndarray:
-    values = np.asarray(values).reshape(-1)
+    values = values.reshape(-1)
     if values.dtype.kind not in "iu":
         raise QueryError(f"{name} has type {values.dtype}; frame numbers are integers")
     bad = (values < -num_frames) | (values >= num_frames)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
-from d4rt_ros.runtime.scene import SceneModel, check_patch_source
+from d4rt_ros.runtime.scene import SceneModel, check_patch_source, device_parts
 
 BACKENDS = ("auto", "torch", "onnx")
 PRECISION_NAMES = ("auto", "fp32", "bf16", "fp16")
@@ -30,13 +31,18 @@ def load(
     progress: called with the fraction of the checkpoint that has been read, 0 .. 1.
     cuda_graphs: with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small models,
         where the GPU would wait for the CPU; takes the memory of a second scene.
-    Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for an
-    unknown device, precision, backend or patch_source.
+    Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for any
+    other argument that cannot be: a device that is unknown or not there, a precision, backend or patch_source.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; use {', '.join(BACKENDS)}")
     if precision not in PRECISION_NAMES:
         raise ValueError(f"unknown precision {precision!r}; use {', '.join(PRECISION_NAMES)}")
+    device_parts(device)
+    if not (checkpoint is None or isinstance(checkpoint, (str, PathLike))):
+        raise ValueError(f"checkpoint = {checkpoint!r}; give the path of a file or a folder, or None")
+    if not (progress is None or callable(progress)):
+        raise ValueError(f"progress = {progress!r}; give a function of the fraction that is read, or None")
     check_patch_source(patch_source)
     folder = checkpoint is not None and Path(checkpoint).is_dir()
     if backend == "torch" and folder:

@@ -15,7 +15,7 @@ import numpy as np
 from d4rt_ros.model.config import HEADS, ConfigError, ModelConfig
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
-from d4rt_ros.runtime.scene import SceneModel, scene_bytes
+from d4rt_ros.runtime.scene import SceneModel, device_parts, scene_bytes
 
 FORMAT, VERSION, DESCRIPTION = "d4rt_ros onnx", 1, "model.json"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -43,7 +43,8 @@ class OnnxModel(SceneModel):
         folder = Path(folder)
         super().__init__(read_description(folder), CPU_CHUNK, patch_source)
         keep_freed_memory()
-        place, number = _place(device)
+        place, number = device_parts(device)
+        number = number or 0
         providers = _providers(place, _available(), folder, number, self.config, fp16)
         self._encoder = _session(folder / "encoder.onnx", providers["encoder"])
         self._decoder = _session(folder / "decoder.onnx", providers["decoder"])
@@ -120,13 +121,6 @@ def read_description(folder: Path) -> ModelConfig:
         if isinstance(error, OnnxError):
             raise
         raise OnnxError(f"{folder}: {DESCRIPTION} cannot be used ({error}); {remedy}") from None
-
-
-def _place(device: str) -> tuple[str, int]:
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
-        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
-    return kind, int(number or 0)
 
 
 def _onnxruntime():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from d4rt_ros.geometry.arguments import real_array
 from d4rt_ros.model.config import HEADS, ModelConfig
-from d4rt_ros.model.query import Answer, QueryError, check_queries
+from d4rt_ros.model.query import Answer, QueryError, broadcast_queries, check_queries
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 
 PATCH_SOURCES = ("none", "encoder", "frames")
@@ -59,6 +61,7 @@ class SceneModel:
 
     def prepare(self, image: np.ndarray) -> PreparedFrame:
         """Resize one (H, W, 3) uint8 RGB image for the encoder, once, however many windows it will be in."""
+        image = real_array(image, "a frame", dtype=None, error=FrameError)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
             raise FrameError(
                 f"a frame has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
@@ -88,9 +91,15 @@ class SceneModel:
         is larger than memory.
         """
         check_patch_source(self.patch_source)
-        if len(frames) != self.num_frames:
+        try:
+            count = len(frames)
+        except TypeError:
             raise FrameError(
-                f"{len(frames)} frames given; this model takes clips of {self.num_frames}: drop the oldest, or "
+                f"frames of type {type(frames).__name__}; give an array (T, H, W, 3) or a list of T images"
+            ) from None
+        if count != self.num_frames:
+            raise FrameError(
+                f"{count} frames given; this model takes clips of {self.num_frames}: drop the oldest, or "
                 "repeat frames"
             )
         prepared = [f if isinstance(f, PreparedFrame) else self.prepare(f) for f in frames]
@@ -184,8 +193,9 @@ class Scene:
         Raises QueryError for what cannot be asked, or is more than memory holds. xyz is in the model's unit.
         """
         height, width = self.size
-        check_memory(max(np.size(x) for x in (u, v, t_src, t_tgt, t_cam)))
-        q = check_queries(u, v, t_src, t_tgt, t_cam, self.num_frames, (height, width))
+        fields = broadcast_queries(u, v, t_src, t_tgt, t_cam)
+        check_memory(fields[0].size)
+        q = check_queries(*fields, self.num_frames, (height, width))
         scale, shift = self._model.pixel_map(height, width)
         uv = (np.stack((q.u, q.v), -1) * scale + shift).astype(np.float32)
         raw = self._decode(uv, np.stack((q.t_src, q.t_tgt, q.t_cam), -1))
@@ -237,6 +247,15 @@ def check_patch_source(name: str) -> None:
     """Raise ValueError for what is no patch source."""
     if name not in PATCH_SOURCES:
         raise ValueError(f"unknown patch_source {name!r}; use one of {', '.join(PATCH_SOURCES)}")
+
+
+def device_parts(device: str) -> tuple[str, int | None]:
+    """auto, cpu or cuda, and the N of cuda:N. Raises ValueError for what is no such name."""
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,9})", device) if isinstance(device, str) else None
+    if match is None:
+        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    kind, number = match.groups()
+    return kind or "cuda", None if number is None else int(number)
 
 
 def check_memory(count: int) -> None:

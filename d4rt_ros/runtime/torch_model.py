@@ -11,10 +11,10 @@ from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
-from d4rt_ros.runtime.cuda_graph import CapturedFunction, CapturedDecoder
+from d4rt_ros.runtime.cuda_graph import CapturedDecoder, CapturedFunction
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
-from d4rt_ros.runtime.scene import SceneModel, scene_bytes
+from d4rt_ros.runtime.scene import SceneModel, device_parts, scene_bytes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,16 +35,14 @@ def load_torch(
 
 def chosen_device(device: str) -> torch.device:
     """The torch.device of auto, cpu, cuda or cuda:N. Raises ValueError where there is none such."""
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        place = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {device} asked for, but this torch ({torch.__version__}) sees no CUDA device"
-        )
-    return place
+    kind, number = device_parts(device)
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (number or 0) >= count:
+        seen = f"CUDA devices 0 to {count - 1} alone" if count else "no CUDA device"
+        raise ValueError(f"device {device} asked for, but this torch ({torch.__version__}) sees {seen}")
+    return torch.device(kind if number is None else f"{kind}:{number}")
 
 
 class Model(SceneModel):

@@ -159,11 +159,11 @@ def _motion(draw: Draw, config, things: Things) -> dict[str, torch.Tensor]:
     floats = draw.chance(0.45, count)
     axes[..., 2] = axes[..., 2].abs() * 0.6 * floats[..., None]
     axes = axes / axes.norm(dim=-1, keepdim=True).amax(-2, keepdim=True)
-    swing = (speed * axes / frequency[..., None]).clamp(-0.6, 0.6)
+    amplitude = (speed * axes / frequency[..., None]).clamp(-0.6, 0.6)
     # What moves up and down must not sink into the floor.
-    lift = swing[..., 2].sum(-1) + 0.3 * draw.uniform(0, 1, count) * floats
+    lift = amplitude[..., 2].sum(-1) + 0.3 * draw.uniform(0, 1, count) * floats
     things.center[..., 2] += lift * moving
-    motion = dict(frequency=frequency, phase=phase, swing=swing * moving[..., None, None])
+    motion = dict(frequency=frequency, phase=phase, amplitude=amplitude * moving[..., None, None])
     motion |= _spin(draw, config.period, floats, frequency, moving)
     _let_ride(draw, things, motion, moving)
     things.active |= moving
@@ -179,8 +179,8 @@ def _spin(draw: Draw, period: float | None, floats, frequency, moving) -> dict[s
     if period is not None:
         step = 2.0 * math.pi / period
         rate = step * (rate / step).round()
-    swing = draw.uniform(-0.8, 0.8, count, WAVES) / frequency.clamp_min(1.0)
-    return dict(spin_axis=axis, spin_rate=rate * spins, spin_swing=swing * spins[..., None])
+    amplitude = draw.uniform(-0.8, 0.8, count, WAVES) / frequency.clamp_min(1.0)
+    return dict(spin_axis=axis, spin_rate=rate * spins, spin_amplitude=amplitude * spins[..., None])
 
 
 def _let_ride(draw: Draw, things: Things, motion: dict[str, torch.Tensor], moving) -> None:

@@ -81,33 +81,33 @@ def _paths(draw: Draw, config, reach: torch.Tensor, gaze: torch.Tensor) -> dict[
     frequency = draw.frequencies(0.5, 2.5, config.period, WAVES)
     frequency[:, -1] = draw.frequencies(4.0, 9.0, config.period)
     speed = draw.log_uniform(*config.camera_speed, 1, 1)
-    swing = 1.2 * speed * SHARES * (LEVEL * draw.normal(WAVES, 3)) / frequency[..., None]
+    amplitude = 1.2 * speed * SHARES * (LEVEL * draw.normal(WAVES, 3)) / frequency[..., None]
     # Orbits keep looking at their target; the others turn on top of that.
     turn = torch.deg2rad(draw.log_uniform(*config.camera_turn, 1, 1)) * (~draw.chance(0.3))[:, None, None]
     turn = 1.2 * turn * SHARES * (LEVEL * draw.normal(WAVES, 3)) / frequency[..., None] * reach[:, None, None]
     # Half of them move the target along with the camera: translation without orbiting.
-    turn = turn + swing * draw.chance(0.5)[:, None, None]
+    turn = turn + amplitude * draw.chance(0.5)[:, None, None]
     style = draw.uniform(0, 1)[:, None, None]
     ends = (config.panning_cameras, config.driving_cameras, config.shaking_cameras)
     pans = style < ends[0]
     drives = ~pans & (style < ends[0] + ends[1])
     shakes = (style >= ends[0] + ends[1]) & (style < sum(ends))
-    ahead = torch.zeros_like(swing)
+    ahead = torch.zeros_like(amplitude)
     ahead[:, 0] = 1.6 * gaze * (speed / frequency[:, :1, None])[:, 0]
-    swing = torch.where(drives, ahead + 0.15 * swing, swing)
+    amplitude = torch.where(drives, ahead + 0.15 * amplitude, amplitude)
     turn = torch.where(drives, 0.3 * turn + ahead, turn)
     tremor = torch.ones(WAVES, 1)
     tremor[-1] = 4.0
-    swing = torch.where(shakes, tremor * swing, swing) * ~pans
+    amplitude = torch.where(shakes, tremor * amplitude, amplitude) * ~pans
     turn = torch.where(shakes, tremor * turn, turn)
     limit = 0.6 * reach[:, None, None]
     roll = 0.06 * draw.normal(WAVES) * SHARES[:, 0] * moves[..., 0]
     return dict(
-        camera_frequency=frequency, position_swing=_limited(swing, limit) * moves,
-        target_swing=_limited(turn, limit) * moves, roll_swing=roll,
+        camera_frequency=frequency, position_amplitude=_limited(amplitude, limit) * moves,
+        target_amplitude=_limited(turn, limit) * moves, roll_amplitude=roll,
     )  # fmt: skip
 
 
-def _limited(swing: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
+def _limited(amplitude: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
     """Waves (B, K, 3) that together go no farther than `limit` (B, 1, 1)."""
-    return swing * (limit / swing.norm(dim=-1).sum(-1)[:, None, None]).clamp_max(1.0)
+    return amplitude * (limit / amplitude.norm(dim=-1).sum(-1)[:, None, None]).clamp_max(1.0)

@@ -62,8 +62,10 @@ def add_walkers(draw: Draw, config, things: Things, motion: dict[str, torch.Tens
     _hinge(motion, slots, mask, 0, pivot, torch.tensor([0.0, 1, 0]), 0.0, opening, step, phase)
     motion["offset"][:, slots] = torch.where(mask[..., None], part, motion["offset"][:, slots])
     direction = draw.normal(1, 2, 3) * torch.tensor([1.0, 1, 0]) / motion["frequency"][:, [BODY], :, None]
-    swing = (0.4 * draw.log_uniform(*config.body_speed, 1, 1, 1) * direction).clamp(-0.6, 0.6)
-    motion["swing"][:, slots] = torch.where(mask[..., None, None], swing, motion["swing"][:, slots])
+    amplitude = (0.4 * draw.log_uniform(*config.body_speed, 1, 1, 1) * direction).clamp(-0.6, 0.6)
+    motion["amplitude"][:, slots] = torch.where(
+        mask[..., None, None], amplitude, motion["amplitude"][:, slots]
+    )
     motion["moving"][:, slots] |= mask
     _move_as_one(motion, slots, mask)
 
@@ -103,7 +105,7 @@ def add_arms(draw: Draw, config, things: Things, motion: dict[str, torch.Tensor]
         _hinge(motion, slots, mask, k, pivots, own, (1 + k) * rest * share, wide * share, frequency, phase)
     offset = torch.stack([torch.zeros_like(height)] * 2 + [height], -1)
     motion["offset"][:, slots] = torch.where(mask[..., None], offset, motion["offset"][:, slots])
-    for name in ("swing", "spin_swing"):
+    for name in ("amplitude", "spin_amplitude"):
         value = motion[name]
         value[:, slots] *= ~mask.reshape(-1, *[1] * (value.dim() - 1))
     _move_as_one(motion, slots, mask)
@@ -152,7 +154,7 @@ def _hinge(motion, slots: list[int], mask, k: int, pivot, axis, rest, amplitude,
 
 def _move_as_one(motion, slots: list[int], mask) -> None:
     """All of the slots take over the body's motion of the first one, turning about the vertical at most."""
-    for name in ("frequency", "phase", "swing", "spin_swing", "spin_rate"):
+    for name in ("frequency", "phase", "amplitude", "spin_amplitude", "spin_rate"):
         value = motion[name]
         wide = mask.reshape(-1, *[1] * (value.dim() - 1))
         value[:, slots] = torch.where(wide, value[:, slots[:1]], value[:, slots])

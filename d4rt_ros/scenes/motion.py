@@ -13,9 +13,9 @@ def camera_poses(scenes: Scenes, times: torch.Tensor) -> torch.Tensor:
     """world_from_camera (B, T, 4, 4) of the optical camera at `times` (B, T) seconds."""
     angle = times[..., None] * scenes.camera_frequency[:, None] + scenes.camera_phase[:, None]  # (B, T, K)
     wave = torch.sin(angle)
-    position = scenes.camera_position[:, None] + wave @ scenes.position_swing
-    target = scenes.camera_target[:, None] + wave @ scenes.target_swing
-    roll = (wave @ scenes.roll_swing[..., None])[..., 0]
+    position = scenes.camera_position[:, None] + wave @ scenes.position_amplitude
+    target = scenes.camera_target[:, None] + wave @ scenes.target_amplitude
+    roll = (wave @ scenes.roll_amplitude[..., None])[..., 0]
     forward = torch.nn.functional.normalize(target - position, dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], device=times.device).expand_as(forward)
     right = torch.nn.functional.normalize(torch.cross(forward, up, dim=-1), dim=-1)
@@ -34,9 +34,9 @@ def primitive_poses(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, 
     """world_from_primitive at `times` (B, T): rotation (B, T, P, 3, 3) and translation (B, T, P, 3)."""
     angle = times[..., None, None] * scenes.frequency[:, None] + scenes.phase[:, None]  # (B, T, P, J)
     wave = torch.sin(angle)
-    spin = times[..., None] * scenes.spin_rate[:, None] + (wave * scenes.spin_swing[:, None]).sum(-1)
+    spin = times[..., None] * scenes.spin_rate[:, None] + (wave * scenes.spin_amplitude[:, None]).sum(-1)
     body = axis_rotation(scenes.spin_axis[:, None], spin)
-    place = scenes.center[:, None] + (wave[..., None] * scenes.swing[:, None]).sum(-2)
+    place = scenes.center[:, None] + (wave[..., None] * scenes.amplitude[:, None]).sum(-2)
     rotation = quaternion_matrix(scenes.rotation)[:, None]
     # What stretches does so from its lower end.
     rise = (primitive_half_sizes(scenes, times) - scenes.half_size[:, None])[..., 2:]

@@ -132,7 +132,7 @@ def _probe(scenes: Scenes) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
     room, depth, primitive = _look(scenes, times)
     mean = depth.nanmean((1, 2))
     near = depth.nan_to_num(1e6).amin((1, 2))
-    reach = scenes.camera_position.abs() + scenes.position_swing.abs().sum(1)
+    reach = scenes.camera_position.abs() + scenes.position_amplitude.abs().sum(1)
     far = (scenes.half_size[:, 0] + reach)[:, :2].norm(dim=-1)
     flat = torch.where(depth.isnan(), mean[:, None, None], depth).log().std(-1).amin(1) < 0.12
     seen = primitive.flatten(2).clamp_min(0).long()
@@ -164,7 +164,7 @@ def _look(scenes: Scenes, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 def _stopped(scenes: Scenes, still: torch.Tensor) -> Scenes:
     """The same scenes, but in those of `still` (B,) nothing moves except the camera."""
     changed = {}
-    for name in ("swing", "spin_rate", "spin_swing", "hinge", "stretch", "moving"):
+    for name in ("amplitude", "spin_rate", "spin_amplitude", "hinge", "stretch", "moving"):
         value = getattr(scenes, name)
         mask = ~still.reshape(-1, *[1] * (value.dim() - 1))
         # Hinges keep their mean angle.
@@ -174,7 +174,8 @@ def _stopped(scenes: Scenes, still: torch.Tensor) -> Scenes:
 
 def _scaled(scenes: Scenes, scale: torch.Tensor) -> Scenes:
     """The same pictures of scenes that are `scale` (B,) times as large."""
-    lengths = "camera_position camera_target position_swing target_swing half_size center offset swing pivot".split()
+    lengths = "camera_position camera_target position_amplitude target_amplitude".split()
+    lengths += "half_size center offset amplitude pivot".split()
     changed = {}
     for name in lengths:
         value = getattr(scenes, name)

@@ -15,7 +15,7 @@ TEXTURE_COLUMNS = (
     "stripe_x stripe_y stripe_z cross_x cross_y cross_z warp sharpness noise stripes checks grain "
     "red0 green0 blue0 red1 green1 blue1 specular emission print_scale print_u print_v glyphs photo"
 ).split()
-VERSION = "2"  # of files of scenes
+VERSION = "3"  # of files of scenes
 ROOM_FACES = 4  # texture slots of the room: floor, ceiling, walls across x, walls across y
 
 
@@ -67,19 +67,19 @@ class Scenes:
     camera_target: torch.Tensor  # (B, 3) middle of the path of the point that it looks at
     camera_frequency: torch.Tensor  # (B, K) rad/s
     camera_phase: torch.Tensor  # (B, K)
-    position_swing: torch.Tensor  # (B, K, 3) amplitudes of the position
-    target_swing: torch.Tensor  # (B, K, 3) amplitudes of the target
-    roll_swing: torch.Tensor  # (B, K) amplitudes of the roll, rad
+    position_amplitude: torch.Tensor  # (B, K, 3) amplitudes of the position
+    target_amplitude: torch.Tensor  # (B, K, 3) amplitudes of the target
+    roll_amplitude: torch.Tensor  # (B, K) amplitudes of the roll, rad
     half_size: torch.Tensor  # (B, P, 3) half extents, semi-axes, or (radius, radius, half height)
     center: torch.Tensor  # (B, P, 3) middle of the path of the body that the primitive belongs to
     offset: torch.Tensor  # (B, P, 3) of the primitive from its body's centre, turning with it
     rotation: torch.Tensor  # (B, P, 4) quaternion xyzw of the primitive in its body
     frequency: torch.Tensor  # (B, P, J) rad/s
     phase: torch.Tensor  # (B, P, J)
-    swing: torch.Tensor  # (B, P, J, 3) amplitudes of the body's translation
+    amplitude: torch.Tensor  # (B, P, J, 3) amplitudes of the body's translation
     spin_axis: torch.Tensor  # (B, P, 3) unit axis of the body's rotation
     spin_rate: torch.Tensor  # (B, P) rad/s
-    spin_swing: torch.Tensor  # (B, P, J) amplitudes of the angle, rad
+    spin_amplitude: torch.Tensor  # (B, P, J) amplitudes of the angle, rad
     pivot: torch.Tensor  # (B, P, 2, 3) of the two hinges, in the body's frame while every hinge is at zero
     hinge_axis: torch.Tensor  # (B, P, 2, 3) unit
     hinge: torch.Tensor  # (B, P, 2, 4) mean angle, its amplitude (rad), frequency (rad/s), phase

@@ -1,7 +1,8 @@
 """What a scene can be asked for: depth, point clouds, tracks, relative poses, intrinsics. One module each.
 
 Every task is a few queries and what is made of the answers. The functions take any object with the scene's
-interface: `num_frames`, `size` (height, width), `frames` and `query(u, v, t_src, t_tgt, t_cam)`.
+interface: `num_frames`, `size` (height, width), `frames`, `query(u, v, t_src, t_tgt, t_cam)` and, where a budget is
+of time, `queries_per_second`. Arguments that cannot be are ValueErrors, with a sentence.
 """
 
 from d4rt_ros.tasks.adaptive_depth import adaptive_depth_map, adaptive_point_map

@@ -14,6 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
+from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.tasks.depth import PointMap, point_map_of, point_map_questions
 from d4rt_ros.tasks.questions import ask, check_grid, frame_index, pixel_grid, questions, usable_points
@@ -61,20 +62,22 @@ def adaptive_point_map(
     begin = perf_counter()
     if (queries is None) == (seconds is None):
         raise ValueError("a depth grid needs a budget: give queries or seconds, one of the two")
-    t, size = frame_index(scene, t), size or scene.size
+    t, size = frame_index(scene, t), check_grid(scene.size if size is None else size)
     if seconds is None:
+        queries = whole_number(queries, "queries")
         asked = coarse_questions(scene, t, size, queries)
         asked, answer = refined(scene, asked, ask(scene, asked)[0], size, queries)
         return filled_point_map(asked, answer, size, scene.size, queries)
-    if not seconds > 0:
-        raise ValueError(f"{seconds} seconds for a depth grid; it needs more than 0")
-    end, rate = begin + TIME_SHARE * seconds, scene.queries_per_second
-    planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(rate * TIME_SHARE * seconds))
+    seconds = float(real_array(seconds, "seconds", ()))
+    if not 0 < seconds < np.inf:
+        raise ValueError(f"{seconds} seconds for a depth grid; it needs more than 0 and an end")
+    end, rate, points = begin + TIME_SHARE * seconds, scene.queries_per_second, size[0] * size[1]
+    planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(min(rate * TIME_SHARE * seconds, points)))
     asked = coarse_questions(scene, t, size, planned)
     answer = ask(scene, asked)[0]
     rate = rate or len(asked) / max(perf_counter() - begin, 1e-9)
     asked, answer = refined(
-        scene, asked, answer, size, planned, lambda _: max(0, int(rate * (end - perf_counter())))
+        scene, asked, answer, size, planned, lambda _: int(np.clip(rate * (end - perf_counter()), 0, points))
     )
     return filled_point_map(asked, answer, size, scene.size, planned)
 
@@ -122,7 +125,6 @@ def filled_point_map(
     values, known = _scattered(asked, answer, size, image_size)
     inverse, x, y, confidence = np.moveaxis(_filled(values, known, step, 1), 2, 0)
     xyz = np.stack([x / inverse, y / inverse, 1 / inverse], axis=2)
-    confidence = np.nan_to_num(confidence)
     # What was asked is not to be rounded on its way.
     rows, columns = _indices(asked, size, image_size)
     xyz[rows, columns], confidence[rows, columns] = usable_points(answer, in_front=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from d4rt_ros.tasks.questions import frame_index
+from d4rt_ros.geometry.arguments import whole_number
+from d4rt_ros.tasks.questions import frame_index, frame_indices
 from d4rt_ros.tasks.tracks import PointTracks, tracks_of_points
 
 VISIBLE = 0.5
@@ -88,10 +89,9 @@ def tracking_cost(scene, stride: int = 1, batch: int = 1024) -> dict[str, float]
 
 def _empty_grid(scene, stride: int) -> np.ndarray:
     """(T, rows, columns) bool, False."""
-    if int(stride) != stride or stride < 1:
-        raise ValueError(f"stride = {stride}; it is the side of a cell in pixels, a whole number from 1")
-    rows, columns = (-(-n // int(stride)) for n in scene.size)
-    cells = scene.num_frames * rows * columns
+    stride = whole_number(stride, "stride", 1)
+    rows, columns = (-(-n // stride) for n in scene.size)
+    cells = len(frame_indices(scene)) * rows * columns
     if cells > MAX_CELLS:
         raise ValueError(
             f"{scene.num_frames} frames of {rows}x{columns} cells are {cells:,}; at most {MAX_CELLS:,} can be "
@@ -104,11 +104,9 @@ def _tracked(
     scene, visited: np.ndarray, stride: int, t_cam: int | None, batch: int, budget: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, PointTracks]]:
     """u, v, t_src (n,) of each batch and its tracks; marks in `visited` where they go."""
-    for name, value in (("batch", batch), ("budget", budget)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} = {value}; it is a number of tracks, 1 or more")
+    batch = whole_number(batch, "batch", 1)
+    left = visited.size if budget is None else whole_number(budget, "budget", 1)
     t_cam = None if t_cam is None else frame_index(scene, t_cam)
-    left = visited.size if budget is None else int(budget)
     while left > 0 and not visited.all():
         # The frame with the most to do, the newest of equals. Its cells do not cover each other, so that all
         # of them are needed, in any batches.
@@ -118,8 +116,8 @@ def _tracked(
         if len(cells) > left:
             cells = cells[np.linspace(0, len(cells) - 1, left).astype(np.intp)]
         left -= len(cells)
-        for start in range(0, len(cells), int(batch)):
-            rows, columns = cells[start : start + int(batch)].T
+        for start in range(0, len(cells), batch):
+            rows, columns = cells[start : start + batch].T
             v, u = (_middle(i, stride, n) for i, n in zip((rows, columns), scene.size))
             tracks = tracks_of_points(scene, u, v, t, t_cam)
             visited[t, rows, columns] = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable_points
+from d4rt_ros.tasks.questions import ask, check_grid, frame_index, pixel_grid, questions, usable_points
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def point_map(scene, t: int = -1, size: tuple[int, int] | None = None, t_cam: in
     """
     t = frame_index(scene, t)
     t_cam = t if t_cam is None else frame_index(scene, t_cam)
-    asked = point_map_questions(scene, t, size or scene.size, t_cam)
-    return point_map_of(ask(scene, asked)[0], asked, size or scene.size, in_front=t_cam == t)
+    size = check_grid(scene.size if size is None else size)
+    asked = point_map_questions(scene, t, size, t_cam)
+    return point_map_of(ask(scene, asked)[0], asked, size, in_front=t_cam == t)
 
 
 def depth_map(scene, t: int = -1, size: tuple[int, int] | None = None) -> np.ndarray:

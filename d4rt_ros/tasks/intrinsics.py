@@ -6,7 +6,7 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable
+from d4rt_ros.tasks.questions import ask, frame_indices, pixel_grid, questions, usable
 
 # Nearer to the centre line than this share of the image, x is so small that its error is all there is.
 NEAR_CENTRE = 0.1
@@ -24,8 +24,7 @@ def intrinsics(scene, t=None, size: tuple[int, int] = (16, 16), square_pixels: b
     square_pixels: one focal length for both axes, as nearly every real camera has.
     Raises IntrinsicsError where too few points are usable.
     """
-    times = range(scene.num_frames) if t is None else [frame_index(scene, i) for i in np.atleast_1d(t)]
-    times = np.array(times)[:, None]
+    times = np.array(frame_indices(scene, t))[:, None]
     u, v = pixel_grid(size, scene.size)
     asked = questions(u.ravel(), v.ravel(), times, times, times)
     return camera_of(ask(scene, asked)[0], asked, scene.size, square_pixels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.tasks.depth import point_map_questions
-from d4rt_ros.tasks.questions import ask, frame_index, usable_points
+from d4rt_ros.tasks.questions import ask, frame_index, frame_indices, usable_points
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ def point_cloud(scene, frames=None, t_cam: int = -1, size: tuple[int, int] | Non
 
     size: (rows, columns) of the grid of pixels in each frame; the image's own by default.
     """
-    times = range(scene.num_frames) if frames is None else [frame_index(scene, t) for t in frames]
-    t_cam = frame_index(scene, t_cam)
-    parts = [point_map_questions(scene, t, size or scene.size, t_cam) for t in times]
+    times, t_cam = frame_indices(scene, frames), frame_index(scene, t_cam)
+    size = scene.size if size is None else size
+    parts = [point_map_questions(scene, t, size, t_cam) for t in times]
     rgb = np.concatenate([colours(scene.frames[t], part.u, part.v) for t, part in zip(times, parts)])
     points = [usable_points(answer, in_front=False) for answer in ask(scene, *parts)]
     xyz, confidence = (np.concatenate(x) for x in zip(*points))

@@ -13,7 +13,14 @@ from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.alignment import robust_umeyama
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import adjoint, cross_matrix, invert, nearest_rotation, pose_matrix, transform
+from d4rt_ros.geometry.transforms import (
+    adjoint,
+    cross_matrix,
+    invert,
+    nearest_rotation,
+    pose_matrix,
+    transform,
+)
 
 # Of the image's larger side: how far a pixel may be off and still agree with the pose.
 THRESHOLD = 0.04
@@ -61,6 +68,8 @@ def solve_pnp(points, pixels, back, weights, camera: Pinhole) -> PoseFit:
         if step @ normal @ step <= (0.01 * scatter) ** 2 * robust.sum():
             break
     i_from_j[:3, :3] = nearest_rotation(i_from_j[:3, :3])
+    if not _from_one_side(i_from_j):
+        raise np.linalg.LinAlgError("the points fit two cameras alone that look at them from opposite sides")
     seen, off, errors = _errors(i_from_j, points, pixels, back, camera)
     inliers = errors <= 3.0 * _scatter(errors, limit)
     if not inliers.any():
@@ -114,11 +123,17 @@ def _ransac(points, pixels, back, camera: Pinhole, limit: float) -> list[np.ndar
             )
         except cv2.error:
             continue
-        seen_from = pose_matrix(cv2.Rodrigues(rotation)[0], shift.ravel()) if good else np.full((4, 4), np.nan)
-        # Few noisy points of a plane fit a camera behind it as well; but both cameras see it from one side.
-        if np.isfinite(seen_from).all() and seen_from[2, 2] > 0:
+        if not (good and np.isfinite(rotation).all() and np.isfinite(shift).all()):
+            continue
+        seen_from = pose_matrix(Rotation.from_rotvec(rotation.ravel()).as_matrix(), shift.ravel())
+        if _from_one_side(seen_from):
             found.append(seen_from if kind else invert(seen_from))
     return found
+
+
+def _from_one_side(pose: np.ndarray) -> bool:
+    """Few noisy points of a plane fit a camera behind it as well; but both cameras see it from one side."""
+    return pose[2, 2] > 0
 
 
 def _errors(i_from_j, points, pixels, back, camera: Pinhole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

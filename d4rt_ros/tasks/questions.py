@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.geometry.arguments import whole_number
+from d4rt_ros.model.query import Answer, Queries, broadcast_queries
 
 # In the model's unit. So far away nothing is seen, and what is made of such numbers would overflow.
 FAR = 1e6
@@ -24,40 +25,61 @@ def pixel_grid(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[np.n
     The grid is the image resized: its corners are the image's corner pixels, and its camera is the image's
     `Pinhole.grid(w, h)`. Raises ValueError for a grid of fewer than 2x2 or more than 33 million points.
     """
-    (h, w), (height, width) = size, image_size
-    check_grid(size)
+    (h, w), (height, width) = check_grid(size), _pair(image_size, "an image")
     u, v = np.meshgrid(np.linspace(0, width - 1, w), np.linspace(0, height - 1, h))
     return u, v
 
 
-def check_grid(size: tuple[int, int]) -> None:
-    """Raise ValueError for a size (rows, columns) that no grid over an image has."""
-    rows, columns = size
+def check_grid(size: tuple[int, int]) -> tuple[int, int]:
+    """A size (rows, columns) as two ints. Raises ValueError for one that no grid over an image has."""
+    rows, columns = _pair(size, "a grid")
     if rows < 2 or columns < 2:
         raise ValueError(f"a grid of {rows}x{columns} rows x columns; it needs 2x2 or more")
     if rows * columns > MAX_GRID:
         raise ValueError(
             f"a grid of {rows}x{columns} is {rows * columns:,} points; at most {MAX_GRID:,} can be asked for"
         )
+    return rows, columns
+
+
+def _pair(size, what: str) -> tuple[int, int]:
+    try:
+        rows, columns = size
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} of size {size!r}; its size is (rows, columns)") from None
+    return whole_number(rows, f"{what}'s rows"), whole_number(columns, f"{what}'s columns")
 
 
 def frame_index(scene, t: int) -> int:
     """0..T-1 of a frame number that may count from the newest (-1).
 
-    Raises FrameNumberError (an IndexError and a ValueError) outside the window.
+    Raises FrameNumberError (an IndexError and a ValueError) outside the window and for what is no whole number.
     """
+    t = whole_number(t, "frame number", error=FrameNumberError)
+    if not scene.num_frames:
+        raise FrameNumberError(f"frame {t} is asked of a window that has no frames")
     if not -scene.num_frames <= t < scene.num_frames:
         raise FrameNumberError(
             f"frame {t} is outside the window of {scene.num_frames} frames: 0 (oldest) to "
             f"{scene.num_frames - 1}, or -1 (newest) to -{scene.num_frames}"
         )
-    return int(t) % scene.num_frames
+    return t % scene.num_frames
+
+
+def frame_indices(scene, frames=None) -> list[int]:
+    """0..T-1 of frame numbers, of one or, where None, of all frames. Raises FrameNumberError, also for none."""
+    if frames is None:
+        frames = range(scene.num_frames)
+    elif np.ndim(frames) == 0:
+        frames = [frames]
+    if not len(frames):
+        raise FrameNumberError("no frames to ask; give one frame number or more of a window that has frames")
+    return [frame_index(scene, t) for t in frames]
 
 
 def questions(u, v, t_src, t_tgt, t_cam) -> Queries:
     """Queries of one length, from arrays that broadcast together; their order is the broadcast array's."""
-    u, v, *times = (x.reshape(-1) for x in np.broadcast_arrays(u, v, t_src, t_tgt, t_cam))
-    return Queries(u, v, *times)
+    return Queries(*(x.reshape(-1) for x in broadcast_queries(u, v, t_src, t_tgt, t_cam)))
 
 
 def ask(scene, *parts: Queries) -> list[Answer]:

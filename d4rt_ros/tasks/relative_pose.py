@@ -16,7 +16,7 @@ from d4rt_ros.geometry.transforms import invert, is_rigid, transform
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.pose_fit import solve_pnp, solve_rigid
-from d4rt_ros.tasks.questions import ask, frame_index, pixel_grid, questions, usable
+from d4rt_ros.tasks.questions import ask, frame_index, frame_indices, pixel_grid, questions, usable
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
@@ -67,7 +67,8 @@ def relative_pose(
     """The pose of camera j in the frame of camera i, from a grid (rows, columns) of points of either frame.
 
     camera: at `scene.size`; estimated from the same answers where None.
-    Raises PoseError where too few points are usable or they do not determine a pose.
+    Raises PoseError where too few points are usable or they do not determine a pose, ValueError for arguments
+    that cannot be: a frame outside the window, an unknown method, a grid or a camera that is none of the scene's.
     """
     i, j = frame_index(scene, i), frame_index(scene, j)
     asked = pose_questions(scene, i, j, method, grid)
@@ -82,7 +83,7 @@ def camera_poses(
     A frame that shares too little with the first one is joined to the frame before it; PoseError where that
     fails too.
     """
-    parts = [pose_questions(scene, 0, j, method, grid) for j in range(1, scene.num_frames)]
+    parts = [pose_questions(scene, 0, j, method, grid) for j in frame_indices(scene)[1:]]
     answers = iter(ask(scene, *(part for pair in parts for part in pair)) if parts else ())
     poses = [np.eye(4)]
     for j, (asked, _) in enumerate(parts, start=1):
@@ -112,7 +113,7 @@ def pose_of(
     here: Answer, there: Answer, asked: Queries, size: tuple[int, int], camera: Pinhole | None, method: str
 ) -> RelativePose:
     """The pose from the two answers to `pose_questions`, the first of which is `asked`. Raises PoseError."""
-    camera = camera or _estimated(here, asked, size)
+    camera = _estimated(here, asked, size) if camera is None else _checked_camera(camera, size)
     seen = _usable(here, there, size, method)
     if seen.sum() < MIN_POINTS:
         raise PoseError(
@@ -154,6 +155,17 @@ def _check(i_from_j, covariance, depth: float) -> None:
             f"the points do not determine a pose: it is uncertain by {shift:.2g} at a depth of {depth:.2g}, "
             f"and by {np.degrees(rotation):.0f} degrees"
         )
+
+
+def _checked_camera(camera, size: tuple[int, int]) -> Pinhole:
+    if not isinstance(camera, Pinhole):
+        raise ValueError(f"camera = {camera!r} is no Pinhole; give one at the scene's size, or None")
+    if (camera.height, camera.width) != tuple(size):
+        raise ValueError(
+            f"the camera is one of {camera.width}x{camera.height} pixels and the scene's frames have "
+            f"{size[1]}x{size[0]}; give the camera at the scene's size"
+        )
+    return camera
 
 
 def _estimated(here: Answer, asked: Queries, size: tuple[int, int]) -> Pinhole:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, questions, usable_points
+from d4rt_ros.geometry.arguments import real_array
+from d4rt_ros.model.query import Answer, Queries, QueryError
+from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, frame_indices, questions, usable_points
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ def tracks_of_points(scene, u, v, t_src, t_cam: int | None = None) -> PointTrack
 
 def track_questions(scene, u, v, t_src, t_cam: int | None) -> Queries:
     """What `tracks_of_points` asks: point by point, all times of each."""
-    times = np.arange(scene.num_frames)
-    u, v, t_src = (np.atleast_1d(x).reshape(-1, 1) for x in (u, v, t_src))
+    times = np.array(frame_indices(scene))
+    u, v, t_src = (
+        real_array(x, name, dtype=None, error=QueryError).reshape(-1, 1)
+        for x, name in ((u, "u"), (v, "v"), (t_src, "t_src"))
+    )
     return questions(u, v, t_src, times, times if t_cam is None else t_cam)
 
 

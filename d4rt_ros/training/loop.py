@@ -108,13 +108,13 @@ def _train(config, out, make_source, process, network, resume, make_check, tenso
                 _stop_where_bad(judged, run, source, config, process, out)
                 judged = []
             if due(config.report_every):
-                report.stretch(run.step, learning_rate(run.step - 1, config))
-            with report.aside():
+                report.log_steps(run.step, learning_rate(run.step - 1, config))
+            with report.untimed():
                 if due(config.check_every):
                     enough = _checked(check, averaged, run, report)
                 if due(config.save_every) or enough or stop:
                     save(out, run, config, process)
-                    report.curves()
+                    report.draw_curves()
             if stop:
                 report.say(f"step {run.step}: interrupted, its state is kept; go on with --resume")
                 raise KeyboardInterrupt
@@ -220,7 +220,7 @@ def _losses(
 def _checked(check: Check, averaged: nn.Module, run: Run, report: Report) -> bool:
     """Whether the held-out figures, which are told, say that it is enough."""
     try:
-        report.figures(run.step, check(averaged))
+        report.log_figures(run.step, check(averaged))
     except EnoughTraining as reason:
         report.say(f"step {run.step}: {reason}")
         return True

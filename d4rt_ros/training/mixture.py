@@ -66,9 +66,9 @@ class Mixture:
         """How often something of a source could not be used, by what was wrong."""
         return sum((getattr(source, "skipped", Counter()) for source in self.sources), Counter())
 
-    def _cuts(self, turn: int) -> list[int]:
+    def _cuts(self, batch_number: int) -> list[int]:
         """Where the sources' parts of the batch begin and end."""
-        shift = float(uniform(self.config.seed, "mixture", turn, range(1), 1))
+        shift = float(uniform(self.config.seed, "mixture", batch_number, range(1), 1))
         ends = torch.tensor(self.weights, dtype=torch.float64).cumsum(0)
         inner = (ends[:-1] / ends[-1] * self.config.batch + shift).floor().int().tolist()
         return [0, *(min(cut, self.config.batch) for cut in inner), self.config.batch]

@@ -71,9 +71,9 @@ class RecordedSource:
         numbers = uniform(self.config.seed, "queries", step, clips, self.config.queries.count, NUMBERS)
         return ask(self._made[1], self.config, numbers, self.device)
 
-    def _clip(self, turn: int, clip: int, window: np.ndarray) -> RecordedClip:
+    def _clip(self, batch_number: int, clip: int, window: np.ndarray) -> RecordedClip:
         for attempt in range(ATTEMPTS):
-            chosen = self._choose(turn, clip, attempt)
+            chosen = self._choose(batch_number, clip, attempt)
             try:
                 return self._cut(*chosen, window)
             except RecordedError as error:
@@ -86,10 +86,11 @@ class RecordedSource:
             log.warning("skipped: %s", reason)
         self.skipped[reason] += 1
 
-    def _choose(self, turn: int, clip: int, attempt: int) -> tuple[int, list[int]]:
+    def _choose(self, batch_number: int, clip: int, attempt: int) -> tuple[int, list[int]]:
         """(sequence, frames): evenly from all frames, then a stride log-uniform in its range, then the start."""
         one = range(clip, clip + 1)
-        which, stride, start = uniform(self.config.seed, f"recorded {attempt}", turn, one, 3)[0].tolist()
+        numbers = uniform(self.config.seed, f"recorded {attempt}", batch_number, one, 3)
+        which, stride, start = numbers[0].tolist()
         ends = np.cumsum([len(sequence) for sequence in self.sequences])
         number = int(np.searchsorted(ends, which * ends[-1], side="right"))
         count, frames = len(self.sequences[number]), self.config.model.frames

@@ -99,7 +99,7 @@ class Report:
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
 
-    def stretch(self, step: int, rate: float) -> None:
+    def log_steps(self, step: int, rate: float) -> None:
         """The line of the steps since the last one; `step` are done."""
         if not self._steps:
             return
@@ -118,7 +118,7 @@ class Report:
                    f"{record['data_share']:.0%} of it examples; {losses}")  # fmt: skip
         self._begin()
 
-    def figures(self, step: int, figures: dict[str, tuple[float, float]]) -> None:
+    def log_figures(self, step: int, figures: dict[str, tuple[float, float]]) -> None:
         """Held-out figures, each with the trivial answer's."""
         text = ", ".join(
             f"{n} {value:.3g} (trivial {trivial:.3g})" for n, (value, trivial) in figures.items()
@@ -126,14 +126,14 @@ class Report:
         record = {"step": step, "figures": {n: [_round(v) for v in pair] for n, pair in figures.items()}}
         self._tell(record, f"step {step}, held out: {text}")
 
-    def curves(self) -> None:
+    def draw_curves(self) -> None:
         """Draw out/curves.png anew."""
         if self._process.is_first:
             with self._writing():
                 draw_curves(self._log, self._log.with_name("curves.png"))
 
     @contextmanager
-    def aside(self):
+    def untimed(self):
         """What runs within counts as no part of the steps' time."""
         start = time.perf_counter()
         yield

@@ -56,25 +56,25 @@ class SceneSource:
         if self._rendered[0] != made_for:
             self._rendered = made_for, self.clips(*made_for)
         numbers = uniform(self.config.seed, "queries", step, clips, self.config.queries.count, NUMBERS)
-        names = tuple(f"scene {clip} of turn {made_for[0]}, seed {self.config.seed}" for clip in clips)
+        names = tuple(f"scene {clip} of batch {made_for[0]}, seed {self.config.seed}" for clip in clips)
         return replace(ask(self._rendered[1], self.config, numbers), names=names)
 
-    def clips(self, turn: int, clips: range) -> Clips:
+    def clips(self, batch_number: int, clips: range) -> Clips:
         """The clips of a batch, rendered; batches are taken in turn, each for `config.reuse` steps."""
-        scenes, times = self._scenes(turn, clips)
-        window = sample_windows(self.config.crops, self.config.seed, turn, clips)
+        scenes, times = self._scenes(batch_number, clips)
+        window = sample_windows(self.config.crops, self.config.seed, batch_number, clips)
         scenes = crop_camera(scenes, window.to(self.device, non_blocking=True))
         size = self.config.model
         return Clips(scenes, times, render(scenes, times, size.height, size.width, compile=self.compile))
 
-    def _scenes(self, turn: int, clips: range) -> tuple[Scenes, Tensor]:
+    def _scenes(self, batch_number: int, clips: range) -> tuple[Scenes, Tensor]:
         """Those of the clips of one batch, with the times of their frames."""
         slots = min(SLOTS, self.config.batch)
-        turns = max(1, AT_ONCE // slots)
+        batches = max(1, AT_ONCE // slots)
         parts = []
         for group in range(clips.start // slots, (clips.stop - 1) // slots + 1):
-            scenes, times = self._block(group, turn // turns, slots * turns)
-            first = turn % turns * slots - group * slots
+            scenes, times = self._block(group, batch_number // batches, slots * batches)
+            first = batch_number % batches * slots - group * slots
             chosen = slice(
                 first + max(clips.start, group * slots), first + min(clips.stop, (group + 1) * slots)
             )

@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry import AlignmentError, pose_from_quaternion, robust_umeyama, rotation_angle, umeyama
+from d4rt_ros.geometry import (
+    AlignmentError,
+    Similarity,
+    pose_from_quaternion,
+    robust_umeyama,
+    rotation_angle,
+    transform,
+    umeyama,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -128,6 +137,68 @@ def test_with_noise_it_is_as_good_as_least_squares_over_the_good_points():
     assert not inliers[:100].any() and inliers[100:].mean() > 0.9
     assert np.degrees(rotation_angle(fit.rotation @ truth[1].T)) < 0.2
     assert np.linalg.norm(fit.translation - truth[2]) < 0.01
+
+
+@given(seeds, st.booleans(), st.booleans())
+def test_it_is_the_least_squares_one(seed, with_scale, mirrored):
+    """Of noisy points, weighted, no similarity beside it is better; nor where only a mirror would fit."""
+    rng = np.random.default_rng(seed)
+    source, target, _ = problem(seed, 20, noise=0.5)
+    target, weights = target * [1, 1, -1 if mirrored else 1], rng.uniform(0, 1, 20)
+
+    def cost(scale, rotation, translation):
+        off = Similarity(scale, rotation, translation).apply(source) - target
+        return float(weights @ (off**2).sum(axis=1))
+
+    fit = umeyama(source, target, weights, with_scale)
+    least = cost(fit.scale, fit.rotation, fit.translation)
+    for _ in range(10):
+        scale = fit.scale * (1 + 1e-3 * rng.normal()) if with_scale else 1.0
+        turn = Rotation.from_rotvec(1e-3 * rng.normal(size=3)).as_matrix()
+        translation = fit.translation + 1e-3 * rng.normal(size=3)
+        assert cost(scale, turn @ fit.rotation, translation) >= least * (1 - 1e-12)
+
+
+def test_a_thing_that_moves_by_ten_deviations_is_left_out_though_nearly_half_is_of_it():
+    source, target, truth = problem(7, 400, 3.0, noise=0.01)
+    target[:180] += 0.1 * np.array([0.6, 0.64, -0.48])
+    fit, inliers = robust_umeyama(source, target)
+    assert not inliers[:180].any() and inliers[180:].mean() > 0.97
+    best = umeyama(source[180:], target[180:])
+    np.testing.assert_allclose(fit.translation, best.translation, atol=1e-3)
+
+
+def test_three_deviations_are_the_border():
+    source, target, truth = problem(8, 2000, 1.0, noise=0.01)
+    target[:200] += 0.05 * np.array([0.6, 0.64, -0.48])
+    inliers = robust_umeyama(source, target)[1]
+    assert inliers[:200].mean() < 0.15 and 0.96 < inliers[200:].mean() < 0.995
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_distant_thing_that_turns_does_not_lead_astray(seed):
+    """All points together are a start that ends at the thing: it is far, so that it turns the fit by little."""
+    source, target, (scale, rotation, translation) = problem(seed, 200, 3.0, noise=0.01)
+    rng = np.random.default_rng(seed + 99)
+    source[:80] = 0.3 * rng.normal(size=(80, 3)) + [6, 0, 0]
+    turned = transform(pose_from_quaternion(rng.normal(size=4), [0, 9, 0]), source[:80])
+    target[:80] = scale * turned @ rotation.T + translation
+    fit, inliers = robust_umeyama(source, target)
+    np.testing.assert_allclose(fit.translation, translation, atol=0.02)
+    assert not inliers[:80].any() and inliers[80:].mean() > 0.9
+
+
+def test_with_weights_by_depth_the_relative_error_is_compared():
+    """Errors of one per cent of the depth: the far points' are a hundred times larger and count for as good."""
+    rng = np.random.default_rng(9)
+    depth = np.exp(rng.uniform(0, np.log(100), 500))
+    source = rng.normal(size=(500, 3)) * depth[:, None]
+    target = source + 0.01 * depth[:, None] * rng.normal(size=(500, 3))
+    target[:50] += depth[:50, None] * [0.1, 0.1, 0]
+    inliers = robust_umeyama(source, target, 1 / depth**2)[1]
+    assert not inliers[:50].any()
+    for part in (depth < 3, depth > 30):
+        assert inliers[50:][part[50:]].mean() > 0.94
 
 
 def test_it_is_deterministic():

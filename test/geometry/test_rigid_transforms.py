@@ -110,6 +110,13 @@ def test_nearest_rotation_repairs(pose, noise):
     assert np.abs(repaired - pose[:3, :3]).max() < 1e-2
 
 
+@given(poses, arrays(np.float64, (3, 3), elements=st.floats(-1e-3, 1e-3)))
+def test_the_quaternion_of_a_rotation_that_has_drifted_is_a_unit_one_near_it(pose, noise):
+    quaternion = quaternion_from_pose(pose[:3, :3] + noise)
+    assert np.linalg.norm(quaternion) == pytest.approx(1.0, abs=1e-12)
+    assert rotation_angle(pose_from_quaternion(quaternion)[:3, :3].T @ pose[:3, :3]) < 5e-3
+
+
 @pytest.mark.parametrize("length", [5e-324, 1e-200, 1e-13, 1e200])
 def test_a_quaternion_of_any_length_will_do(length):
     np.testing.assert_allclose(

@@ -87,7 +87,7 @@ def test_still_cameras_and_still_scenes_stand_still():
 def test_shares_and_ranges_are_as_configured():
     scenes = sample_scenes(400, 9, SceneConfig(still_scenes=0.35, still_cameras=0.1, panning_cameras=0.05))
     assert 0.27 < 1 - scenes.moving.any(1).float().mean() < 0.43
-    assert 0.04 < (scenes.position_swing == 0).all(-1).all(-1).float().mean() < 0.28
+    assert 0.04 < (scenes.position_amplitude == 0).all(-1).all(-1).float().mean() < 0.28
     fov = torch.rad2deg(2 * torch.atan(0.5 / scenes.focal))
     assert fov.max() < 111 and fov[:, 0].min() > 25
     assert scenes.aspect.min() > 0.5 and scenes.aspect.max() < 1.9
@@ -130,18 +130,18 @@ def test_a_view_from_behind_a_wall_or_past_something_at_the_lens_is_not_clear(sc
     assert not has_clear_view(outside, times).any()
     covered = replace(scenes, **{name: value.clone() for name, value in scenes.tensors().items()})
     ball = scenes.shapes.first_ellipsoid
-    for name in ("offset", "swing", "pivot", "stretch", "hinge"):
+    for name in ("offset", "amplitude", "pivot", "stretch", "hinge"):
         getattr(covered, name)[:, ball] = 0.0
     pose = camera_poses(scenes, times)[:, 2, :3]
     covered.center[:, ball], covered.half_size[:, ball] = pose[..., 3] + 0.003 * pose[..., 2], 0.0029
-    moves = (scenes.position_swing != 0).flatten(1).any(1)  # else nothing is seen that is farther
+    moves = (scenes.position_amplitude != 0).flatten(1).any(1)  # else nothing is seen that is farther
     assert moves.sum() > 10 and not has_clear_view(covered, times)[moves].any()
 
 
 def test_scenes_of_an_older_file_are_refused(scenes, tmp_path):
     path = tmp_path / "old.safetensors"
     save_file(scenes.tensors(), str(path), metadata={"d4rt_scenes": "1", "shapes": "{}"})
-    with pytest.raises(ValueError, match="version 1, this program reads version 2"):
+    with pytest.raises(ValueError, match="version 1, this program reads version 3"):
         load_scenes(path)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from analytic_scene import CAMERA, Altered, AnalyticScene, wandering_camera
 
+from d4rt_ros.model.query import Answer
 from d4rt_ros.tasks import (
     adaptive_depth,
     adaptive_depth_map,
@@ -107,6 +108,50 @@ def test_none_stays_none_and_is_not_spread(scene):
         Altered(scene, lambda answer: answer.xyz.__setitem__(..., np.nan)), 0, SIZE, 500
     )
     assert np.isnan(everything.xyz).all() and (everything.confidence == 0).all()
+
+
+class Surfaces:
+    """A scene that shows inverse depth as a function of the pixel, of a camera with focal length 1."""
+
+    num_frames, queries_per_second = 1, None
+
+    def __init__(self, inverse, size):
+        self._inverse, self.size = inverse, size
+
+    def query(self, u, v, t_src, t_tgt, t_cam):
+        z = 1 / self._inverse(u, v)
+        ones, f = np.ones(len(u), np.float32), np.float32
+        xyz = np.stack([u * z, v * z, z], axis=1).astype(f)
+        return Answer(xyz, np.stack([u, v], 1).astype(f), ones, ones, xyz, xyz)
+
+
+@pytest.mark.parametrize("near_left", [True, False])
+@pytest.mark.parametrize("upright", [True, False])
+def test_half_way_across_a_jump_of_depth_is_the_nearer_surface(near_left, upright):
+    """A wall 1 m away and one 5 m away; what lies between the two that were asked must not be given away as free."""
+
+    def inverse(u, v):
+        return np.where(((u if upright else v) < 1) == near_left, 1.0, 0.2)
+
+    depth = adaptive_depth_map(Surfaces(inverse, (3, 3)), 0, (3, 3), queries=4)
+    across = depth if upright else depth.T
+    np.testing.assert_allclose(across, np.tile([1, 1, 5] if near_left else [5, 1, 1], (3, 1)))
+
+
+@pytest.mark.parametrize("step", [0.25, 0.4, 0.8])
+def test_across_a_jump_nothing_is_in_between(step):
+    """Every point is of one of the two surfaces, and of the one that is nearer in the image."""
+    scene = Surfaces(lambda u, v: np.where(u < 13, 1.0, 1.0 - step), (33, 33))
+    depth = adaptive_depth_map(scene, 0, (33, 33), queries=30)
+    assert set(np.unique(depth.round(4))) == {1.0, np.float32(np.round(1 / (1 - step), 4))}
+
+
+@pytest.mark.parametrize("far", [0.04, 0.2, 0.6])
+def test_a_plane_that_leans_far_is_no_jump(far):
+    """Inverse depth is linear on it: from 1 to as far as 25 m over the image, filled exactly."""
+    scene = Surfaces(lambda u, v: 1.0 - (1.0 - far) * u / 32, (33, 33))
+    depth = adaptive_depth_map(scene, 0, (33, 33), queries=60)
+    np.testing.assert_allclose(1 / depth, np.tile(np.linspace(1, far, 33), (33, 1)), atol=1e-5)
 
 
 def test_it_is_deterministic(scene):

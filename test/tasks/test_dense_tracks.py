@@ -137,13 +137,13 @@ def test_a_model_with_weights():
 
 @pytest.mark.parametrize("stride", [0, -2, 1.5])
 def test_a_stride_that_is_none(scene, stride):
-    with pytest.raises(ValueError, match=f"stride = {stride}; it is the side of a cell"):
+    with pytest.raises(ValueError, match=f"stride = {stride}; a whole number from 1 is expected"):
         dense_tracks(scene, stride)
 
 
 @pytest.mark.parametrize("option", ["batch", "budget"])
 def test_a_batch_or_budget_of_nothing(scene, option):
-    with pytest.raises(ValueError, match=f"{option} = 0; it is a number of tracks"):
+    with pytest.raises(ValueError, match=f"{option} = 0; a whole number from 1 is expected"):
         dense_tracks(scene, **{option: 0})
 
 

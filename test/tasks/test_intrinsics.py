@@ -43,6 +43,52 @@ def test_the_less_confident_half_does_not_count():
     )
 
 
+@pytest.mark.parametrize("kind", ["behind", "at infinity", "no confidence", "not finite"])
+def test_points_that_are_not_usable_do_not_count_however_many_and_sure_they_are(kind):
+    def spoil(answer):
+        rows = np.arange(len(answer)) % 5 < 3
+        answer.confidence[rows] = 1.0
+        if kind == "behind":
+            answer.xyz[rows] *= np.float32([-1, -1, -2])
+        elif kind == "at infinity":
+            answer.xyz[rows] *= np.float32([1e7, 1e7, 2e7])
+        elif kind == "no confidence":
+            answer.xyz[rows, 2] *= 2
+            answer.confidence[rows] = np.nan
+        else:
+            answer.xyz[rows, 0] = np.nan
+            answer.xyz[rows, 2] *= 2
+
+    camera = intrinsics(Altered(AnalyticScene(wandering_camera(2)), spoil))
+    np.testing.assert_allclose([camera.fx, camera.fy], [90, 95], rtol=1e-4)
+
+
+def test_points_near_the_middle_of_the_image_do_not_count():
+    """There x is small, and what it is off makes any focal length."""
+
+    def spoil(answer):
+        near = np.abs(answer.uv[:, 0] - 48) < 9.5
+        answer.xyz[near, 0] += 0.05 * answer.xyz[near, 2] * np.sign(answer.xyz[near, 0])
+
+    camera = intrinsics(Altered(AnalyticScene(wandering_camera(2)), spoil), size=(16, 30))
+    assert camera.fx == pytest.approx(90, rel=1e-4)
+
+
+def test_a_focal_length_is_positive():
+    """A point on the other side of the image than its pixel says nothing."""
+
+    def spoil(answer):
+        answer.xyz[::5, :2] *= -1
+
+    camera = intrinsics(Altered(AnalyticScene(wandering_camera(2)), spoil))
+    np.testing.assert_allclose([camera.fx, camera.fy], [90, 95], rtol=1e-4)
+
+
+def test_a_wide_image_has_its_own_middle():
+    scene = AnalyticScene(wandering_camera(2), camera=Pinhole.centred(60, 70, 200, 40))
+    np.testing.assert_allclose([getattr(intrinsics(scene), f) for f in ("fx", "fy")], [60, 70], rtol=1e-4)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0])
 def test_nothing_usable_is_said(value):
     def spoil(answer):

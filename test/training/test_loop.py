@@ -311,7 +311,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(tmp_path):
     with pytest.raises(TrainingError) as error:
         run(replace(CONFIG, save_every=2), tmp_path, make_source=make)
     assert "step 3: loss or gradient is not finite" in str(error.value)
-    assert "scene 0 of turn 1, seed 0, scene 1 of turn 1, seed 0" in str(error.value)
+    assert "scene 0 of batch 1, seed 0, scene 1 of batch 1, seed 0" in str(error.value)
     assert "The state of step 2 is intact" in str(error.value)
     state, notes, _ = read_shards(tmp_path / "state.json")
     assert notes["step"] == 2 and all(torch.isfinite(t).all() for t in state.values())

@@ -84,7 +84,7 @@ def test_sequences_with_tracks_are_asked_for_them():
 
 def test_strides_stay_within_the_range_and_the_sequence():
     source = RecordedSource([wall_sequence(12)], replace(CONFIG, stride=(2, 8)))
-    chosen = [source._choose(turn, 0, 0)[1] for turn in range(60)]
+    chosen = [source._choose(number, 0, 0)[1] for number in range(60)]
     assert {frames[1] - frames[0] for frames in chosen} == {2, 3}, "12 frames leave no room for a stride of 4"
     assert {frames[0] for frames in chosen} >= {0, 5} and max(map(max, chosen)) == 11
 
