@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 import rclpy
@@ -18,6 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from d4rt_ros.io.calibration import Calibration
 from d4rt_ros.ros.messages import flat, header_message
 from d4rt_ros.ros.qos import publisher
+
+END_LIMIT = 1.0  # seconds that a camera gets to end by itself
 
 
 def parameter(node: Node, name: str, default, description: str):
@@ -116,7 +121,8 @@ class Pace:
 def run_camera(create: Callable[[], Node], args=None) -> int:
     """Run a camera node until its `play(stop: threading.Event)` returns or the process is told to end.
 
-    Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError.
+    Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError. The node
+    is made and played in a thread of its own, so that Ctrl-C also ends a camera that waits for a source to open.
     """
     logger = rclpy.logging.get_logger("d4rt_camera")
     try:
@@ -124,42 +130,44 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
         logger.error(f"{error}; a value with special characters needs quotes: -p \"pattern:='*.jpg'\"")
         return 1
-    stop, failures = threading.Event(), []
-    try:
-        node = create()
-    except (ValueError, ParameterException) as error:
-        logger.error(str(error))
-        rclpy.try_shutdown()
-        return 1
+    stop, failures, nodes = threading.Event(), [], []
+    executor = SingleThreadedExecutor()
 
-    def play() -> None:
+    def run() -> None:
         try:
-            node.play(stop)
-        except ValueError as error:
+            nodes.append(create())
+            executor.add_node(nodes[0])
+            nodes[0].play(stop)
+        except (ValueError, ParameterException) as error:
             failures.append(error)
-            node.get_logger().error(str(error))
+            (nodes[0].get_logger() if nodes else logger).error(str(error))
         except Exception as error:
             # A publisher of a context that has been shut down under us is the end, not an error.
             if rclpy.ok():
                 failures.append(error)
                 raise
 
-    thread = threading.Thread(target=play, name="play", daemon=True)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread.start()
+    thread = threading.Thread(target=run, name="play", daemon=True)
     try:
+        thread.start()
         while rclpy.ok() and thread.is_alive():
             executor.spin_once(timeout_sec=0.1)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    finally:
-        # `ros2 launch` sends a second SIGINT beside the terminal's: it must not interrupt the ending.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop.set()
-        thread.join(timeout=5)
+    # `ros2 launch` sends a second SIGINT beside the terminal's: it must not interrupt the ending.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop.set()
+    thread.join(timeout=END_LIMIT)
+    if not thread.is_alive():
         executor.shutdown()
-        if rclpy.ok():
-            node.destroy_node()
+        if nodes and rclpy.ok():
+            nodes[0].destroy_node()
         rclpy.try_shutdown()
     return 1 if failures else 0
+
+
+def end_process(status: int) -> NoReturn:
+    """Leave at once: a source that is still opening and images that are half rendered are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+from typing import NoReturn
 
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from d4rt_ros.io.calibration import Calibration, pinhole_of_view, read_calibration, uncalibrated
 from d4rt_ros.io.frames import Frames, open_frames
 from d4rt_ros.ros.messages import depth_image, header_message
-from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
+from d4rt_ros.ros.playback import CameraPublisher, Pace, end_process, parameter, run_camera
 from d4rt_ros.ros.qos import publisher
 
 
@@ -85,9 +85,9 @@ class VideoCamera(Node):
         return self.get_clock().now().nanoseconds
 
 
-def main(args=None) -> int:
-    return run_camera(VideoCamera, args)
+def main(args=None) -> NoReturn:
+    end_process(run_camera(VideoCamera, args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
