@@ -83,8 +83,9 @@ class CameraPublisher:
         return not stop.wait(0.3 if count else 0)
 
     def flush(self) -> None:
-        """Until the subscribers have what was published, for a second at most."""
-        self._image.wait_for_all_acked(Duration(seconds=1))
+        """Until the subscribers have what was published, for a second each at most."""
+        for sent in (self._info, self._image):
+            sent.wait_for_all_acked(Duration(seconds=1))
 
 
 class Pace:

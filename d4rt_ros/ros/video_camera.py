@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import NoReturn
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -58,6 +59,8 @@ class VideoCamera(Node):
             if not self._loop:
                 break
         self._camera.flush()
+        if self._depth:
+            self._depth.wait_for_all_acked(Duration(seconds=1))
         self.get_logger().info(f"{self._frames.name} ended after {published} images")
 
     def _calibration(self, frames: Frames) -> Calibration:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from d4rt_ros.cli import demo  # noqa: E402
 from d4rt_ros.model.checkpoint import save_checkpoint  # noqa: E402
 from d4rt_ros.model.config import ModelConfig  # noqa: E402
 from d4rt_ros.model.network import D4RT  # noqa: E402
+
+END_LIMIT = 4.0  # seconds: twice what is promised, for machines with other work
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +75,21 @@ def processes_of(output: Path) -> list[str]:
     return found
 
 
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
     done = run(tmp_path, "--video", folder, "--checkpoint", checkpoint, "--camera-info", "80 80 55.5 35.5")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "/d4rt/points" in done.stdout and "10,000 points" in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     counts = {row["name"]: row["count"] for row in report["topics"]}
-    assert min(counts.values()) > 3 and not report["errors"]
+    # Of a model that has learned nothing there need be no pose, so no tracks and no TF either.
+    assert min(counts[topic] for topic in ("/image", *demo.RESULT)) > 3 and not report["errors"]
     assert report["queries"][0]["count"] > 3
     assert "150 images" in (tmp_path / "out" / "camera.log").read_text()
     assert not processes_of(tmp_path / "out")
@@ -101,35 +112,26 @@ def test_what_does_not_start_is_said_and_nothing_is_left_running(tmp_path, check
     assert not processes_of(tmp_path / "out")
 
 
-def test_being_ended_ends_the_children(tmp_path, checkpoint):
-    command = [
-        sys.executable,
-        "-m",
-        "d4rt_ros.cli.main",
-        "demo",
-        "--output",
-        tmp_path / "out",
-        "--checkpoint",
-        checkpoint,
-    ]
-    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_being_ended_ends_the_children_too(tmp_path, checkpoint, sent, status):
+    """Here the camera renders and the node loads; by SIGKILL nobody is left to end them, and they end."""
+    command = [sys.executable, "-m", "d4rt_ros.cli.main", "demo", "--output", tmp_path / "out"]
+    command += ["--checkpoint", checkpoint]
+    with subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
-            end = time.monotonic() + 60
-            while len(processes_of(tmp_path / "out")) < 2:
-                assert time.monotonic() < end
-                time.sleep(0.1)
-            process.terminate()
-            assert process.wait(30) == 143
+            until(lambda: len(processes_of(tmp_path / "out")) == 2, 60)
+            began = time.monotonic()
+            process.send_signal(sent)
+            assert process.wait(30) == status
+            until(lambda: not processes_of(tmp_path / "out"), 10)
+            assert time.monotonic() - began < END_LIMIT
+            assert b"Traceback" not in process.stderr.read()
         finally:
             process.kill()
-    assert not processes_of(tmp_path / "out")
-
-
-def test_a_name_for_the_parameter_parser():
-    import yaml
-
-    for text in ("1.mp4", "*.jpg", "it's", "a: b", "/tmp/clip 2.mp4"):
-        assert yaml.safe_load(demo.quoted(text)) == text
 
 
 def test_the_video_and_its_calibration_reach_the_camera():

@@ -73,6 +73,10 @@ class RosProcess:
             assert time.monotonic() < end, f"not within {seconds} s; got {self.counts()}"
             self._executor.spin_once(timeout_sec=0.05)
 
+    def until_there(self, *topics):
+        """Until somebody publishes these topics: then one who subscribes gets them from the beginning."""
+        self.until(lambda: all(self.node.count_publishers(topic) for topic in topics))
+
     def receive(self, seconds):
         """Receive for a while."""
         end = time.monotonic() + seconds
@@ -85,7 +89,9 @@ class RosProcess:
     def finish(self, seconds=20.0):
         """Wait for its own end: (exit status, output)."""
         self.until(lambda: self.process.poll() is not None, seconds)
-        self.receive(0.3)  # what is still on its way
+        before = None
+        while before != (before := self.counts()):  # what is still on its way
+            self.receive(0.3)
         return self.process.returncode, self.output()
 
     def output(self):
