@@ -17,10 +17,10 @@ from setuptools.command.build_py import build_py
 
 SOURCE = Path(__file__).resolve().parent
 PROGRAMS = {
-    "d4rt": "d4rt_ros.cli.main",
-    "d4rt_node": "d4rt_ros.ros.node",
-    "d4rt_scene_camera": "d4rt_ros.ros.scene_camera",
-    "d4rt_video_camera": "d4rt_ros.ros.video_camera",
+    "d4rt": "d4rt_ros.cli.main:main",
+    "d4rt_node": "d4rt_ros.ros.programs:node",
+    "d4rt_scene_camera": "d4rt_ros.ros.programs:scene_camera",
+    "d4rt_video_camera": "d4rt_ros.ros.programs:video_camera",
 }
 # A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first
 # line names the right Python; that line cannot be written here: a wheel does not know its place.
@@ -126,7 +126,7 @@ setup(
     packages=["d4rt_ros"],
     cmdclass={"build_py": BuildWithCMake},
     distclass=BinaryDistribution,
-    entry_points={"console_scripts": [f"{name} = {module}:main" for name, module in PROGRAMS.items()]},
+    entry_points={"console_scripts": [f"{name} = {function}" for name, function in PROGRAMS.items()]},
     install_requires=[
         "numpy>=1.22",
         "scipy>=1.8",

@@ -54,8 +54,6 @@ def rows(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 def start_node(children: Children, args: argparse.Namespace, **parameters) -> None:
     """The node, on a domain of its own, with the parameters of the command line last."""
-    from d4rt_ros.ros.qos import RELIABLE_IMAGES
-
     node = {
         "model.device": quoted(args.device),
         "model.checkpoint": quoted(args.checkpoint),

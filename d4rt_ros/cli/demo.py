@@ -107,9 +107,7 @@ def truth(video: str | None) -> str:
 
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
-    from d4rt_ros.ros.qos import RELIABLE_IMAGES
-
-    parameters = {"model.device": quoted(args.device), **RELIABLE_IMAGES}
+    parameters = {"model.device": quoted(args.device)}
     if args.checkpoint:
         parameters["model.checkpoint"] = quoted(str(Path(args.checkpoint).resolve()))
     return ros_arguments(parameters)

@@ -7,14 +7,30 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Callable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from d4rt_ros.stream import Trust
+from d4rt_ros.stream import Scale, Trust
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE = 2.0  # seconds without an image after which a camera has stopped
+ADVICE = {
+    "unconfigured": "; configure and activate it",
+    "configuring": "; its model is being loaded",
+    "inactive": "; activate it",
+}
+FROZEN = 2.0  # seconds of bitwise the same image after which it is said
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that the user should know of. kind: one word for all sentences of its sort."""
+
+    level: bytes
+    kind: str
+    sentence: str
 
 
 @dataclass
@@ -64,14 +80,57 @@ class NodeState:
     failure: str  # why the last transition failed, or ""
     image_topic: str
     info_topic: str
+    image_qos: str  # of our subscription
+    silence: Callable[[], str]  # why no images may come
+    input_problems: list[Problem]
     info_problem: str  # what is wrong with camera_info, or ""
     calibrated: bool
     window_fill: str  # "5 of 8"
     restart_reason: str
-    trust: Trust | None  # of the newest result; None where there is none, or no pose is computed
+    gaps: int  # in time, over which no window goes
+    gap_reason: str
+    trust: Trust | None  # of the newest result; None where there is none
+    posed: bool  # whether its pose was computed
     inliers: float | None
+    scale: Scale
+    frozen_seconds: float  # how long the image has been bitwise the same
+    last_loss: str  # why the pose was lost last, or ""
+    output_problems: list[tuple[bytes, str]]  # of publishing: level, sentence
+    history: str  # what is kept for queries, "3 windows, 12 MB"
     device: str
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
+
+
+def node_state(phase: str, failure: str, inputs, calibration, streaming, now: float) -> NodeState:
+    """Of the node's parts; inputs and streaming are None where there are none. now: seconds of a steady clock."""
+    result = streaming.result if streaming is not None else None
+    window = streaming.pipeline.window if streaming is not None else None
+    posed = result is not None and result.world_from_camera is not None
+    return NodeState(
+        state=phase,
+        failure=failure,
+        image_topic=inputs.image_topic if inputs else "image",
+        info_topic=inputs.info_topic if inputs else "camera_info",
+        image_qos=inputs.image_qos if inputs else "",
+        silence=inputs.silence if inputs else str,
+        input_problems=inputs.problems(now) if inputs else [],
+        info_problem=calibration.problem,
+        calibrated=result is not None and result.calibrated,
+        window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
+        restart_reason=window.restart_reason if window is not None else "",
+        gaps=getattr(window, "gaps", 0),
+        gap_reason=getattr(window, "gap_reason", ""),
+        trust=result.trust if result is not None else None,
+        posed=posed,
+        inliers=result.step.inliers if posed and result.step is not None else None,
+        scale=result.scale if result is not None else Scale(),
+        frozen_seconds=getattr(result, "frozen_seconds", 0.0),
+        last_loss=getattr(result, "last_loss", ""),
+        output_problems=getattr(streaming, "problems", []),
+        history=getattr(streaming, "history", ""),
+        device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
+        depth_queries=streaming.depth_queries if streaming is not None else None,
+    )
 
 
 class Reporter:
@@ -81,65 +140,72 @@ class Reporter:
         self._name = name
         self._before = now, Counter()
 
-    def report(self, header, state: NodeState, statistics: Statistics, now: float) -> DiagnosticArray:
+    def report(
+        self, header, state: NodeState, statistics: Statistics, now: float
+    ) -> tuple[DiagnosticArray, list[Problem]]:
+        """The message, and the problems that it tells of."""
         counts, latencies = statistics.snapshot()
         rates = self._rates(now, counts)
+        parts = {
+            "camera": _camera(state, counts, statistics, rates, now),
+            "geometry": _geometry(state, counts, latencies, rates, statistics),
+            "queries": _queries(state, counts, rates),
+        }
         array = DiagnosticArray(header=header)
-        array.status = [
-            self._status("camera", _camera(state, counts, statistics, rates, now)),
-            self._status("geometry", _geometry(state, counts, latencies, rates, statistics)),
-            self._status("queries", _queries(counts, rates)),
-        ]
-        return array
+        array.status = [self._status(part, *told) for part, told in parts.items()]
+        return array, [problem for problems, _ in parts.values() for problem in problems]
 
     def _rates(self, now: float, counts: Counter) -> dict[str, float]:
         (then, before), self._before = self._before, (now, counts)
         return Counter({k: (n - before[k]) / max(now - then, 1e-3) for k, n in counts.items()})
 
-    def _status(self, part: str, told: tuple[list, dict]) -> DiagnosticStatus:
+    def _status(self, part: str, problems: list[Problem], figures: dict) -> DiagnosticStatus:
         """The worst problem is the level, all of them the message."""
-        problems, figures = told
         status = DiagnosticStatus(name=f"{self._name}: {part}", hardware_id=self._name)
-        status.level = max((level for level, _ in problems), default=OK)
-        status.message = "; ".join(sentence for _, sentence in problems) or "ok"
+        status.level = max((problem.level for problem in problems), default=OK)
+        status.message = "; ".join(problem.sentence for problem in problems) or "ok"
         status.values = [
             KeyValue(key=k, value=v if isinstance(v, str) else f"{v:g}") for k, v in figures.items()
         ]
         return status
 
 
-def _camera(c: NodeState, counts: Counter, statistics: Statistics, rates, now: float) -> tuple[list, dict]:
+def _camera(
+    c: NodeState, counts: Counter, statistics: Statistics, rates, now: float
+) -> tuple[list[Problem], dict]:
     problems, last = [], statistics.last_image
+    active = c.state == "active"
     dropped = {k: n for k, n in counts.items() if k.startswith("dropped: ")}
-    if c.state != "active":
-        pass  # no images are wanted
-    elif last is None:
-        problems.append(
-            (
-                WARN,
-                f"no images on {c.image_topic} yet; is the camera running, the topic remapped to it "
-                "and image_transport right?",
-            )
-        )
-    elif now - last > SILENCE:
-        problems.append(
-            (WARN, f"no images on {c.image_topic} for {now - last:.1f} s; the camera has stopped")
-        )
+
+    def warn(kind: str, sentence: str) -> None:
+        problems.append(Problem(WARN, kind, sentence))
+
+    if active and last is None:
+        warn("silence", f"no images on {c.image_topic} yet: {c.silence()}")
+    elif active and now - last > SILENCE:
+        warn("silence", f"no images on {c.image_topic} for {now - last:.1f} s, the camera has stopped: {c.silence()}")
+    problems += c.input_problems
     if c.info_problem:
-        problems.append((WARN, c.info_problem))
-    elif c.state == "active" and not c.calibrated:
-        problems.append(
-            (WARN, f"not calibrated: no usable camera_info on {c.info_topic}; the intrinsics are estimated")
+        warn("camera_info", c.info_problem)
+    elif active and last is not None and not c.calibrated:
+        warn(
+            "uncalibrated",
+            f"not calibrated: no usable camera_info on {c.info_topic}; the intrinsics are estimated",
         )
+    if active and c.frozen_seconds > FROZEN:
+        warn("frozen", f"the image has not changed for {c.frozen_seconds:.0f} s, though its stamps go on")
     if any(rates[reason] > 0 for reason in dropped):
-        problems.append((WARN, f"images are dropped: {statistics.last_problem}"))
+        warn("dropped", f"images are dropped: {statistics.last_problem}")
     figures = {
         "images": counts["images"],
         "image rate (Hz)": rates["images"],
+        "subscription": c.image_qos,
         "calibrated": str(c.calibrated),
         "window": c.window_fill,
         "restarts": counts["restarts"],
         "last restart": c.restart_reason,
+        "gaps": c.gaps,
+        "last gap": c.gap_reason,
         **dropped,
     }
     return problems, figures
@@ -147,18 +213,21 @@ def _camera(c: NodeState, counts: Counter, statistics: Statistics, rates, now: f
 
 def _geometry(
     c: NodeState, counts: Counter, latencies: list[float], rates, statistics: Statistics
-) -> tuple[list, dict]:
+) -> tuple[list[Problem], dict]:
     problems = []
     if c.failure:
-        problems.append((ERROR, c.failure))
+        problems.append(Problem(ERROR, "failure", c.failure))
     elif c.state != "active":
-        problems.append((WARN, f"the node is {c.state}; configure and activate it"))
+        problems.append(Problem(WARN, "state", f"the node is {c.state}" + ADVICE.get(c.state, "")))
     if rates["failures"] > 0:
-        problems.append((ERROR, "computing a window failed; see the log"))
-    if c.trust is not None and not c.trust.pose:
-        problems.append((WARN, f"the pose is not trusted: {c.trust.reason}"))
+        problems.append(Problem(ERROR, "window", "computing a window failed; see the log"))
+    lost = c.trust is not None and not (c.trust.pose if c.posed else c.trust.scene)
+    if lost:
+        what = "the pose is" if c.trust.scene else "what the images show is"
+        problems.append(Problem(WARN, "trust", f"{what} not trusted: {c.trust.reason}"))
+    problems += [Problem(level, f"output {n}", told) for n, (level, told) in enumerate(c.output_problems)]
     first = statistics.first_result
-    tracking = "not computed" if c.trust is None else "good" if c.trust.pose else "lost"
+    tracking = "lost" if lost else "good" if c.posed else "not computed"
     figures = {
         "state": c.state,
         "results": counts["results"],
@@ -170,19 +239,23 @@ def _geometry(
         "windows skipped": counts["skipped"],
         "windows failed": counts["failures"],
         "tracking": tracking,
+        "reason": c.trust.reason if lost else "",
+        "last loss": c.last_loss,
         "pose inliers": np.nan if c.inliers is None else c.inliers,
-        "metric": "False",
+        "metric": str(c.scale.metric),
+        "metres in a unit": c.scale.metres if c.scale.metric else np.nan,
         "device": c.device,
         **_memory(c.device),
     }
     return problems, figures
 
 
-def _queries(counts: Counter, rates) -> tuple[list, dict]:
+def _queries(c: NodeState, counts: Counter, rates) -> tuple[list[Problem], dict]:
     return [], {
         "requests": counts["requests"],
         "request rate (Hz)": rates["requests"],
         "not answered": counts["requests refused"],
+        "kept": c.history,
     }
 
 

@@ -6,36 +6,46 @@ the newest window and answers the services' questions, also in the middle of a w
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import programs
+
+    sys.exit(programs.node())
+
+import os
+import threading
 import time
 import warnings
 
 import rclpy
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.lifecycle import Node, TransitionCallbackReturn
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.lifecycle import NodeMixin, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
 
 from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
-from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
+from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import rgb_from_any_image
+from d4rt_ros.ros.inputs import Inputs
+from d4rt_ros.ros.large_messages import large_segment
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.services import Services
 from d4rt_ros.ros.streaming import Streaming
+from d4rt_ros.ros.terminal import Terminal
 from d4rt_ros.ros.transforms import TransformListener
-from d4rt_ros.ros.worker import Worker
+from d4rt_ros.ros.worker import PATIENCE, Worker
 from d4rt_ros.stream import Frame, StampError
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 EXECUTOR_THREADS = 16
-QUIET = 5.0  # seconds between two warnings of one kind
 UNNAMED_CAMERA = "camera"  # for images without a frame_id, which TF would refuse
 
 
@@ -72,7 +82,7 @@ def load_model(values: dict):
     return model
 
 
-class D4rtNode(Node):
+class D4rtNode(NodeMixin, Node):
     """The managed node `d4rt`.
 
     load_model(values of the parameters) -> model, called in the worker's thread; what it raises is the
@@ -80,19 +90,25 @@ class D4rtNode(Node):
     """
 
     def __init__(self, load_model=load_model, **kwargs) -> None:
-        super().__init__("d4rt", **kwargs)
+        Node.__init__(self, "d4rt", **kwargs)
+        # A group of their own in which one need not wait for another: get_state answers while the weights load.
+        NodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._load_model = load_model
         self._phase, self._failure = "unconfigured", ""
+        self._changing = threading.Lock()  # of the state, against parameters that are set meanwhile
+        self._pending: dict = {}  # live parameters that were set while the model was being loaded
         self._worker: Worker | None = None
         self._streaming: Streaming | None = None
         self._outputs: Publishers | None = None
-        self._inputs: list = []
+        self._inputs: Inputs | None = None
         self._calibration = Calibration()
         self._figures = diagnostics.Statistics()
-        self._warned: dict[str, float] = {}
-        parameters.declare(self, lambda: self._phase != "unconfigured", self._parameters_changed)
-        for name in parameters.unknown(getattr(self, "_parameter_overrides", {})):
-            self.get_logger().warning(f"there is no parameter {name}; it is ignored")
+        # After Ctrl-C nothing can be published, the log's topic neither, which is no failure.
+        self._terminal = Terminal(self.get_logger(), lambda: self.context.ok() and not process.told())
+        parameters.declare(self, lambda: self._phase, self._parameters_changed)
+        for name, nearest in parameters.unknown(getattr(self, "_parameter_overrides", {})).items():
+            meant = f", is {nearest} meant?" if nearest else ""
+            self.get_logger().warning(f"there is no parameter {name}; it is ignored{meant}")
         self._transforms = TransformListener(self, MutuallyExclusiveCallbackGroup())
         Services(
             self,
@@ -101,20 +117,22 @@ class D4rtNode(Node):
             self._figures,
         )
         self._create_diagnostics()
+        self._follow = self._steady_timer(0.5, self._follow_publishers, MutuallyExclusiveCallbackGroup())
         if self.get_parameter("autostart").value:
-            self._autostart = self._steady_timer(0.001, self._start, None)
+            self._autostart = self._steady_timer(0.001, self._start, MutuallyExclusiveCallbackGroup())
 
-    # Lifecycle
+    # Lifecycle. What a transition raises rclpy would swallow, and leave the node neither here nor there.
 
     def on_configure(self, state) -> TransitionCallbackReturn:
+        self._phase, self._pending = "configuring", {}
         values = parameters.values(self)
         values["frames.world"] = values["frames.world"] or "world"
-        self._worker = Worker("d4rt model")
+        worker = self._worker = Worker("d4rt model")
         try:
-            model = self._worker.ask(lambda: self._load_model(values)).result()
+            model = worker.ask(lambda: self._load_model(values)).result()
             if values["tf.publish"] == "world_to_base":
                 self._transforms.listen()
-            self._outputs = Publishers(
+            outputs = self._outputs = Publishers(
                 self,
                 values["frames.world"],
                 values["frames.base"],
@@ -122,90 +140,108 @@ class D4rtNode(Node):
                 values["path.length"],
                 self._transforms,
             )
-            self._streaming = Streaming(
+            streaming = Streaming(
                 model,
-                self._worker,
+                worker,
                 parameters.pipeline_config(values),
-                self._outputs,
+                outputs,
                 values["frames.world"],
                 self._figures,
-                self._warn,
+                self._terminal.warn,
                 values["depth.rate"],
             )
         except Exception as error:
             self._failure = f"cannot be configured: {error or type(error).__name__}"
-            self.get_logger().error(self._failure)
+            if not process.told():
+                self.get_logger().error(self._failure)
             self._release()
+            self._phase = "unconfigured"
             return FAILURE
-        self._phase, self._failure = "inactive", ""
-        return super().on_configure(state)
+        with self._changing:
+            self._streaming, self._phase, self._failure = streaming, "inactive", ""
+            pending = self._pending
+        if pending:
+            self._parameters_changed(pending)
+        return NodeMixin.on_configure(self, state)
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         compressed = self.get_parameter("image_transport").value == "compressed"
-        group = MutuallyExclusiveCallbackGroup()
+        reliability = self.get_parameter("image.reliability").value
         self._figures.last_image = None
-        self._inputs = [
-            self.create_subscription(
-                kind,
-                topic,
-                callback,
-                qos.SENSOR,
-                callback_group=group,
-                qos_overriding_options=qos.overridable(),
-            )
-            for kind, topic, callback in (
-                (CameraInfo, "camera_info", self._calibration.update),
-                (CompressedImage, "image/compressed", self._on_compressed)
-                if compressed
-                else (Image, "image", self._on_image),
-            )
-        ]
-        self._phase = "active"
-        self.get_logger().info(f"active: images from {self._inputs[1].topic_name}")
-        return super().on_activate(state)
+        callback = self._on_compressed if compressed else self._on_image
+        try:
+            self._inputs = Inputs(self, compressed, reliability, callback, self._calibration.update)
+        except Exception as error:
+            self._failure = f"cannot be activated: {error or type(error).__name__}"
+            self.get_logger().error(self._failure)
+            return FAILURE
+        self._phase, self._failure = "active", ""
+        self.get_logger().info(f"active: images from {self._inputs.image_topic} ({self._inputs.image_qos})")
+        self._tell_of_unused_overrides()
+        return NodeMixin.on_activate(self, state)
 
     def on_deactivate(self, state) -> TransitionCallbackReturn:
-        self._stop_listening()
         self._phase = "inactive"
-        return super().on_deactivate(state)
+        self._stop_listening("the node was deactivated")
+        return NodeMixin.on_deactivate(self, state)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
         self.close()
-        return super().on_cleanup(state)
+        return NodeMixin.on_cleanup(self, state)
 
     def on_shutdown(self, state) -> TransitionCallbackReturn:
         self.close()
         self._phase = "finalized"
-        return super().on_shutdown(state)
+        return NodeMixin.on_shutdown(self, state)
 
     def on_error(self, state) -> TransitionCallbackReturn:
         self.close()
-        return super().on_error(state)
+        return NodeMixin.on_error(self, state)
 
-    def close(self) -> None:
-        """Let go of the inputs and the model; the node can be configured again, or destroyed."""
-        self._stop_listening()
-        self._release()
+    def close(self, patience: float = PATIENCE) -> None:
+        """Let go of the inputs and the model; the node can be configured again, or destroyed.
+
+        A window that is being computed is waited for, for `patience` seconds.
+        """
         self._phase = "unconfigured"
+        self._stop_listening("the node was shut down")
+        self._release(patience)
 
     def _start(self) -> None:
         self._autostart.cancel()
         if self._phase == "unconfigured" and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def _stop_listening(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs, self._calibration = [], Calibration()
-        if self._streaming is not None:
-            self._streaming.reset("the node was deactivated")
+    def _stop_listening(self, reason: str) -> None:
+        inputs, self._inputs = self._inputs, None
+        if inputs is not None:
+            inputs.close()
+        self._calibration = Calibration()
+        streaming = self._streaming
+        if streaming is not None:
+            streaming.reset(reason)
 
-    def _release(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._worker = self._streaming = self._outputs = None
+    def _release(self, patience: float = PATIENCE) -> None:
+        with self._changing:
+            worker, outputs = self._worker, self._outputs
+            self._worker = self._streaming = self._outputs = None
+        if worker is not None and not worker.stop(patience) and patience:
+            self.get_logger().warning("the model is still computing; it is let go once it has finished")
+        if outputs is not None:
+            outputs.destroy()
+
+    def _follow_publishers(self) -> None:
+        inputs = self._inputs
+        if inputs is not None:
+            inputs.refresh()
+
+    def _tell_of_unused_overrides(self) -> None:
+        topics = {self._inputs.name: "subscription", "camera_info": "subscription"}
+        for name in qos.unused(self, topics):
+            self.get_logger().warning(
+                f"nothing is read from {name}; images come from {qos.PREFIX}{self._inputs.image_topic}.subscription.…, "
+                f"calibration from {qos.PREFIX}{self._inputs.info_topic}.subscription.…"
+            )
 
     # Images
 
@@ -236,15 +272,21 @@ class D4rtNode(Node):
 
     def _drop(self, reason: str, sentence: str) -> None:
         self._figures.problem(f"dropped: {reason}", sentence)
-        self._warn(reason, f"an image is dropped: {sentence}")
+        self._terminal.warn(reason, f"an image is dropped: {sentence}")
 
     # Parameters
 
     def _parameters_changed(self, values: dict) -> None:
         """New values of live parameters, before rclpy has stored them."""
+        with self._changing:
+            streaming = self._streaming
+            if streaming is None:  # the model is being loaded, or let go
+                self._pending |= values
+        config = parameters.pipeline_config(parameters.values(self) | values)
+        if streaming is None:
+            return
         values = parameters.values(self) | values
-        config = parameters.pipeline_config(values)
-        self._streaming.change(
+        streaming.change(
             {"stride": config.stride, "hop": config.hop},
             {n: getattr(config, n) for n in ("depth_size", "tracks_size", "pose_method")},
             values["path.length"],
@@ -255,42 +297,30 @@ class D4rtNode(Node):
 
     def _create_diagnostics(self) -> None:
         self._reporter = diagnostics.Reporter(self.get_fully_qualified_name().lstrip("/"), time.monotonic())
+        self._world: tuple | None = None  # restarts and worlds so far
         self._reports = qos.publisher(self, DiagnosticArray, "/diagnostics")
         self._diagnose = self._steady_timer(1.0, self._report, MutuallyExclusiveCallbackGroup())
 
     def _report(self) -> None:
-        now = self.get_clock().now().nanoseconds
-        report = self._reporter.report(
-            messages.header_message(now, ""), self._node_state(), self._figures, time.monotonic()
-        )
+        if process.told():
+            return
+        header = messages.header_message(self.get_clock().now().nanoseconds, "")
+        now, camera = time.monotonic(), self._calibration
+        state = diagnostics.node_state(self._phase, self._failure, self._inputs, camera, self._streaming, now)
+        report, problems = self._reporter.report(header, state, self._figures, now)
         self._reports.publish(report)
+        self._terminal.tell(problems, now)
+        self._tell_of_a_new_world()
 
-    def _node_state(self) -> diagnostics.NodeState:
-        streaming, inputs = self._streaming, self._inputs
+    def _tell_of_a_new_world(self) -> None:
+        streaming = self._streaming
         result = streaming.result if streaming is not None else None
-        window = streaming.pipeline.window if streaming is not None else None
-        posed = result is not None and result.world_from_camera is not None
-        return diagnostics.NodeState(
-            state=self._phase,
-            failure=self._failure,
-            image_topic=inputs[1].topic_name if inputs else "image",
-            info_topic=inputs[0].topic_name if inputs else "camera_info",
-            info_problem=self._calibration.problem,
-            calibrated=result is not None and result.calibrated,
-            window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
-            restart_reason=window.restart_reason if window is not None else "",
-            trust=result.trust if posed else None,
-            inliers=result.step.inliers if posed and result.step is not None else None,
-            device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
-            depth_queries=streaming.depth_queries if streaming is not None else None,
-        )
-
-    def _warn(self, kind: str, sentence: str) -> None:
-        now = time.monotonic()
-        # After Ctrl-C nothing can be published, which is no failure.
-        if now - self._warned.get(kind, -QUIET) >= QUIET and self.context.ok():
-            self._warned[kind] = now
-            self.get_logger().warning(sentence)
+        if result is None:
+            return
+        before, self._world = self._world, (streaming.pipeline.window.restarts, getattr(result, "world", 0))
+        # What a restart does was said when it was made.
+        if before is not None and before[0] == self._world[0] and before[1] != self._world[1]:
+            self._terminal.warn("world", f"a new world begins, poses do not go on from before: {result.last_loss}")
 
     def _steady_timer(self, seconds: float, callback, group):
         """A timer that also runs where the simulation's time stands still."""
@@ -300,29 +330,42 @@ class D4rtNode(Node):
 
 
 def main(args=None) -> int:
-    """Run the node until Ctrl-C. Returns 1 where the parameters given at start are wrong."""
+    """Run the node until Ctrl-C. Returns 1 where the arguments or the parameters given at start are wrong."""
     process.prepare()
-    rclpy.init(args=args)
     try:
-        node = D4rtNode()
-    except ParameterException as error:
-        reason = str(error).partition("Reason: ")[2].rpartition(": ")[0]  # rclpy wraps it in words of its own
-        print(f"d4rt_node: {reason or error}", file=sys.stderr)
+        node = _create(sys.argv if args is None else args)
+    except arguments.ArgumentsError as error:
+        print(f"d4rt_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
-    try:
-        process.spin(executor, node)
-    finally:
-        # ros2 launch sends a second one besides the terminal's; it must not break into the cleaning up.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    # Not the whole shutdown, which would wait for callbacks: that of the base class makes `spin` return.
+    process.on_signal(lambda: Executor.shutdown(executor, 0))
+    process.spin(executor, node)
+    node.close(patience=0 if process.told() else PATIENCE)
+    node.destroy_node()
+    rclpy.try_shutdown()
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _create(args: list[str]) -> D4rtNode:
+    """The node, in a process whose shared memory holds its messages. Raises ArgumentsError."""
+    files = arguments.check_files(args)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        with large_segment() as room:
+            node = D4rtNode()
+    except ParameterException as error:
+        reason = str(error).partition("Reason: ")[2].rpartition(": ")[0]  # rclpy wraps it in words of its own
+        raise arguments.ArgumentsError(reason or str(error)) from None
+    except (RuntimeError, ValueError) as error:  # rclpy's own for arguments that it cannot take
+        raise arguments.ArgumentsError(arguments.complaint(error)) from None
+    if room:
+        node.get_logger().warning(room)
+    try:
+        arguments.check_names(files, node.get_fully_qualified_name())
+    except arguments.ArgumentsError:
+        node.destroy_node()
+        raise
+    return node

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from array import array
 from dataclasses import dataclass
 from typing import Callable
 
@@ -139,8 +141,8 @@ SETTINGS = {
     "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
     "tf.publish": Setting(
         "auto",
-        "What is broadcast on /tf. auto: what gives no frame a second parent. camera_to_world: inverted, where the camera has a parent frame already; "
-        "world_to_base: through the robot's own transform of base to camera.",
+        "What is broadcast on /tf. auto: what gives no frame a second parent. camera_to_world: inverted, where the "
+        "camera has a parent frame already; world_to_base: through the robot's own transform of base to camera.",
         choices=TF_MODES,
         live=False,
     ),
@@ -156,32 +158,30 @@ SETTINGS = {
 }
 
 
-def declare(node, is_configured: Callable[[], bool], changed: Callable[[dict], None]) -> None:
+def declare(node, state: Callable[[], str], changed: Callable[[dict], None]) -> None:
     """Declare every parameter, checked at start and whenever it is set.
 
-    `changed` gets the new values while the node is configured, and may raise ValueError with a sentence.
+    state() -> the node's: unconfigured, configuring, inactive, active or finalized. `changed` gets the new values of
+    live parameters (see `values`) while the node is configured, and may raise ValueError with a sentence.
     Raises rclpy's InvalidParameterValueException with a sentence where a value given at start is wrong.
     """
 
-    def check(parameters) -> SetParametersResult:
-        ours = [p for p in parameters if p.name in SETTINGS]
-        for p in ours:
-            reason = refusal(p.name, p.value)
-            if (
-                not reason
-                and is_configured()
-                and not SETTINGS[p.name].live
-                and p.value != node.get_parameter(p.name).value
-            ):
-                reason = (
-                    f"{p.name} is read when the node is configured; "
-                    f"deactivate and clean it up, set the parameter, configure it again"
-                )
+    def check(given) -> SetParametersResult:
+        ours = {p.name: p.value for p in given if p.name in SETTINGS}
+        configured = state() not in ("unconfigured", "finalized")
+        for name, value in ours.items():
+            reason = refusal(name, value)
+            if not reason and configured and not SETTINGS[name].live:
+                if plain(name, value) != plain(name, node.get_parameter(name).value):
+                    reason = (
+                        f"{name} is read when the node is configured; "
+                        f"deactivate and clean it up, set the parameter, configure it again"
+                    )
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
         try:
-            if is_configured() and ours:
-                changed({p.name: p.value for p in ours})
+            if configured and ours:
+                changed({name: plain(name, value) for name, value in ours.items()})
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -192,8 +192,19 @@ def declare(node, is_configured: Callable[[], bool], changed: Callable[[dict], N
 
 
 def values(node) -> dict:
-    """All parameters by name."""
-    return {name: node.get_parameter(name).value for name in SETTINGS}
+    """All parameters by name, in their settings' own types."""
+    return {name: plain(name, node.get_parameter(name).value) for name in SETTINGS}
+
+
+def plain(name: str, value):
+    """A value that was not refused, in its setting's own type: YAML and the command line write 0 for 0.0, and true
+    where a text was meant."""
+    default = SETTINGS[name].default
+    if isinstance(default, float):
+        return float(value)
+    if isinstance(default, str) and isinstance(value, bool):
+        return str(value).lower()
+    return list(value) if isinstance(default, list) else value
 
 
 def pipeline_config(values: dict) -> PipelineConfig:
@@ -208,31 +219,61 @@ def pipeline_config(values: dict) -> PipelineConfig:
     )
 
 
-def unknown(given) -> list[str]:
-    """Which of the names given at start are not parameters of ours or of every node."""
-    common = ("use_sim_time", "qos_overrides.", "start_type_description_service")
-    return [name for name in given if name not in SETTINGS and not name.startswith(common)]
+def unknown(given) -> dict[str, str]:
+    """Which of the names given at start are no parameters of ours or of every node, each with the nearest of
+    ours, or ""."""
+    common = ("use_sim_time", "qos_overrides.", "start_type_description_service", "logger_levels.")
+    strange = [name for name in given if name not in SETTINGS and not name.startswith(common)]
+    return {name: next(iter(difflib.get_close_matches(name, SETTINGS, 1)), "") for name in strange}
 
 
 def refusal(name: str, value) -> str:
-    """Why a value cannot be taken, or ""."""
+    """Why a value cannot be taken, in a sentence, or "". value: as rclpy gives it, of any type."""
     setting = SETTINGS[name]
-    if setting.choices and not re.fullmatch("|".join(setting.choices).replace("N", r"\d+"), value):
-        return f"{name} is '{value}'; it must be one of {', '.join(setting.choices)}"
-    if setting.length and len(value) != setting.length:
-        return f"{name} is {list(value)}; it must be {setting.length} numbers, such as {setting.default}"
+    numbers = list(value) if isinstance(value, (list, tuple, array)) else [value]
+    shown = numbers if isinstance(value, (list, tuple, array)) else f"'{value}'" if isinstance(value, str) else value
+    if wanted := _other_type(setting, value):
+        return f"{name} is {shown}; it must be {wanted}"
+    if isinstance(setting.default, str):
+        text = plain(name, value)
+        if setting.choices and not re.fullmatch("|".join(setting.choices).replace("N", r"\d+"), text):
+            return f"{name} is '{text}'; it must be one of {', '.join(setting.choices)}"
+        if name == "frames.base" and not text:
+            return f"{name} is empty; it must name a frame"
+        return ""
+    if setting.length and len(numbers) != setting.length:
+        return f"{name} is {shown}; it must be {setting.length} numbers, such as {setting.default}"
     if setting.bounds:
         low, high = setting.bounds
-        numbers = value if setting.length else [value]
-        if not all(low <= number <= high for number in numbers):
-            return f"{name} is {list(value) if setting.length else value}; it must be {low} to {high}"
-    if name == "frames.base" and not value:
-        return f"{name} is empty; it must name a frame"
+        if not all(low <= number <= high for number in numbers):  # NaN is within no bounds
+            return f"{name} is {shown}; it must be {low} to {high}"
     return ""
 
 
+def _other_type(setting: Setting, value) -> str:
+    """What a value must be where it is something else, or ""."""
+    default = setting.default
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, str):
+        # YAML reads true and false as no texts, though they are choices here.
+        truths = isinstance(value, bool) and {"true", "false"} <= set(setting.choices)
+        return "" if isinstance(value, str) or truths else "a text" + _choices(setting)
+    if isinstance(default, float):
+        return "" if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+    if isinstance(default, int):
+        return "" if type(value) is int else "a whole number"
+    whole = isinstance(value, (list, tuple, array)) and all(type(number) is int for number in value)
+    return "" if whole else f"{setting.length} whole numbers, such as {default}"
+
+
+def _choices(setting: Setting) -> str:
+    return f", one of {', '.join(setting.choices)}" if setting.choices else ""
+
+
 def _descriptor(setting: Setting) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=setting.description)
+    # Of dynamic type: rclpy would refuse 0 for 0.0 with a sentence that helps nobody. We check the types ourselves.
+    descriptor = ParameterDescriptor(description=setting.description, dynamic_typing=True)
     if setting.choices:
         descriptor.additional_constraints = f"one of {', '.join(setting.choices)}"
     elif setting.bounds:

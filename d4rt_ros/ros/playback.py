@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
 
 import numpy as np
 import rclpy
@@ -16,13 +12,14 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from d4rt_ros.io.calibration import Calibration
+from d4rt_ros.ros import process
+from d4rt_ros.ros.large_messages import large_segment
 from d4rt_ros.ros.messages import flat, header_message
 from d4rt_ros.ros.qos import publisher
-
-END_LIMIT = 1.0  # seconds that a camera gets to end by itself
 
 
 def parameter(node: Node, name: str, default, description: str):
@@ -123,20 +120,26 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     """Run a camera node until its `play(stop: threading.Event)` returns or the process is told to end.
 
     Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError. The node
-    is made and played in a thread of its own, so that Ctrl-C also ends a camera that waits for a source to open.
+    is made and played in a thread of its own, so that a source that is still opening does not keep the process from
+    ending.
     """
+    process.prepare()
     logger = rclpy.logging.get_logger("d4rt_camera")
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
         logger.error(f"{error}; a value with special characters needs quotes: -p \"pattern:='*.jpg'\"")
         return 1
     stop, failures, nodes = threading.Event(), [], []
+    process.on_signal(stop.set)
     executor = SingleThreadedExecutor()
 
     def run() -> None:
         try:
-            nodes.append(create())
+            with large_segment() as room:
+                nodes.append(create())
+            if room:
+                nodes[0].get_logger().warning(room)
             executor.add_node(nodes[0])
             nodes[0].play(stop)
         except (ValueError, ParameterException) as error:
@@ -144,31 +147,22 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
             (nodes[0].get_logger() if nodes else logger).error(str(error))
         except Exception as error:
             # A publisher of a context that has been shut down under us is the end, not an error.
-            if rclpy.ok():
+            if rclpy.ok() and not stop.is_set():
                 failures.append(error)
                 raise
 
     thread = threading.Thread(target=run, name="play", daemon=True)
+    thread.start()
     try:
-        thread.start()
-        while rclpy.ok() and thread.is_alive():
+        while rclpy.ok() and thread.is_alive() and not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
-    # `ros2 launch` sends a second SIGINT beside the terminal's: it must not interrupt the ending.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop.set()
-    thread.join(timeout=END_LIMIT)
-    if not thread.is_alive():
+    thread.join(timeout=1.0)
+    if not thread.is_alive():  # else it is in the middle of opening something, with our node in its hands
         executor.shutdown()
         if nodes and rclpy.ok():
             nodes[0].destroy_node()
         rclpy.try_shutdown()
     return 1 if failures else 0
-
-
-def end_process(status: int) -> NoReturn:
-    """Leave at once: a source that is still opening and images that are half rendered are not waited for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

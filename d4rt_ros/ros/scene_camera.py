@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import programs
+
+    sys.exit(programs.scene_camera())
+
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -24,7 +31,7 @@ from d4rt_ros.ros.messages import (
     pose_message,
     stamp_message,
 )
-from d4rt_ros.ros.playback import CameraPublisher, Pace, end_process, parameter, run_camera
+from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
 from d4rt_ros.ros.qos import publisher
 from d4rt_ros.ros.rendered_loop import RenderedLoop
 
@@ -150,9 +157,5 @@ class SceneCamera(Node):
             )
 
 
-def main(args=None) -> NoReturn:
-    end_process(run_camera(SceneCamera, args))
-
-
-if __name__ == "__main__":
-    main()
+def main(args=None) -> int:
+    return run_camera(SceneCamera, args)

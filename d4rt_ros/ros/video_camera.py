@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import programs
+
+    sys.exit(programs.video_camera())
+
 import threading
-from typing import NoReturn
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -12,7 +18,7 @@ from sensor_msgs.msg import Image
 from d4rt_ros.io.calibration import Calibration, pinhole_of_view, read_calibration, uncalibrated
 from d4rt_ros.io.frames import Frames, open_frames
 from d4rt_ros.ros.messages import depth_image, header_message
-from d4rt_ros.ros.playback import CameraPublisher, Pace, end_process, parameter, run_camera
+from d4rt_ros.ros.playback import CameraPublisher, Pace, parameter, run_camera
 from d4rt_ros.ros.qos import publisher
 
 
@@ -88,9 +94,5 @@ class VideoCamera(Node):
         return self.get_clock().now().nanoseconds
 
 
-def main(args=None) -> NoReturn:
-    end_process(run_camera(VideoCamera, args))
-
-
-if __name__ == "__main__":
-    main()
+def main(args=None) -> int:
+    return run_camera(VideoCamera, args)

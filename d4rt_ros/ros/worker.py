@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Callable
+
+PATIENCE = 10.0  # seconds that what runs may take to its end; a window of the largest models takes fewer
 
 
 class Worker:
@@ -19,6 +21,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._condition = threading.Condition()
         self._questions: deque[tuple[Callable, Future]] = deque()
+        self._asked: Future | None = None  # of the question that is being answered
         self._job: Callable[[], None] | None = None
         self._working = self._stopping = False
         self._answering = False
@@ -30,7 +33,7 @@ class Worker:
         future: Future = Future()
         with self._condition:
             if self._stopping:
-                future.set_exception(RuntimeError("the worker has stopped"))
+                _fail(future)
                 return future
             self._questions.append((question, future))
             self._condition.notify()
@@ -42,6 +45,8 @@ class Worker:
         A job must not raise.
         """
         with self._condition:
+            if self._stopping:
+                return False
             replaced, self._job = self._job is not None, job
             self._condition.notify()
         return replaced
@@ -68,15 +73,23 @@ class Worker:
         with self._condition:
             return not (self._questions or self._job or self._working)
 
-    def stop(self) -> None:
-        """Finish what runs, drop what waits, end the thread."""
+    def stop(self, patience: float = PATIENCE) -> bool:
+        """Drop what waits, tell whoever asked, and end the thread once what runs has finished.
+
+        Waits for that for `patience` seconds; whether it has ended. One that has not ends by itself, later.
+        """
         with self._condition:
             self._stopping, self._job = True, None
+            futures = [future for _, future in self._questions]
+            self._questions.clear()
+            if self._asked is not None:
+                futures.append(self._asked)
             self._condition.notify()
+        for future in futures:
+            _fail(future)
         if threading.current_thread() is not self._thread:
-            self._thread.join()
-        while self._questions:
-            self._questions.popleft()[1].set_exception(RuntimeError("the worker has stopped"))
+            self._thread.join(patience)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -93,8 +106,27 @@ class Worker:
             self._working = False
 
     def _answer_one(self) -> None:
-        question, future = self._questions.popleft()
+        with self._condition:
+            if not self._questions:  # stopped meanwhile
+                return
+            question, future = self._questions.popleft()
+            self._asked = future
         try:
-            future.set_result(question())
+            result = question()
         except BaseException as error:  # whoever asked gets it
-            future.set_exception(error)
+            _settle(future.set_exception, error)
+        else:
+            _settle(future.set_result, result)
+        finally:
+            self._asked = None
+
+
+def _fail(future: Future) -> None:
+    _settle(future.set_exception, RuntimeError("the worker has stopped"))
+
+
+def _settle(settle: Callable, value) -> None:
+    try:
+        settle(value)
+    except InvalidStateError:
+        pass  # the worker was stopped meanwhile, and whoever asked was told

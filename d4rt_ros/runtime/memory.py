@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _KEEP = 1 << 28
 
 
@@ -17,15 +17,6 @@ def keep_freed_memory() -> None:
     """
     _mallopt(_M_MMAP_THRESHOLD, _KEEP)
     _mallopt(_M_TRIM_THRESHOLD, _KEEP)
-
-
-def share_one_arena() -> None:
-    """Have all threads allocate from one arena; call it before they are started. No effect without glibc.
-
-    glibc gives each thread an arena of its own, and each keeps what was largest in it: with an executor's threads
-    memory grows for minutes.
-    """
-    _mallopt(_M_ARENA_MAX, 1)
 
 
 def _mallopt(parameter: int, value: int) -> None:

@@ -277,7 +277,7 @@ def test_a_rate_for_depth_has_fewer_points_asked_and_the_grid_filled(running):
         ("pose.method", "guess", "one of pnp, rigid"),
         ("model.device", "cpu", "when the node is configured"),
         ("image_transport", "compressed", "when the node is configured"),
-        ("tracks.rows", "many", "type"),
+        ("tracks.rows", "many", "a whole number"),
     ],
 )
 def test_wrong_parameters_are_refused_with_a_sentence(running, name, value, says):

@@ -7,10 +7,15 @@ Each line on its standard input is a fault and for how many seconds, such as `bl
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":  # before the imports below, during which Ctrl-C must be heard already
+    from d4rt_ros.ros import process
+
+    sys.exit(process.run("d4rt_ros.ros.listening.faulty_camera"))
+
 import threading
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -19,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from d4rt_ros.geometry import Pinhole
 from d4rt_ros.ros.messages import camera_info, flat, header_message
-from d4rt_ros.ros.playback import Pace, end_process, parameter, rgb_image, run_camera
+from d4rt_ros.ros.playback import Pace, parameter, rgb_image, run_camera
 from d4rt_ros.ros.qos import publisher
 
 FAULTS = {
@@ -198,9 +203,5 @@ class FaultyCamera(Node):
         self._image.publish(message)
 
 
-def main(args=None) -> NoReturn:
-    end_process(run_camera(FaultyCamera, args))
-
-
-if __name__ == "__main__":
-    main()
+def main(args=None) -> int:
+    return run_camera(FaultyCamera, args)
