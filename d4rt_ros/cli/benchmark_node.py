@@ -57,7 +57,6 @@ def start_node(children: Children, args: argparse.Namespace, **parameters) -> No
     node = {
         "model.device": quoted(args.device),
         "model.checkpoint": quoted(args.checkpoint),
-        **RELIABLE_IMAGES,
     }
     node |= parameters | dict(setting.split(":=", 1) for setting in args.set)
     children.start("node", "d4rt_ros.ros.node", ros_arguments(node))

@@ -178,9 +178,9 @@ def test_an_image_that_breaks_later_ends_the_node_with_its_name(folder):
 def test_ctrl_c_ends_it_while_a_source_is_still_opening(sent):
     """As a camera in the network is, or a webcam that another program holds."""
     code = (
-        "import time; import d4rt_ros.ros.video_camera as camera\n"
+        "import time; from d4rt_ros.ros import process; process.prepare(); import d4rt_ros.ros.video_camera as camera\n"
         "def opening(*_): print('opening', flush=True); time.sleep(60)\n"
-        "camera.open_frames = opening; camera.main()"
+        "camera.open_frames = opening; process.run(camera.__name__)"
     )
     with RosProcess(sys.executable, "-c", code, "--ros-args", "-p", "source:=rtsp://robot/stream") as camera:
         camera.until(lambda: "opening" in camera.output(), 30)

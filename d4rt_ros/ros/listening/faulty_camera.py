@@ -1,7 +1,7 @@
-"""A camera of two procedural scenes that misbehaves on command, as real drivers and robots do: for `d4rt benchmark soak`.
+"""A camera of two procedural scenes that misbehaves on command, for `d4rt benchmark soak`.
 
 Each line on its standard input is a fault and for how many seconds, such as `black 2`. When a fault is over it prints
-`fault NAME BEGIN END`: the stamps (nanoseconds) of the first image that it touched and of the first that is right again.
+`fault NAME BEGIN END`: the stamps (nanoseconds) of the first image that it touched and of the first right one again.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Robot:
         requests[1].t_src = flat([99], "i")
         requests[2].u = flat([np.nan])
         for request in requests:
-            self._query("query, invalid", request, (INVALID, NOT_READY))
+            self._query("query, invalid", request, (INVALID, OUT_OF_WINDOW, NOT_READY))
 
     def ask_for_tracks(self) -> None:
         request = self._request(20)
