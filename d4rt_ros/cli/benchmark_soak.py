@@ -48,7 +48,8 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     for row in soak.run():
         table = Table(show_header=first, box=None, padding=(0, 1))
         for (name, width), value in zip(COLUMNS, row, strict=True):
-            table.add_column(name, width=width, justify="left" if name == COLUMNS[-1][0] else "right")
+            justify = "left" if name == COLUMNS[-1][0] else "right"
+            table.add_column(name, width=width, justify=justify, no_wrap=True)
         table.add_row(*row)
         rows.append(row)
         first = False
@@ -67,7 +68,7 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
             "criteria": [dataclasses.asdict(criterion) for criterion in verdict.criteria],
             "intervals": [dict(zip([name for name, _ in COLUMNS], row, strict=True)) for row in rows],
             "misfortunes": [
-                dict(zip(("name", "times", "result after", "pose known after"), row, strict=True))
+                dict(zip(("misfortune", "times", "result after", "pose known after"), row, strict=True))
                 for row in outcomes
             ],
             "lost": soak_verdict.lost_shares(record.notes),

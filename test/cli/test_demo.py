@@ -18,22 +18,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 
 from d4rt_ros.cli import demo  # noqa: E402
-from d4rt_ros.model.checkpoint import save_checkpoint  # noqa: E402
-from d4rt_ros.model.config import ModelConfig  # noqa: E402
-from d4rt_ros.model.network import D4RT  # noqa: E402
 
 END_LIMIT = 4.0  # seconds: twice what is promised, for machines with other work
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A model as small as can be, with the weights that it is born with."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    small = dict(
-        frames=4, height=32, width=32, encoder_width=48, encoder_layers=2, decoder_width=48, decoder_layers=1
-    )
-    save_checkpoint(path, D4RT(ModelConfig(**small)))
-    return path
 
 
 @pytest.fixture
@@ -82,8 +68,10 @@ def until(condition, seconds):
         time.sleep(0.05)
 
 
-def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
-    done = run(tmp_path, "--video", folder, "--checkpoint", checkpoint, "--camera-info", "80 80 55.5 35.5")
+def test_a_video_is_shown_and_measured(tmp_path, folder, small_checkpoint):
+    done = run(
+        tmp_path, "--video", folder, "--checkpoint", small_checkpoint, "--camera-info", "80 80 55.5 35.5"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "/d4rt/points" in done.stdout and "10,000 points" in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -105,8 +93,10 @@ def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
         (["--video", "/nowhere.mp4"], "'/nowhere.mp4' does not exist; give a video file"),
     ],
 )
-def test_what_does_not_start_is_said_and_nothing_is_left_running(tmp_path, checkpoint, arguments, message):
-    done = run(tmp_path, "--checkpoint", checkpoint, *arguments)
+def test_what_does_not_start_is_said_and_nothing_is_left_running(
+    tmp_path, small_checkpoint, arguments, message
+):
+    done = run(tmp_path, "--checkpoint", small_checkpoint, *arguments)
     assert done.returncode == 1
     assert "The demo failed:" in done.stdout and message in done.stdout and "Traceback" not in done.stderr
     assert not processes_of(tmp_path / "out")
@@ -115,10 +105,10 @@ def test_what_does_not_start_is_said_and_nothing_is_left_running(tmp_path, check
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_being_ended_ends_the_children_too(tmp_path, checkpoint, sent, status):
+def test_being_ended_ends_the_children_too(tmp_path, small_checkpoint, sent, status):
     """Here the camera renders and the node loads; by SIGKILL nobody is left to end them, and they end."""
     command = [sys.executable, "-m", "d4rt_ros.cli.main", "demo", "--output", tmp_path / "out"]
-    command += ["--checkpoint", checkpoint]
+    command += ["--checkpoint", small_checkpoint]
     with subprocess.Popen(
         [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -17,8 +17,9 @@ from rclpy.qos import QoSProfile
 class RosProcess:
     """A program on a domain of its own, with a subscriber to it; a context manager that always ends it."""
 
-    def __init__(self, *command):
+    def __init__(self, *command, stdin=None):
         self.domain = random.SystemRandom().randint(1, 101)
+        self._stdin = stdin
         self._command = [str(word) for word in command]
         self.messages = {}
 
@@ -38,6 +39,7 @@ class RosProcess:
         self.process = subprocess.Popen(
             self._command,
             env=environment,
+            stdin=self._stdin,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -55,6 +57,8 @@ class RosProcess:
         except ProcessLookupError:
             pass
         self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
         self._log.close()
         self._executor.shutdown()
         self.node.destroy_node()
