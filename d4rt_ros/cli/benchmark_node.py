@@ -68,7 +68,7 @@ def first_arrivals(children: Children, probe, arrivals, args: argparse.Namespace
     camera = {"width": WIDTH, "height": HEIGHT, "rate": float(RATE)}
     children.start("camera", "d4rt_ros.ros.scene_camera", ros_arguments(camera))
     start_node(children, args, **{"tf.publish": "none"})
-    wait_for(children, lambda: arrivals.topics["points"], START_LIMIT, "no result")
+    children.wait_for(lambda: arrivals.topics["points"], START_LIMIT, "no result")
     return tuple((arrivals.topics[topic][0][1] - began) / 1e9 for topic in ("/camera_info", "points"))
 
 
@@ -83,22 +83,8 @@ def wait_for_everything(arrivals, children: Children) -> None:
     """Until every topic has come, and the camera has rendered what it repeats."""
     from d4rt_ros.ros.rendered_loop import LOOP_IS_CLOSED
 
-    wait_for(children, lambda: all(arrivals.topics.values()), START_LIMIT, "not every result")
-    wait_for(children, lambda: children.says("camera", LOOP_IS_CLOSED), RENDER_LIMIT, "no loop of images")
-
-
-def wait_for(children: Children, condition, seconds: float, missing: str) -> None:
-    """Raises RuntimeError where it does not come, or one of the processes ends."""
-    end = time.monotonic() + seconds
-    while not condition():
-        for name in ("camera", "node"):
-            if children.status(name) is not None:
-                raise RuntimeError(f"the {name} ended; its last words:\n{children.last_words(name)}")
-        if children.told_to_end:
-            raise RuntimeError("told to end")
-        if time.monotonic() > end:
-            raise RuntimeError(f"{missing} within {seconds:g} s; the node:\n{children.last_words('node')}")
-        time.sleep(0.05)
+    children.wait_for(lambda: all(arrivals.topics.values()), START_LIMIT, "not every result")
+    children.wait_for(lambda: children.says("camera", LOOP_IS_CLOSED), RENDER_LIMIT, "no loop of images")
 
 
 def pause(arrivals, seconds: float) -> None:

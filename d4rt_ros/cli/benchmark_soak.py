@@ -99,9 +99,7 @@ class Soak:
             self._start(children)
             robot = Robot(domain, (self._camera["width"], self._camera["height"]))
             try:
-                benchmark_node.wait_for(
-                    children, lambda: robot.notes.results, benchmark_node.START_LIMIT, "no result"
-                )
+                children.wait_for(lambda: robot.notes.results, benchmark_node.START_LIMIT, "no result")
                 begin = time.time_ns()
                 self.record = Record(robot.notes, [], [], begin, begin, begin, [])
                 shown = begin
@@ -124,7 +122,7 @@ class Soak:
         camera = ros_arguments(self._camera | {"compressed": compressed})
         children.start("camera", "d4rt_ros.ros.listening.faulty_camera", camera)
         benchmark_node.start_node(children, self._args)
-        benchmark_node.wait_for(children, lambda: children.says("camera", READY), READY_LIMIT, "no images")
+        children.wait_for(lambda: children.says("camera", READY), READY_LIMIT, "no images")
 
     def _happen(self, children: Children, robot) -> Iterator[None]:
         """Everything that happens, a step at a time; ends when the time is over or a process has ended.

@@ -78,6 +78,20 @@ class Children:
         for name in names:
             self._processes[name].stdin.close()
 
+    def wait_for(self, condition, seconds: float, missing: str) -> None:
+        """Until `condition()`. Raises RuntimeError where that takes too long, one ends, or we are told to end."""
+        end = time.monotonic() + seconds
+        while not condition():
+            for name in self._processes:
+                if self.status(name) is not None:
+                    raise RuntimeError(f"the {name} ended; its last words:\n{self.last_words(name)}")
+            if self.told_to_end:
+                raise RuntimeError("told to end")
+            if time.monotonic() > end:
+                words = "\n".join(f"the {name}:\n{self.last_words(name)}" for name in self._processes)
+                raise RuntimeError(f"{missing} within {seconds:g} s; {words}")
+            time.sleep(0.05)
+
     def tell(self, name: str, line: str) -> None:
         """Write a line to its standard input. Raises OSError where it has ended."""
         self._processes[name].stdin.write(line.encode() + b"\n")
@@ -93,6 +107,15 @@ class Children:
     def status(self, name: str) -> int | None:
         """Its exit status; None while it runs."""
         return self._processes[name].poll()
+
+    def hears_signals(self, name: str) -> bool:
+        """Whether it has got as far as to take SIGTERM itself; before, Python is still starting. False if it ended."""
+        try:
+            status = Path(f"/proc/{self._processes[name].pid}/status").read_text()
+        except OSError:
+            return False
+        caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), "0")
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def resources(self, name: str) -> Resources:
         """What it holds now. Raises OSError where it has ended."""

@@ -72,7 +72,7 @@ def outcomes(record: Record) -> list[tuple[str, str, str, str]]:
 
 
 def interval_row(record: Record, begin: int, end: int) -> list[str]:
-    """What is printed of a stretch of time: results a second, latency, memory, files, threads, restarts, lost, errors."""
+    """What is printed of a stretch of time; benchmark_soak.COLUMNS says what each is."""
     notes = record.notes
     latency = latencies(notes, begin, end)
     held = [held for at, held in record.resources if begin <= at < end]
