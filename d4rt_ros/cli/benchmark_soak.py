@@ -19,7 +19,6 @@ from d4rt_ros.cli.soak_verdict import SECOND, Happened, Record
 READY_LIMIT = 300.0  # seconds until the camera has rendered what it shows
 WARM_UP = 10.0  # seconds of calm at first
 CAMERA_FRAME = "camera_optical_frame"
-WINDOW = 14 / 30  # seconds from the oldest to the newest image: 8 of them, every second of 30 a second
 COLUMNS = (
     ("min", 5), ("results/s", 9), ("ms, median / 95 %", 17), ("MiB", 6), ("files", 5), ("threads", 7), ("restarts", 8),
     ("lost", 5), ("errors", 6), ("lost because", 72),
@@ -42,7 +41,7 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.open("a").close()  # now, and not after half an hour
-    soak = Soak(args, schedule(WINDOW, CAMERA_FRAME), args.minutes * 60)
+    soak = Soak(args, args.minutes * 60)
     yield f"d4rt benchmark soak: {machine}"
     rows, first = [], True
     for row in soak.run():
@@ -78,13 +77,13 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
 
 
 class Soak:
-    """misfortunes: one after the other, and again, for `seconds`. After `run`, record has everything."""
+    """The schedule's misfortunes, one after the other and again, for `seconds`. After `run`, record has everything."""
 
     def __init__(
-        self, args: argparse.Namespace, misfortunes: list[Misfortune], seconds: float, warm_up: float = WARM_UP,
+        self, args: argparse.Namespace, seconds: float, warm_up: float = WARM_UP,
         width: int = 640, height: int = 480, rate: float = 30.0,
     ) -> None:  # fmt: skip
-        self._args, self._misfortunes, self._seconds, self._warm_up = args, misfortunes, seconds, warm_up
+        self._args, self._seconds, self._warm_up = args, seconds, warm_up
         self._camera = {"width": width, "height": height, "rate": rate, "frame_id": CAMERA_FRAME}
         self._began: list[tuple[Misfortune, int]] = []
         self._acted: list[tuple[int, int]] = []
@@ -100,6 +99,8 @@ class Soak:
             robot = Robot(domain, (self._camera["width"], self._camera["height"]))
             try:
                 children.wait_for(lambda: robot.notes.results, benchmark_node.START_LIMIT, "no result")
+                children.wait_for(robot.ask_small, benchmark_node.START_LIMIT, "no answer")
+                self._misfortunes = schedule(robot.window_seconds, CAMERA_FRAME)
                 begin = time.time_ns()
                 self.record = Record(robot.notes, [], [], begin, begin, begin, [])
                 shown = begin

@@ -35,7 +35,7 @@ def schedule(window: float, camera_frame: str) -> list[Misfortune]:
     window may be trusted, and a second later nothing can be known yet.
     """
     nothing_to_see = (window + 0.15, None)
-    elsewhere = (0.5 * window + 0.05, max(1.0, 1.5 * window))
+    elsewhere = (0.5 * window + 0.1, max(1.0, 1.5 * window))
     return [
         of_camera("late images", "late", 3),
         of_camera("early stamps", "early", 3),

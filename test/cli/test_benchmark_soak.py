@@ -51,8 +51,8 @@ def test_a_short_soak_records_what_happened(arguments, monkeypatch, tmp_path):
     made = []
 
     class SmallSoak(benchmark_soak.Soak):
-        def __init__(self, args, misfortunes, seconds):
-            super().__init__(args, misfortunes, seconds, warm_up=1.0, width=96, height=64, rate=15.0)
+        def __init__(self, args, seconds):
+            super().__init__(args, seconds, warm_up=1.0, width=96, height=64, rate=15.0)
             made.append(self)
 
     monkeypatch.setattr(benchmark_soak, "schedule", few)

@@ -99,9 +99,14 @@ class Robot:
 
     # Asking
 
-    def ask_small(self) -> None:
-        """The newest image's middle, in the camera's frame."""
-        self._query("query, 1 point", self._request(1), (OK, NOT_READY))
+    @property
+    def window_seconds(self) -> float:
+        """From the oldest to the newest image of the window that answered last."""
+        return (nanoseconds(self._window[-1]) - nanoseconds(self._window[0])) / 1e9
+
+    def ask_small(self) -> bool:
+        """Of one pixel of the newest image, in the camera's frame; whether there was an answer to it."""
+        return self._query("query, 1 point", self._request(1), (OK, NOT_READY))
 
     def ask_much(self) -> None:
         self._query("query, 10,000 points", self._request(10_000), (OK, NOT_READY))
@@ -180,10 +185,12 @@ class Robot:
         newest = flat([-1], "i")
         return Query.Request(u=u, v=v, t_src=newest, t_tgt=newest, t_cam=newest, frame_id=frame_id)
 
-    def _query(self, name: str, request: Query.Request, expected: tuple[int, ...]) -> None:
+    def _query(self, name: str, request: Query.Request, expected: tuple[int, ...]) -> bool:
         response = self._call("query", request, name, lambda r: r.status in expected)
-        if response is not None and response.status == OK:
+        answered = response is not None and response.status == OK
+        if answered:
             self._window = response.stamps
+        return answered
 
     def _call(self, service: str, request, name: str, right):
         """The response, noted; None where none came."""
