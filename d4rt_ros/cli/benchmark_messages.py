@@ -15,5 +15,6 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     table = Table("figure", "value", title=f"d4rt benchmark messages: {machine}")
     for name, milliseconds in costs.items():
         table.add_row(name, f"{milliseconds:.2f} ms")
-    table.add_row("sum, 640x480 image and 65,536 points", f"{sum(costs.values()):.2f} ms")
+    usual = costs["image message to model input"] + costs["result to messages"]
+    table.add_row("sum of the first two, 640x480 image and 65,536 points", f"{usual:.2f} ms")
     yield table
