@@ -47,12 +47,12 @@ class Camera(RosProcess):
     def during(self, fault, seconds):
         """Images and camera_infos from a fault's beginning to its end, as stamped; and both stamps."""
         begins = len(self.images), len(self.infos)
-        self.tell(f"{fault} {seconds}")
         told = f"fault {fault} "
         count = self.output().count(told)
+        self.tell(f"{fault} {seconds}")
         self.until(lambda: self.output().count(told) > count)
         begin, end = map(int, self.output().rpartition(told)[2].split()[:2])
-        after = lambda kept: any(nanoseconds(m) > end + 3 * PERIOD for m in kept)  # noqa: E731
+        after = lambda kept: nanoseconds(kept[-1]) > end + 3 * PERIOD  # noqa: E731
         self.until(lambda: after(self.images) and after(self.infos))
         images, infos = (
             [m for m in kept[start:] if begin - 2 * PERIOD <= nanoseconds(m) < end]
