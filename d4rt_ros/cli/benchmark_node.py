@@ -12,7 +12,7 @@ from d4rt_ros.cli.children import Children, own_domain, quoted, ros_arguments
 
 WIDTH, HEIGHT, RATE = 640, 480, 30
 START_LIMIT = 90.0  # seconds until the first result
-RENDER_LIMIT = 180.0  # seconds until the camera has its own pace
+RENDER_LIMIT = 600.0  # seconds until the camera has its own pace
 SETTLE = 3.0  # seconds that are not counted after a change
 
 
