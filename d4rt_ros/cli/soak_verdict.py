@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -106,7 +107,8 @@ def causes(notes, begin: int, end: int) -> Counter:
         for at, values, message in notes.states
         if begin <= at < end and values.get("tracking") == "lost"
     )
-    return Counter(message.split("; ")[0][:70] for message in lost)
+    # Without its numbers, so that one cause is counted as one.
+    return Counter(re.sub(r"\d+(\.\d+)?", "…", message.split("; ")[0]) for message in lost)
 
 
 def lost_shares(notes) -> dict[str, float]:

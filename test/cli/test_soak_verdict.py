@@ -32,7 +32,7 @@ def record(**changed) -> Record:
         poses=[(at(t), not b) for t, b in zip(np.arange(0, LENGTH, 0.1), black, strict=True)],
         transforms=[at(t) for t, b in zip(np.arange(0, LENGTH, 0.1), black, strict=True) if not b],
         states=[
-            (at(t), {"tracking": "lost" if 50 <= t < 52 else "good"}, "the pose is not trusted: it is dark")
+            (at(t), {"tracking": "lost" if 50 <= t < 52 else "good"}, f"the pose is not trusted: dark for {t} s; else fine")
             for t in range(LENGTH)
         ],
         restarts=0,
@@ -133,8 +133,8 @@ def test_a_row_of_an_interval_and_what_each_misfortune_did():
     made = record()
     row = soak_verdict.interval_row(made, at(45), at(55))
     assert row[1] == "10.0" and row[2] == "150 / 150" and row[3:6] == ["400", "30", "40"]
-    assert row[7] == "20%" and row[8] == "0" and row[9] == "2 s it is dark"
+    assert row[7] == "20%" and row[8] == "0" and row[9] == "2 s dark for … s"
     rows = soak_verdict.outcomes(made)
     assert [r[:2] for r in rows] == [("frozen images", "2"), ("black images", "1")]
     assert rows[1][2].startswith("0.1 s") or rows[1][2].startswith("0.2 s")
-    assert soak_verdict.lost_shares(made.notes) == {"it is dark": pytest.approx(2 / 120)}
+    assert soak_verdict.lost_shares(made.notes) == {"dark for … s": pytest.approx(2 / 120)}
