@@ -102,7 +102,7 @@ class Soak:
                 children.wait_for(robot.ask_small, benchmark_node.START_LIMIT, "no answer")
                 self._misfortunes = schedule(robot.window_seconds, CAMERA_FRAME)
                 begin = time.time_ns()
-                self.record = Record(robot.notes, [], [], begin, begin, begin, [])
+                self.record = Record(robot.notes, [], [], begin, begin, begin, True, [])
                 shown = begin
                 for _ in self._happen(children, robot):
                     now = time.time_ns()
@@ -183,11 +183,13 @@ class Soak:
                 lost_end = end if until is None else begin + round(until * SECOND)
                 lost = begin + round(after * SECOND), min(lost_end, following)
             happened.append(Happened(misfortune.name, begin, end, following, lost))
-        # The first round takes every buffer into use, if there is more than one of it; else half of the time.
-        rounds = len(self._began) / len(self._misfortunes)
+        # The first round takes every buffer into use; where there is only one, its first half has to do.
+        first_round = len(self._began) < 2 * len(self._misfortunes)
         begin = self.record.begin
-        warm = self._began[len(self._misfortunes)][1] if rounds >= 2 else begin + (now - begin) // 2
-        self.record = dataclasses.replace(self.record, happened=happened, warm=warm, end=now, ended=ended)
+        warm = begin + (now - begin) // 2 if first_round else self._began[len(self._misfortunes)][1]
+        self.record = dataclasses.replace(
+            self.record, happened=happened, warm=warm, end=now, first_round=first_round, ended=ended
+        )
 
 
 def camera_faults(log: str) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,7 @@ from d4rt_ros.cli.verdict import Criterion, Verdict, growth
 
 BACK_LIMIT = 5.0  # seconds after a misfortune until there is a result again
 MEMORY_LIMIT, LATENCY_LIMIT = 0.02, 0.25  # growth from the warm-up's end to the end, as a share
+FIRST_ROUND_LIMIT = 0.06  # of memory, while buffers are still taken into use for the first time
 FLAT = 3  # files and threads more than at first; discovery opens and closes some
 SECOND = 1_000_000_000
 
@@ -32,7 +33,8 @@ class Happened:
 class Record:
     """Everything that is judged. resources: by time in ns, once a second. notes: of listening.robot.
 
-    begin, end: ns. warm: when the warm-up was over. ended: the processes that ended, with their last words.
+    begin, end: ns. warm: when the warm-up was over; first_round: it never was, everything happened once at most.
+    ended: the processes that ended, with their last words.
     """
 
     notes: object
@@ -41,6 +43,7 @@ class Record:
     begin: int
     warm: int
     end: int
+    first_round: bool
     ended: list[str]
 
 
@@ -50,7 +53,11 @@ def verdict(record: Record) -> Verdict:
     times = [at for at, _ in warm]
     criteria = [
         Criterion("no process ended, no traceback", not record.ended, "; ".join(record.ended) or "none"),
-        _memory(times, [held.memory for _, held in warm]),
+        _memory(
+            times,
+            [held.memory for _, held in warm],
+            FIRST_ROUND_LIMIT if record.first_round else MEMORY_LIMIT,
+        ),
         *(_flat(name, [getattr(held, name) for _, held in warm]) for name in ("files", "threads")),
         _latency(record),
         _back(record),
@@ -118,12 +125,12 @@ def lost_shares(notes) -> dict[str, float]:
     return {cause: count / states for cause, count in by_cause.most_common()}
 
 
-def _memory(times: list[int], memory: list[int]) -> Criterion:
-    name = f"memory grows by less than {MEMORY_LIMIT:.0%} after warm-up"
+def _memory(times: list[int], memory: list[int], limit: float) -> Criterion:
+    name = f"memory grows by less than {limit:.0%} after warm-up"
     if len(memory) < 20:
         return Criterion(name, None, "too short")
     share = growth(times, memory)
-    return Criterion(name, share < MEMORY_LIMIT, f"{share:+.2%} of {np.median(memory) / 2**20:.0f} MiB")
+    return Criterion(name, share < limit, f"{share:+.2%} of {np.median(memory) / 2**20:.0f} MiB")
 
 
 def _flat(what: str, counts: list[int]) -> Criterion:
@@ -170,19 +177,21 @@ def _back(record: Record) -> Criterion:
 
 def _silent(record: Record) -> Criterion:
     """While nothing can be known no pose is given out as known, and no transform."""
-    where, poses, transforms = [], 0, 0
-    spans = [(h.name, *h.lost) for h in record.happened if h.lost]
-    for name, begin, end in spans:
-        known = sum(known for stamp, known in record.notes.poses if begin <= stamp < end)
-        sent = sum(begin <= stamp < end for stamp in record.notes.transforms)
-        poses, transforms = poses + known, transforms + sent
-        where += [name] * bool(known or sent)
+    told, spans = [], [(h.name, h.begin, *h.lost) for h in record.happened if h.lost]
+    for name, happened, begin, end in spans:
+        known = [stamp for stamp, known in record.notes.poses if known and begin <= stamp < end]
+        sent = [stamp for stamp in record.notes.transforms if begin <= stamp < end]
+        if known or sent:
+            last = (max(known + sent) - happened) / SECOND
+            told.append(
+                f"{name}: {len(known)} poses, {len(sent)} transforms, the last {last:.2f} s after it began"
+            )
     name = "no pose and no TF while the camera shows nothing, or another place"
     if not spans:
         return Criterion(name, None, "it never did")
-    found = f"{poses} poses and {transforms} transforms in {len(spans)} such times"
-    found += "".join(f"; {n} times: {what}" for what, n in Counter(where).items())
-    return Criterion(name, not where, found)
+    return Criterion(
+        name, not told, "; ".join([f"{len(told)} of {len(spans)} such times were not silent", *told[:4]])
+    )
 
 
 def _services(record: Record) -> Criterion:

@@ -57,7 +57,7 @@ def test_a_short_soak_records_what_happened(arguments, monkeypatch, tmp_path):
 
     monkeypatch.setattr(benchmark_soak, "schedule", few)
     monkeypatch.setattr(benchmark_soak, "Soak", SmallSoak)
-    args = arguments("--minutes", "0.5", "--interval", "8", "--json", str(tmp_path / "out" / "soak.json"))
+    args = arguments("--minutes", "0.4", "--interval", "8", "--json", str(tmp_path / "out" / "soak.json"))
     printed = list(benchmark_soak.tables(args, "a machine"))
     record, verdict = made[0].record, printed[-1]
     assert {h.name for h in record.happened} <= set(names) and len(record.happened) >= 3

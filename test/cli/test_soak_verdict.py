@@ -32,7 +32,11 @@ def record(**changed) -> Record:
         poses=[(at(t), not b) for t, b in zip(np.arange(0, LENGTH, 0.1), black, strict=True)],
         transforms=[at(t) for t, b in zip(np.arange(0, LENGTH, 0.1), black, strict=True) if not b],
         states=[
-            (at(t), {"tracking": "lost" if 50 <= t < 52 else "good"}, f"the pose is not trusted: dark for {t} s; else fine")
+            (
+                at(t),
+                {"tracking": "lost" if 50 <= t < 52 else "good"},
+                f"the pose is not trusted: dark for {t} s; else fine",
+            )
             for t in range(LENGTH)
         ],
         restarts=0,
@@ -44,7 +48,7 @@ def record(**changed) -> Record:
         Happened("frozen images", at(60), at(64), at(LENGTH), None),
     ]
     resources = [(at(t), Resources(400 * MIB + (t % 3) * 4096, 30, 40)) for t in range(LENGTH)]
-    values = dict(notes=notes, resources=resources, happened=happened, ended=[])
+    values = dict(notes=notes, resources=resources, happened=happened, first_round=False, ended=[])
     return Record(begin=BEGIN, warm=at(40), end=at(LENGTH), **values | changed)
 
 
@@ -66,6 +70,8 @@ def test_a_process_that_ended_is_told():
 def test_a_leak_is_bad_and_a_peak_is_not():
     grows = [(at(t), Resources(400 * MIB + t * MIB // 4, 30, 40)) for t in range(LENGTH)]
     assert bad(record(resources=grows)) == ["memory grows by less than 2% after warm-up"]
+    little = [(at(t), Resources(400 * MIB + t * MIB // 8, 30, 40)) for t in range(LENGTH)]
+    assert bad(record(resources=little)) and not bad(record(resources=little, first_round=True))
     peak = [(at(t), Resources((400 + 50 * (t == 90)) * MIB, 30, 40)) for t in range(LENGTH)]
     assert not bad(record(resources=peak))
     warming_up = [(at(t), Resources((300 + 100 * (t > 35)) * MIB, 30, 40)) for t in range(LENGTH)]
