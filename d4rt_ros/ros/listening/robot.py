@@ -26,6 +26,7 @@ from d4rt_ros.ros.messages import flat, nanoseconds
 from d4rt_ros.srv import Query, TrackPoints
 
 ANSWER_LIMIT = 10.0  # seconds after which a service has not answered
+TRANSITION_LIMIT = 90.0  # of a transition, which may load the weights, in a process that has just been started
 NONSENSE = "nonsense"  # how the frames begin that the robot makes up
 OK, NOT_READY, OUT_OF_WINDOW, INVALID = (
     getattr(Query.Response, name) for name in ("OK", "NOT_READY", "OUT_OF_WINDOW", "INVALID")
@@ -148,7 +149,8 @@ class Robot:
     def change_state(self, transition: int) -> bool:
         request = ChangeState.Request()
         request.transition.id = transition
-        response = self._call("change_state", request, f"transition {transition}", lambda r: r.success)
+        right = lambda response: response.success  # noqa: E731
+        response = self._call("change_state", request, f"transition {transition}", right, TRANSITION_LIMIT)
         return response is not None and response.success
 
     def publish_nonsense_transforms(self, camera_frame: str) -> None:
@@ -192,15 +194,15 @@ class Robot:
             self._window = response.stamps
         return answered
 
-    def _call(self, service: str, request, name: str, right):
+    def _call(self, service: str, request, name: str, right, limit: float = ANSWER_LIMIT):
         """The response, noted; None where none came."""
         client, done = self._clients[service], threading.Event()
         began = time.perf_counter()
         response = None
-        if client.wait_for_service(timeout_sec=ANSWER_LIMIT):
+        if client.wait_for_service(timeout_sec=limit):
             future = client.call_async(request)
             future.add_done_callback(lambda _: done.set())
-            if done.wait(ANSWER_LIMIT):
+            if done.wait(limit):
                 response = future.result()
             else:
                 client.remove_pending_request(future)
