@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from d4rt_ros.cli import benchmark_precision
+
 BATCHES = (1, 512, 4096, 65536)
 DEPTH_SIZES = (128, 256)
 NAIVE_CHUNK = 512  # queries that both ways decode at a time when they are compared
@@ -65,7 +67,7 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     place = f"{machine}, {torch.get_num_threads()} threads"
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else place
     if args.what == "precision":
-        yield precision_table(args, place)
+        yield benchmark_precision.table(args, place)
         return
     for name in ["fp32", "bf16", "fp16"] if args.precision == "all" else [args.precision]:
         if args.against:
@@ -275,34 +277,3 @@ def depth_queries(side: int, t: int, device):
     axis = torch.linspace(0, 1, side, device=device)
     uv = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(1, -1, 2)
     return uv, torch.full((1, side * side, 3), t, dtype=torch.long, device=device)
-
-
-# Precision
-
-
-def precision_table(args: argparse.Namespace, place: str):
-    from rich.table import Table
-
-    from d4rt_ros.evaluation.precision import answers, precision_error, read_clips
-    from d4rt_ros.runtime import load
-
-    if not args.video:
-        raise ValueError("precision is told on real frames; give --video, a video file or a folder of images")
-    if args.preset:
-        raise ValueError("what random weights lose says nothing; leave out --preset, or give a --checkpoint")
-    clips, found = None, {}
-    for name in ["fp32", *(["bf16", "fp16"] if args.precision in ("auto", "all") else [args.precision])]:
-        model = load(args.checkpoint or None, args.device, name)
-        clips = clips or read_clips(args.video, model.num_frames)
-        found[name] = answers(model, clips)
-    what = args.checkpoint or "embedded weights"
-    table = Table("against fp32", "depth, median / 95 %", "pixels, median / 95 %", "visibility agrees")
-    table.title = f"d4rt benchmark precision: {what}, {len(clips)} windows of {args.video}\n{place}"
-    for name in found:
-        if name == "fp32":
-            continue
-        error = precision_error(found[name], found["fp32"])
-        depth = "{:.3f} / {:.3f} %".format(*(100 * x for x in error.depth))
-        pixels = "{:.3f} / {:.3f}".format(*error.pixels)
-        table.add_row(name, depth, pixels, f"{100 * error.visibility:.2f} %")
-    return table

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import random
 import sys
 import time
 from pathlib import Path
 
-from d4rt_ros.cli.children import Children
+from d4rt_ros.cli.children import Children, own_domain, quoted, ros_arguments
 
 CAMERA_LIMIT, RESULT_LIMIT = 180.0, 60.0  # seconds until the first image, and from there to the first result
 QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
+RESULT = "/d4rt/depth/image", "/d4rt/depth/camera_info", "/d4rt/points"  # what a first result is
 AFTER_END = 3.0  # seconds of queries after a video has ended
 
 
@@ -41,10 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
-    domain = random.SystemRandom().randint(1, 101)
-    environment = own_domain(domain)
-    # For this process too, before it joins.
-    os.environ.update(environment)
+    domain, environment = own_domain()
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         with Children(args.output, environment) as children:
@@ -66,17 +62,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def own_domain(domain: int) -> dict[str, str]:
-    """Environment variables that keep the demo apart from every other ROS 2 system, on this host."""
-    if os.environ.get("ROS_DISTRO") == "humble":
-        return {"ROS_DOMAIN_ID": str(domain), "ROS_LOCALHOST_ONLY": "1"}
-    return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-
-
 def show(args: argparse.Namespace, children: Children, domain: int, console):
     """Start everything, stream, and give the Recording. Raises DemoError."""
     try:
-        from d4rt_ros.ros.listener import Listener
+        from d4rt_ros.ros.listening.listener import Listener
     except ImportError as error:
         raise DemoError(f"ROS 2 is not there ({error}); source one, or pip install 'd4rt_ros[ros]'") from None
     children.start("camera", *camera(args))
@@ -118,23 +107,10 @@ def truth(video: str | None) -> str:
 
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
-    from d4rt_ros.ros.qos import RELIABLE_IMAGES
-
-    parameters = {"model.device": quoted(args.device), **RELIABLE_IMAGES}
+    parameters = {"model.device": quoted(args.device)}
     if args.checkpoint:
         parameters["model.checkpoint"] = quoted(str(Path(args.checkpoint).resolve()))
     return ros_arguments(parameters)
-
-
-def ros_arguments(parameters: dict) -> list[str]:
-    return ["--ros-args"] + [
-        word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")
-    ]
-
-
-def quoted(text: str) -> str:
-    """A string for the parameter parser, which would take 1.mp4 or *.jpg for something else."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def progress(console):
@@ -150,28 +126,43 @@ def progress(console):
 
 
 def start(children: Children, listener, bar) -> None:
-    """Until the first image has come, and then until the first depth image has."""
+    """Until the first image has come, then until the first result has, then until the scene is rendered."""
+    from d4rt_ros.ros.rendered_loop import LOOP_IS_CLOSED
+
     task = bar.add_task("starting the camera and the node", total=None, note="")
-    images, depths = (listener.recording.arrivals[topic] for topic in ("/image", "/d4rt/depth/image"))
-    began = time.monotonic()
+    arrivals = listener.recording.arrivals
+    began, first_image = time.monotonic(), None
     limit, why, listening = began + CAMERA_LIMIT, f"no image within {CAMERA_LIMIT:g} s", False
-    while not depths:
+    while not all(arrivals[topic] for topic in ("/image", *RESULT)):
         check(children, listener)
         if not listening and listener.image_subscribers():
             listener.listen_to_images()
             listening = True
-        if images and "no image" in why:
-            limit, why = time.monotonic() + RESULT_LIMIT, f"images, but no result within {RESULT_LIMIT:g} s"
+        if arrivals["/image"] and first_image is None:
+            first_image = time.monotonic()
+            limit, why = first_image + RESULT_LIMIT, f"images, but no result within {RESULT_LIMIT:g} s"
         if children.status("camera") == 0 and limit > time.monotonic() + AFTER_END:
-            limit, why = (
-                time.monotonic() + AFTER_END,
-                "the video ended before there was a result; is it too short?",
-            )
+            limit = time.monotonic() + AFTER_END
+            why = "the video ended before there was a result; is it too short?"
         if time.monotonic() > limit:
             raise DemoError("\n".join([why, *(last_words(children, name) for name in ("node", "camera"))]))
-        bar.update(task, note=children.last_words("node" if images else "camera", 1).split("]: ")[-1][:60])
+        bar.update(
+            task,
+            note=children.last_words("camera" if first_image is None else "node", 1).split("]: ")[-1][:60],
+        )
+        time.sleep(0.05)
+    waited = (first_image or time.monotonic()) - began, time.monotonic() - began
+    bar.console.print("first image after {:.1f} s, first result after {:.1f} s".format(*waited))
+    bar.update(task, description="the scene is rendered meanwhile")
+    limit = time.monotonic() + CAMERA_LIMIT
+    while children.says("camera", "rendering") and not children.says("camera", LOOP_IS_CLOSED):
+        check(children, listener)
+        if time.monotonic() > limit:
+            break  # it goes on at the pace that it has
+        bar.update(
+            task, note=f"{len(arrivals['/image'])} images, {len(arrivals['/d4rt/depth/image'])} results"
+        )
         time.sleep(0.1)
-    bar.console.print(f"first result after {time.monotonic() - began:.1f} s")
     bar.remove_task(task)
 
 

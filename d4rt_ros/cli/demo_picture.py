@@ -12,29 +12,29 @@ TILT = np.radians(50.0)  # of the view on the cloud, down from the camera's own
 
 
 def draw(recording, path: Path) -> bool:
-    """Write the picture; False where no moment is complete."""
-    moments = chosen(recording.moments)
-    if not moments:
+    """Write the picture; False where no record is complete."""
+    records = chosen(recording.records)
+    if not records:
         return False
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    truth = moments[0].true_depth is not None
+    truth = records[0].true_depth is not None
     titles = ["image and tracks", "depth", "true depth", "cloud from above"]
     titles = titles if truth else [t for t in titles if t != "true depth"]
-    shape = moments[0].image.shape
+    shape = records[0].image.shape
     width, height = PANEL, PANEL * shape[0] / shape[1]
-    size = width * len(titles), height * len(moments) + 0.35
-    figure, grid = plt.subplots(len(moments), len(titles), figsize=size, squeeze=False, facecolor="white")
-    for axes, moment in zip(grid, moments, strict=True):
-        low, high = depth_range(moment)
-        draw_tracks(axes[0], moment.image, *moment.tracks)
-        draw_depth(axes[1], moment.depth * scale(moment), low, high)
+    size = width * len(titles), height * len(records) + 0.35
+    figure, grid = plt.subplots(len(records), len(titles), figsize=size, squeeze=False, facecolor="white")
+    for axes, record in zip(grid, records, strict=True):
+        low, high = depth_range(record)
+        draw_tracks(axes[0], record.image, *record.tracks)
+        draw_depth(axes[1], record.depth * scale(record), low, high)
         if truth:
-            draw_depth(axes[2], moment.true_depth, low, high)
-        draw_cloud(axes[-1], *moment.cloud, moment.camera, moment.depth.shape, shape)
+            draw_depth(axes[2], record.true_depth, low, high)
+        draw_cloud(axes[-1], *record.cloud, record.camera, record.depth.shape, shape)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=12)
     top = 1 - 0.32 / size[1]
@@ -44,23 +44,23 @@ def draw(recording, path: Path) -> bool:
     return True
 
 
-def chosen(moments: list, count: int = ROWS) -> list:
+def chosen(records: list, count: int = ROWS) -> list:
     """Some, evenly over time; the first is left out where there are enough, since tracks are short there."""
-    moments = moments[1:] if len(moments) > count else moments
-    picks = np.unique(np.linspace(0, len(moments) - 1, min(count, len(moments))).round().astype(int))
-    return [moments[i] for i in picks]
+    records = records[1:] if len(records) > count else records
+    picks = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
+    return [records[i] for i in picks]
 
 
-def scale(moment) -> float:
+def scale(record) -> float:
     """Brings the predicted depth to the true one's median, where there is one."""
-    if moment.true_depth is None:
+    if record.true_depth is None:
         return 1.0
-    return float(np.nanmedian(moment.true_depth) / np.nanmedian(moment.depth))
+    return float(np.nanmedian(record.true_depth) / np.nanmedian(record.depth))
 
 
-def depth_range(moment) -> tuple[float, float]:
+def depth_range(record) -> tuple[float, float]:
     """Metres of the colour scale's ends, the same for prediction and truth."""
-    depth = moment.depth if moment.true_depth is None else moment.true_depth
+    depth = record.depth if record.true_depth is None else record.true_depth
     if not np.isfinite(depth).any():
         return 1.0, 2.0
     low, high = np.nanpercentile(depth, (1, 97))

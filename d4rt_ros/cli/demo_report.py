@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.evaluation.metrics import MetricError, constant_depth_errors, depth_errors
+from d4rt_ros.evaluation.trajectory import still_trajectory_errors, trajectory_errors
+from d4rt_ros.geometry import invert, rotation_angle
+
 PAIR_SECONDS = 0.5  # between the two images of a pair whose relative rotation is compared
 LASTING = 3  # diagnostics, which come once a second, that must say the same before the report does
 # Shown in this order; what else was listened to (the truth) is not the node's.
@@ -50,7 +54,7 @@ class Report:
 
 
 def report(recording) -> Report:
-    """All figures of a d4rt_ros.ros.listener.Recording."""
+    """All figures of a d4rt_ros.ros.listening.listener.Recording."""
     errors = [depth_error(recording.depths), *pose_errors(recording.poses, recording.true_poses)]
     return Report(
         topics=[topic_latency(name, recording.arrivals.get(name, [])) for name in TOPICS],
@@ -79,26 +83,20 @@ def query_latency(count: int, seconds: list[float]) -> Latency:
 
 def depth_error(depths: list[tuple[np.ndarray, np.ndarray]]) -> Error | None:
     """AbsRel after scaling each image's median to the truth's; a constant scales to the true median."""
-    ours, baseline = [], []
+    pairs = []
     for predicted, true in depths:
-        valid = np.isfinite(predicted) & (predicted > 0) & np.isfinite(true) & (true > 0)
-        if valid.sum() < 10:
+        try:
+            pairs.append((depth_errors(predicted, true)[0], constant_depth_errors(true)[0]))
+        except MetricError:  # nothing to compare: no depth was given, or the truth is the sky
             continue
-        p, t = predicted[valid].astype(np.float64), true[valid].astype(np.float64)
-        ours.append(np.mean(np.abs(p * median_scale(p, t) - t) / t))
-        baseline.append(np.mean(np.abs(np.median(t) - t) / t))
-    if not ours:
+    if not pairs:
         return None
-    return Error("depth AbsRel", float(np.mean(ours)), float(np.mean(baseline)), "", "constant", len(ours))
-
-
-def median_scale(predicted: np.ndarray, true: np.ndarray) -> float:
-    """What brings the median of a prediction to the truth's."""
-    return float(np.median(true) / np.median(predicted))
+    ours, baseline = np.mean(pairs, axis=0)
+    return Error("depth AbsRel", float(ours), float(baseline), "", "constant", len(pairs))
 
 
 def pose_errors(poses: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> list[Error]:
-    """Relative rotation over half a second, and the trajectory's error after alignment with scale (evo)."""
+    """Relative rotation over half a second, and the trajectory's error after alignment with scale."""
     stamps = sorted(poses.keys() & truth.keys())
     if len(stamps) < 5:
         return []
@@ -108,51 +106,17 @@ def pose_errors(poses: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> l
     errors = []
     if pairs:
         i, j = np.array(pairs).T
-        turned, felt = relative_rotations(true, i, j), relative_rotations(ours, i, j)
-        error = np.degrees(angles(np.swapaxes(turned, 1, 2) @ felt))
-        identity = np.degrees(angles(turned))
-        name = f"rotation over {PAIR_SECONDS:g} s"
-        means = float(error.mean()), float(identity.mean())
-        errors.append(Error(name, *means, "degrees", "no rotation", len(pairs)))
-    rmse = trajectory_error(ours, true, np.array(stamps) / 1e9)
-    if rmse is not None:
-        still = np.sqrt(np.mean(np.sum((true[:, :3, 3] - true[:, :3, 3].mean(0)) ** 2, -1)))
+        measured, real = (invert(path[i]) @ path[j] for path in (ours, true))
+        error, still = np.degrees(rotation_angle(invert(real) @ measured)), np.degrees(rotation_angle(real))
+        means = float(error.mean()), float(still.mean())
         errors.append(
-            Error("trajectory (aligned, RMSE)", rmse, float(still), "m", "standing still", len(stamps))
+            Error(f"rotation over {PAIR_SECONDS:g} s", *means, "degrees", "no rotation", len(pairs))
         )
-    return errors
-
-
-def relative_rotations(poses: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """(N, 3, 3): from camera j to camera i, of poses world_from_camera (T, 4, 4)."""
-    return np.swapaxes(poses[i, :3, :3], 1, 2) @ poses[j, :3, :3]
-
-
-def angles(rotations: np.ndarray) -> np.ndarray:
-    """(N,) radians."""
-    return np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
-
-
-def trajectory_error(poses: np.ndarray, truth: np.ndarray, seconds: np.ndarray) -> float | None:
-    """Absolute trajectory error, metres, after a similarity alignment.
-
-    None where the poses do not move, or evo is not installed.
-    """
     try:
-        from evo.core import metrics
-        from evo.core.geometry import GeometryException
-        from evo.core.trajectory import PosePath3D, PoseTrajectory3D, TrajectoryException
-    except ImportError:  # no ROS 2 distribution has a package of it
-        return None
-
-    ours = PoseTrajectory3D(poses_se3=list(poses), timestamps=seconds)
-    try:
-        ours.align(PosePath3D(poses_se3=list(truth)), correct_scale=True)
-    except (GeometryException, TrajectoryException):
-        return None
-    error = metrics.APE(metrics.PoseRelation.translation_part)
-    error.process_data((PosePath3D(poses_se3=list(truth)), ours))
-    return float(error.get_statistic(metrics.StatisticsType.rmse))
+        path = trajectory_errors(ours, true).ate, still_trajectory_errors(true).ate
+    except ImportError:  # evo, which no ROS 2 distribution has a package of
+        return errors
+    return [*errors, Error("trajectory (aligned, RMSE)", *path, "m", "standing still", len(stamps))]
 
 
 def show(report: Report, console) -> None:

@@ -80,8 +80,9 @@ class CameraPublisher:
         return not stop.wait(0.3 if count else 0)
 
     def flush(self) -> None:
-        """Until the subscribers have what was published, for a second at most."""
-        self._image.wait_for_all_acked(Duration(seconds=1))
+        """Until the subscribers have what was published, for a second each at most."""
+        for sent in (self._info, self._image):
+            sent.wait_for_all_acked(Duration(seconds=1))
 
 
 class Pace:
@@ -118,7 +119,9 @@ class Pace:
 def run_camera(create: Callable[[], Node], args=None) -> int:
     """Run a camera node until its `play(stop: threading.Event)` returns or the process is told to end.
 
-    Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError.
+    Gives the exit status: 1, and a logged sentence, where the node cannot be made or play raises ValueError. The node
+    is made and played in a thread of its own, so that a source that is still opening does not keep the process from
+    ending.
     """
     process.prepare()
     logger = rclpy.logging.get_logger("d4rt_camera")
@@ -127,44 +130,39 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
         logger.error(f"{error}; a value with special characters needs quotes: -p \"pattern:='*.jpg'\"")
         return 1
-    stop, failures = threading.Event(), []
+    stop, failures, nodes = threading.Event(), [], []
     process.on_signal(stop.set)
-    try:
-        with large_segment() as room:
-            node = create()
-    except (ValueError, ParameterException) as error:
-        logger.error(str(error))
-        rclpy.try_shutdown()
-        return 1
-    if room:
-        node.get_logger().warning(room)
+    executor = SingleThreadedExecutor()
 
-    def play() -> None:
+    def run() -> None:
         try:
-            node.play(stop)
-        except ValueError as error:
+            with large_segment() as room:
+                nodes.append(create())
+            if room:
+                nodes[0].get_logger().warning(room)
+            executor.add_node(nodes[0])
+            nodes[0].play(stop)
+        except (ValueError, ParameterException) as error:
             failures.append(error)
-            node.get_logger().error(str(error))
+            (nodes[0].get_logger() if nodes else logger).error(str(error))
         except Exception as error:
             # A publisher of a context that has been shut down under us is the end, not an error.
             if rclpy.ok() and not stop.is_set():
                 failures.append(error)
                 raise
 
-    thread = threading.Thread(target=play, name="play", daemon=True)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    thread = threading.Thread(target=run, name="play", daemon=True)
     thread.start()
     try:
         while rclpy.ok() and thread.is_alive() and not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
     except ExternalShutdownException:
         pass
-    finally:
-        stop.set()
-        thread.join(timeout=1.0)
+    stop.set()
+    thread.join(timeout=1.0)
+    if not thread.is_alive():  # else it is in the middle of opening something, with our node in its hands
         executor.shutdown()
-        if rclpy.ok():
-            node.destroy_node()
+        if nodes and rclpy.ok():
+            nodes[0].destroy_node()
         rclpy.try_shutdown()
     return 1 if failures else 0

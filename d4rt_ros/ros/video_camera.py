@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports below, during which Ctrl-C must
 
 import threading
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -65,6 +66,8 @@ class VideoCamera(Node):
             if not self._loop:
                 break
         self._camera.flush()
+        if self._depth:
+            self._depth.wait_for_all_acked(Duration(seconds=1))
         self.get_logger().info(f"{self._frames.name} ended after {published} images")
 
     def _calibration(self, frames: Frames) -> CameraModel:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from d4rt_ros.cli.children import Children
+from d4rt_ros.cli.children import Children, quoted
 
 SLEEPER = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
 STUBBORN = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEPER
@@ -55,3 +55,31 @@ def test_what_they_print_is_kept_and_what_they_are_told_arrives(tmp_path, module
         assert children.status("one") == 3
     assert children.last_words("one").splitlines() == ["hello blue", "bad"]
     assert children.last_words("one", 1) == "bad"
+
+
+def test_one_can_be_ended_and_started_again(tmp_path, module):
+    with Children(tmp_path, {}) as children:
+        for _ in range(2):
+            children.start("one", module("sleeper", SLEEPER), [])
+            wait_for(lambda: children.says("one", "here"))
+            held = children.resources("one")
+            assert held.memory > 2**20 and held.files >= 3 and held.threads == 1
+            children.end("one")
+            assert children.status("one") is not None
+
+
+def test_what_is_told_is_read(tmp_path, module):
+    text = "for line in iter(input, 'end'): print('got', line, flush=True)\n"
+    with Children(tmp_path, {}) as children:
+        children.start("one", module("reader", text), [])
+        children.tell("one", "black 2")
+        wait_for(lambda: children.says("one", "got black 2"))
+        children.tell("one", "end")
+        wait_for(lambda: children.status("one") == 0)
+
+
+def test_a_name_for_the_parameter_parser():
+    import yaml
+
+    for text in ("1.mp4", "*.jpg", "it's", "a: b", "/tmp/clip 2.mp4"):
+        assert yaml.safe_load(quoted(text)) == text

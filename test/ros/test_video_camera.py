@@ -1,6 +1,7 @@
 """The video camera as a real node in a process of its own."""
 
 import signal
+import sys
 import threading
 import time
 
@@ -10,12 +11,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from camera_process import CameraProcess, nanoseconds  # noqa: E402
+from camera_process import CameraProcess, RosProcess, nanoseconds  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from d4rt_ros.ros.playback import Pace, rgb_image  # noqa: E402
 
 HEIGHT, WIDTH = 48, 80
+END_LIMIT = 4.0  # seconds: twice what is promised, for machines with other work
 MODULE = "d4rt_ros.ros.video_camera"
 
 
@@ -38,8 +40,9 @@ def pixels(msg):
 
 def test_every_image_of_a_folder_arrives_once_in_order_and_the_node_ends(folder):
     with CameraProcess(MODULE, source=folder, rate=30, camera_info="'60 61 40 24'", frame_id="eye") as camera:
-        camera.subscribe(Image, "image")
         camera.subscribe(CameraInfo, "camera_info")
+        camera.until_there("camera_info")
+        camera.subscribe(Image, "image")
         status, output = camera.finish()
         assert status == 0, output
         assert "80x48 at 30 Hz, 9 images, fx 60" in output and "ended after 9 images" in output
@@ -118,6 +121,7 @@ def test_a_loop_goes_on_with_increasing_stamps(folder):
 def test_depth_of_a_folder_has_its_images_stamps(folder):
     with CameraProcess(MODULE, source=folder, depth="true") as camera:
         camera.subscribe(Image, "depth")
+        camera.until_there("depth")
         camera.subscribe(Image, "image")
         assert camera.finish()[0] == 0
         images, depths = camera.messages["image"], camera.messages["depth"]
@@ -135,6 +139,7 @@ def test_a_video_without_calibration(tmp_path):
     writer.release()
     with CameraProcess(MODULE, source=tmp_path / "a.avi", remap=["image:=color/image_raw"]) as camera:
         camera.subscribe(CameraInfo, "camera_info")
+        camera.until_there("camera_info")
         camera.subscribe(Image, "color/image_raw")
         status, output = camera.finish()
         assert status == 0 and "uncalibrated" in output
@@ -189,6 +194,23 @@ def test_an_image_that_breaks_later_ends_the_node_with_its_name(folder):
         status, output = camera.finish()
         assert len(camera.messages["image"]) == 4
     assert status == 1 and "frame-4.color.png cannot be decoded" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_while_a_source_is_still_opening(sent):
+    """As a camera in the network is, or a webcam that another program holds."""
+    code = (
+        "import time; from d4rt_ros.ros import process; process.prepare(); import d4rt_ros.ros.video_camera as camera\n"
+        "def opening(*_): print('opening', flush=True); time.sleep(60)\n"
+        "camera.open_frames = opening; process.run(camera.__name__)"
+    )
+    with RosProcess(sys.executable, "-c", code, "--ros-args", "-p", "source:=rtsp://robot/stream") as camera:
+        camera.until(lambda: "opening" in camera.output(), 30)
+        began = time.monotonic()
+        camera.process.send_signal(sent)
+        status, output = camera.finish(30)
+    assert status == 0 and output.strip() == "opening"
+    assert time.monotonic() - began < END_LIMIT
 
 
 def test_an_image_message_is_built_in_a_few_milliseconds():

@@ -19,22 +19,11 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 
 from d4rt_ros.geometry import Pinhole, pose_matrix  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
-from d4rt_ros.ros.listener import Listener, at_grid, cloud_points  # noqa: E402
+from d4rt_ros.ros.listening.listener import Listener, at_grid  # noqa: E402
 from d4rt_ros.ros.playback import rgb_image  # noqa: E402
 
 HEIGHT, WIDTH = 48, 80
 NOW = 1_700_000_000_000_000_000
-
-
-def test_a_cloud_comes_back_with_its_colours_and_without_holes():
-    xyz = np.random.default_rng(0).uniform(1, 2, (3, 5, 3)).astype(np.float32)
-    xyz[1, 2] = np.nan
-    rgb = np.arange(45, dtype=np.uint8).reshape(3, 5, 3)
-    message = messages.point_cloud(messages.header_message(NOW, "eye"), xyz, rgb, np.ones((3, 5)))
-    points, colours = cloud_points(message)
-    keep = np.arange(15) != 7
-    np.testing.assert_array_equal(points, xyz.reshape(-1, 3)[keep])
-    np.testing.assert_array_equal(colours, rgb.reshape(-1, 3)[keep])
 
 
 def test_a_grid_keeps_the_corners():
@@ -113,7 +102,7 @@ def test_what_belongs_together_is_put_together(node, domain):
         return tracks
 
     stamps = [NOW + i * 500_000_000 for i in range(6)]
-    listener = Listener(domain, truth="/camera", moment_every=1.0)
+    listener = Listener(domain, truth="/camera", record_every=1.0)
     try:
         listener.listen_to_images()
         publish(node, kinds, stamps, content)
@@ -122,20 +111,19 @@ def test_what_belongs_together_is_put_together(node, domain):
     finally:
         listener.close()
     recording = listener.recording
-    assert [m.stamp for m in recording.moments] == stamps[::2]
-    moment = recording.moments[0]
-    np.testing.assert_array_equal(moment.image, picture)
-    np.testing.assert_array_equal(moment.true_depth, true)
-    np.testing.assert_allclose(moment.camera, small.matrix)
-    assert moment.tracks[0][1, 0].tolist() == [8, 9] and not moment.tracks[1][1, 3]
+    assert [m.stamp for m in recording.records] == stamps[::2]
+    record = recording.records[0]
+    np.testing.assert_array_equal(record.image, picture)
+    np.testing.assert_array_equal(record.true_depth, true)
+    np.testing.assert_allclose(record.camera, small.matrix)
+    assert record.tracks[0][1, 0].tolist() == [8, 9] and not record.tracks[1][1, 3]
     assert len(recording.depths) == 6
     np.testing.assert_allclose(recording.depths[0][0], recording.depths[0][1] * 2)
     assert set(recording.poses) == set(recording.true_poses) == set(stamps)
     np.testing.assert_allclose(recording.poses[stamps[0]], pose)
     listener.begin()
-    assert not any(recording.arrivals.values()) and recording.moments, (
-        "only the start's arrivals are forgotten"
-    )
+    assert not recording.poses and not recording.true_poses and not recording.depths
+    assert not any(recording.arrivals.values()) and recording.records, "records are kept for the picture"
 
 
 def test_what_diagnostics_complain_of_is_kept(node, domain):
