@@ -16,9 +16,8 @@ MIDDLE = 0.35  # of the image at each side, where the centre of one that was not
 MOVED = 0.2  # of the image, by which rectifying may move what lies on the optical axis
 ZOOMED = 3.0  # by which rectifying may change the focal length
 FOLDED = 0.15  # of the image's pixels, in its corners, which the coefficients may not reach
-LEAST_ANGLE = np.deg2rad(
-    60
-)  # up to which a fisheye's coefficients must hold: its image may be a circle in the frame
+# Up to which angle a fisheye's coefficients must hold: its image may be a circle, with black corners beyond it.
+LEAST_ANGLE = np.deg2rad(60)
 LEAST_SEEN = 0.2  # of the view, which the raw image must fill
 ROTATION_ERROR = 1e-3
 LARGEST = 1e6  # of a coefficient; what is larger is no measurement
@@ -76,34 +75,34 @@ class CameraModel:
         that are all zero bend nothing, whatever the model's name, as image_proc has it too. Raises CameraError for
         what no camera has, and for an image of another shape.
         """
-        if not self.matrix.any() and _is_placeholder(self.projection[:, :3]):
+        if not self.calibrated:
             return View(None)
-        fit = self._fitting(width, height)
-        k, p, note = self._plausible(width, height)
+        fit, (k, p, note) = self._fitting(width, height), self._plausible(width, height)
         rotation = self._rotation()
-        bends, turns = (
-            np.any(np.asarray(self.distortion) != 0),
-            not np.allclose(rotation, np.eye(3), atol=1e-5),
-        )
+        clash = self._contradiction(k, rotation, p, width, height)
+        bends = bool(np.any(np.asarray(self.distortion) != 0))
+        turns = not np.allclose(rotation, np.eye(3), atol=1e-5)
         if rectified or (rectified is None and not (bends or turns)):
-            if (
-                k is not None
-                and p is not None
-                and (contradiction := self._contradiction(k, rotation, p, width, height))
-            ):
-                raise CameraError(contradiction)
+            if clash:
+                raise CameraError(clash)
             return View(Pinhole.from_matrix(fit(k if p is None else p), width, height), note=note)
         if k is None:
             raise CameraError("it has distortion or a rotation but no camera matrix K; calibrate the camera")
-        ideal = self.distortion_model.lower() in FISHEYES and len(self.distortion) >= 4
+        # An ideal fisheye, where somebody says that the image is raw.
+        ideal = _name(self.distortion_model) in FISHEYES and len(self.distortion) >= 4
         if not (bends or turns or ideal):
             return View(Pinhole.from_matrix(fit(k), width, height), note=note)
-        if p is not None and (contradiction := self._contradiction(k, rotation, p, width, height)):
-            p, note = None, f"{contradiction}; P is not used"
+        if clash:  # K and D are the raw image's, whatever P is
+            p, note = None, f"{clash}; P is not used"
         camera = Pinhole.from_matrix(fit(k if p is None else p), width, height)
         lens = Lens(fit(k), *_coefficients(self.distortion_model, self.distortion), rotation, camera)
         _check_lens(lens)
         return View(camera, lens, note)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether anything is said of the camera."""
+        return bool(self.matrix.any()) or not _is_placeholder(self.projection[:, :3])
 
     def resized(self, width: int, height: int) -> CameraModel:
         """The model of the image once it is cut, binned and resized to width x height pixels.
@@ -180,6 +179,8 @@ class CameraModel:
 
     def _contradiction(self, k, rotation, p, width: int, height: int) -> str:
         """Why K, R and P cannot be of one camera, or ''."""
+        if k is None or p is None:
+            return ""
         ratio = np.diag(p)[:2] / np.diag(k)[:2]
         axis = p @ rotation[:, 2]
         size = self._size(width, height)
@@ -238,9 +239,13 @@ def _fault(matrix: np.ndarray, size: tuple[int, int], of_this_size: bool) -> str
     return ""
 
 
+def _name(model: str) -> str:
+    return model.strip().lower()
+
+
 def _coefficients(model: str, distortion: tuple[float, ...]) -> tuple[tuple[float, ...], bool]:
     """(coefficients as OpenCV wants them, whether they are its fisheye's). Raises CameraError."""
-    model, given = model.strip().lower(), np.asarray(distortion, np.float64)
+    model, given = _name(model), np.asarray(distortion, np.float64)
     if not (np.abs(given) < LARGEST).all():
         raise CameraError(
             f"not all distortion coefficients are finite numbers below {LARGEST:g}: {given.tolist()}"

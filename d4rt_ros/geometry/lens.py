@@ -60,7 +60,7 @@ class Lens:
         view = cv2.remap(depth, x, y, cv2.INTER_NEAREST, **outside)
         if np.allclose(self.rotation, np.eye(3)):
             return view
-        return view / self._grid_rays[..., 2]  # along the view's optical axis, which R turned
+        return view / self._grid_rays()[..., 2]  # along the view's optical axis, which R turned
 
     @cached_property
     def valid(self) -> np.ndarray | None:
@@ -167,10 +167,10 @@ class Lens:
         """Angles, and how far from the centre they are seen; both grow."""
         angles = np.linspace(0, min(self.limit, NEARLY_SIDEWAYS), TABLE)
         radii = self._radial(angles)
-        growing = int(np.argmax(np.diff(radii) <= 0)) or TABLE  # at the very end rounding may have its way
+        falls = np.flatnonzero(~(np.diff(radii) > 0))  # at the very end rounding may have its way
+        growing = falls[0] + 1 if len(falls) else TABLE
         return angles[:growing], radii[:growing]
 
-    @cached_property
     def _grid_rays(self) -> np.ndarray:
         """(H, W, 3) rays of the view's pixels in the raw camera's frame."""
         ones = np.ones((self.camera.height, self.camera.width), np.float32)
@@ -187,7 +187,7 @@ class Lens:
         x, y = make(self.matrix, distortion, self.rotation, self.camera.matrix, size, cv2.CV_32FC1)
         valid = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
         # What the polynomials fold back into the image is not what the camera sees there.
-        valid &= self._bendable(self._grid_rays)
+        valid &= self._bendable(self._grid_rays())
         x[~valid] = y[~valid] = OUTSIDE
         valid.flags.writeable = False
         return x, y, valid

@@ -102,7 +102,10 @@ def read_calibration(text: str, width: int, height: int) -> CameraModel:
 
 def _of_matrix(matrix, width: int, height: int, where: str) -> CameraModel:
     """A camera without distortion, of a matrix that does not say for which size of images it is."""
-    _checked(CameraModel(0, 0, np.array(matrix, np.float64)), width, height, where)
+    said = CameraModel(0, 0, np.array(matrix, np.float64))
+    if not said.calibrated:
+        raise CalibrationError(f"{where} is all zero; expected focal lengths and a centre in pixels")
+    _checked(said, width, height, where)
     return pinhole(matrix, width, height)
 
 
@@ -116,8 +119,6 @@ def _from_yaml(content: str, path: Path, width: int, height: int) -> CameraModel
             _row(data.get(name), 3 * columns).reshape(3, columns)
             for name, columns in (("camera_matrix", 3), ("rectification_matrix", 3), ("projection_matrix", 4))
         )
-        if not matrix.any() and not projection.any():
-            raise ValueError("it has no camera_matrix, or one of zeros")
         model = CameraModel(
             _size(data.get("image_width")),
             _size(data.get("image_height")),
@@ -136,6 +137,10 @@ def _from_yaml(content: str, path: Path, width: int, height: int) -> CameraModel
         raise CalibrationError(
             f"{path} is not a calibration of ROS's camera_calibration: {type(error).__name__} {error}"
         ) from None
+    if not model.calibrated:
+        raise CalibrationError(
+            f"{path} is not a calibration of ROS's camera_calibration: it has no camera_matrix, or one of zeros"
+        )
     return _checked(model, width, height, str(path))
 
 

@@ -149,13 +149,12 @@ def _known_camera(fx: float, fy: float, cx: float, cy: float) -> CameraModel:
 def _intrinsics(camera: CameraModel, rgb: np.ndarray, folder: Path) -> np.ndarray:
     """(3, 3) of an image."""
     height, width = rgb.shape[:2]
+    if not camera.calibrated:
+        raise RecordedError(f"{folder}: camera-intrinsics.txt is all zero; expected the camera's 3x3 matrix")
     try:
-        view = camera.view(width, height)
+        return camera.view(width, height).camera.matrix
     except CameraError as error:
         raise RecordedError(
             f"{folder}: its camera does not fit its images of {width}x{height}: {error}; expected the camera's "
             "3x3 matrix in camera-intrinsics.txt"
         ) from None
-    if view.camera is None:
-        raise RecordedError(f"{folder}: camera-intrinsics.txt is all zero; expected the camera's 3x3 matrix")
-    return view.camera.matrix

@@ -246,7 +246,7 @@ class _Views:
     def __init__(self, info, rectified: bool, where: str):
         self._model, self._rectified, self._where = camera_model(info), rectified or None, where
         self._views: dict[tuple[int, int], View] = {}
-        if not (self._model.matrix.any() or self._model.projection.any()):
+        if not self._model.calibrated:
             raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
 
     def seen(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
