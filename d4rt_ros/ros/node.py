@@ -127,11 +127,11 @@ class D4rtNode(NodeMixin, Node):
 
     def on_configure(self, state) -> TransitionCallbackReturn:
         self._phase, self._pending = "configuring", {}
-        values = parameters.values(self)
-        if values["tf.publish"] != "none":
-            self._transforms.listen()  # so that what TF says is known when the weights are loaded
         worker = self._worker = Worker("d4rt model")
         try:
+            values = parameters.values(self)
+            if values["tf.publish"] != "none":
+                self._transforms.listen()  # so that what TF says is known when the weights are loaded
             model = worker.ask(lambda: self._load_model(values)).result()
             outputs = self._outputs = Publishers(
                 self,
@@ -197,6 +197,7 @@ class D4rtNode(NodeMixin, Node):
         return NodeMixin.on_shutdown(self, state)
 
     def on_error(self, state) -> TransitionCallbackReturn:
+        self.get_logger().error("a transition failed; everything is let go, configure the node again")
         self.close()
         return NodeMixin.on_error(self, state)
 

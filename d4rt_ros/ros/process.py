@@ -121,16 +121,22 @@ def _end(reader: int) -> None:
         listeners = list(_listeners)
     if not listeners:
         _exit(0)
-    for tell in listeners:
-        tell()
+    # In a thread of their own: whatever they wait for, the end comes.
+    threading.Thread(target=lambda: [tell() for tell in listeners], daemon=True).start()
     time.sleep(LIMIT)
     _exit(0)
 
 
 def _exit(status: int) -> None:
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(0.2)  # whoever reads may be slow, or a thread may hold the stream
+    os._exit(status)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass  # nobody reads it any more
-    os._exit(status)

@@ -45,8 +45,20 @@ def end(process, *signals):
     return said
 
 
-# Python itself is up by then; nothing of ours can hear what comes sooner.
-STARTED = 0.5
+def until_it_hears_signals(process):
+    """Python itself is up by then; nothing of ours can hear what comes sooner."""
+    if not Path("/proc/self/status").exists():
+        return time.sleep(1.0)
+    give_up = time.monotonic() + SLOW
+    while not _catches_sigterm(process):
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.002)
+
+
+def _catches_sigterm(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -55,9 +67,9 @@ def test_a_signal_ends_it_at_any_moment(module, turn, tmp_path, ros_domain):
     rng = random.Random(f"{module} {turn}")
     arguments = ("-p", f"source:={_folder_of_images(tmp_path)}") if module == VIDEO else ()
     process = start(module, *arguments)
-    time.sleep(STARTED + rng.uniform(0, 5 if module == NODE else 3))
-    if process.poll() is None:
-        end(process, *rng.choices((signal.SIGINT, signal.SIGTERM), k=rng.randint(1, 2)))
+    until_it_hears_signals(process)
+    time.sleep(rng.uniform(0, 5 if module == NODE else 3) if turn else 0.0)
+    end(process, *rng.choices((signal.SIGINT, signal.SIGTERM), k=rng.randint(1, 2)))
 
 
 def _folder_of_images(tmp_path):
@@ -96,26 +108,15 @@ def test_nothing_is_left_in_shared_memory(ros_domain):
     segments = Path("/dev/shm")
     if not segments.is_dir():
         pytest.skip("no /dev/shm here")
-    process = start(NODE, "-p", "autostart:=false")
-
-    def mapped():
-        maps = Path(f"/proc/{process.pid}/maps").read_text()
-        names = {line.split()[5] for line in maps.splitlines() if "/dev/shm/fast" in line}
-        return {name for name in names if "port" not in name}
-
-    until(mapped, process)
-    mine = mapped()
+    process = start(NODE)
+    while "active" not in (line := process.stdout.readline()):
+        assert line, "it ended"
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    mine = {line.split()[5] for line in maps.splitlines() if "/dev/shm/fast" in line}
+    mine = {name for name in mine if "port" not in name}  # those of ports are shared with other processes
     assert max(os.path.getsize(name) for name in mine) >= large_messages.segment_size()[0]
-    time.sleep(0.5)  # the node is made
     end(process, signal.SIGINT)
     assert not [name for name in mine if os.path.exists(name)]
-
-
-def until(condition, process):
-    give_up = time.monotonic() + SLOW
-    while not condition():
-        assert process.poll() is None and time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
