@@ -15,8 +15,8 @@ from d4rt_ros.tasks.relative_pose import RelativePose
 from d4rt_ros.tasks.tracks import PointTracks
 
 VISIBLE = 0.5
-# (What a position errs by / what bodies accelerate by)², s⁴: 3 cm for 1 m/s².
-DOUBT_OF_ACCELERATION = 1e-3
+# (What a position errs by / what bodies accelerate by)², s⁴: 1.4 cm for 1 m/s².
+DOUBT_OF_ACCELERATION = 2e-4
 
 
 @dataclass(frozen=True)
