@@ -1,4 +1,4 @@
-"""Where the camera is in the world: measured from the keyframe, found again by its image, or a new world's beginning."""
+"""Where the camera is in the world: measured from the keyframe, found again by its image, or in a new world."""
 
 from __future__ import annotations
 

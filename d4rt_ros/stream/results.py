@@ -54,7 +54,8 @@ class StreamTracks:
 
     ids: (N,) uint64, unique in the stream. stamps: (T,) int64 ns.
     positions: (N, T, 3) float32 in the world, NaN where there is none.
-    visible: (N, T) bool, False where the position is NaN or the pixel outside the image. confidence: (N, T) float32 in 0..1, likewise 0.
+    visible: (N, T) bool, False where the position is NaN or the pixel outside the image.
+    confidence: (N, T) float32 in 0..1, 0 where the position is NaN.
     pixels: (N, T, 2) float32 of the stream's images, NaN where there is none.
     velocities: (N, 3) float32 m/s in the world at the newest stamp, NaN where fewer than two frames see the point.
     """
@@ -116,7 +117,11 @@ def coloured_points(points: PointMap, image: np.ndarray, camera: Pinhole) -> Poi
 
 
 def world_tracks(
-    tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int, size: tuple[int, int]
+    tracks: PointTracks,
+    stamps: np.ndarray,
+    world_from_camera: np.ndarray,
+    first_id: int,
+    size: tuple[int, int],
 ) -> StreamTracks:
     """Tracks that are given in one camera frame, in the world. size: (height, width) of the images."""
     positions = transform(world_from_camera, tracks.xyz).astype(np.float32)

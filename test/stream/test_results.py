@@ -45,7 +45,9 @@ def test_hidden_frames_never_count():
     np.testing.assert_allclose(velocities(positions, STAMPS, weights)[0], [1, 2, 3], atol=1e-3)
 
 
-@pytest.mark.parametrize("seen, known", [([], False), ([7], False), ([3], False), ([0, 7], True), ([6, 7], True)])
+@pytest.mark.parametrize(
+    "seen, known", [([], False), ([7], False), ([3], False), ([0, 7], True), ([6, 7], True)]
+)
 def test_what_is_not_known_is_nan(seen, known):
     weights = np.zeros((1, 8))
     weights[0, seen] = 0.05
