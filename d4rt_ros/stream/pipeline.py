@@ -62,9 +62,7 @@ class Pipeline:
         # What the images show by themselves, and what the model says of them: encoded once, asked everything at once.
         seen = sight(clip, self._newest)
         scene = self.model.encode(self._prepared(clip))
-        answers = self._ask(
-            scene, clip, outputs if not seen.problem else Outputs(False, False, False), config
-        )
+        answers = {} if seen.problem else self._ask(scene, clip, outputs, config)
 
         # Which camera this is, and where it is in the world.
         camera = clip[-1].camera or self._estimated_camera(scene, answers)
