@@ -1,4 +1,4 @@
-"""Where the camera is in the world: measured from the keyframe, found again by its image, or a new world's beginning."""
+"""Where the camera is in the world: measured from the keyframe, found again by its image, or in a new world."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.config import PipelineConfig
-from d4rt_ros.stream.pixels import SAME_PLACE, confirmed
+from d4rt_ros.stream.pixels import CONFIRMED, confirmed
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.window import Frame
 from d4rt_ros.stream.world import World
@@ -138,7 +138,7 @@ def _refuted(landmarks: Landmarks, step: RelativePose, newest: Frame, camera: Pi
     share = confirmed(known, newest.look.view, camera.project(transform(invert(step.i_from_j), points)))
     if share is None:
         return "the camera would see too little of its keyframe for the images to confirm its motion"
-    if share < SAME_PLACE:
+    if share < CONFIRMED:
         return f"the images contradict the model: {share:.0%} of the points are where its motion puts them"
     return ""
 

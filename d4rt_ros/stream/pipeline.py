@@ -62,13 +62,15 @@ class Pipeline:
         # What the images show by themselves, and what the model says of them: encoded once, asked everything at once.
         seen = sight(clip, self._newest)
         scene = self.model.encode(self._prepared(clip))
-        answers = self._ask(scene, clip, outputs if not seen.problem else Outputs(False, False, False), config)
+        answers = {} if seen.problem else self._ask(scene, clip, outputs, config)
 
         # Which camera this is, and where it is in the world.
         camera = clip[-1].camera or self._estimated_camera(scene, answers)
         step, lost, keyframe = None, "", self._localiser.world.keyframe_stamp
         if outputs.world:
-            step, lost = self._localiser.place(clip, seen.problem, scene.size, camera, answers, self.start_pose, config)
+            step, lost = self._localiser.place(
+                clip, seen.problem, scene.size, camera, answers, self.start_pose, config
+            )
         trust = trust_of(seen.problem, lost, outputs.world)
 
         # What it sees, and how that moves.
@@ -86,7 +88,9 @@ class Pipeline:
             trust=trust,
             world=self._localiser.number,
             world_from_camera=place.world_from_camera.copy() if outputs.world else None,
-            pose_covariance=(place.covariance if trust.pose else LOST_COVARIANCE).copy() if outputs.world else None,
+            pose_covariance=(place.covariance if trust.pose else LOST_COVARIANCE).copy()
+            if outputs.world
+            else None,
             step=step if trust.pose else None,
             keyframe=keyframe if trust.pose and step is not None else None,
             last_loss=self._localiser.last_loss,
@@ -123,7 +127,11 @@ class Pipeline:
         elif clip[-1].camera is None:
             asked["points"] = point_map_questions(scene, newest, config.pose_grid, newest)
         if outputs.world:
-            keyframe, method, grid = self._localiser.keyframe_index(clip), config.pose_method, config.pose_grid
+            keyframe, method, grid = (
+                self._localiser.keyframe_index(clip),
+                config.pose_method,
+                config.pose_grid,
+            )
             if keyframe is None:
                 asked["here"] = point_map_questions(scene, newest, grid, newest)
             else:
@@ -154,7 +162,9 @@ class Pipeline:
     def _tracks(self, stamps: np.ndarray, scene, answers) -> StreamTracks:
         tracks = tracks_of(answers["tracks"][1], len(stamps))
         first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
-        return world_tracks(tracks, stamps, self._localiser.world.camera.world_from_camera, first_id, scene.size)
+        return world_tracks(
+            tracks, stamps, self._localiser.world.camera.world_from_camera, first_id, scene.size
+        )
 
 
 def _points(frame: Frame, scene, camera: Pinhole, answers: dict, config: PipelineConfig) -> Points:

@@ -45,7 +45,11 @@ class Landmarks:
 
         rows, columns = self.depth.shape
         height, width = self.frame.image.shape[:2]
-        x, y = (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)]).astype(np.float32).T[..., None]
+        x, y = (
+            (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)])
+            .astype(np.float32)
+            .T[..., None]
+        )
         known = np.isfinite(self.depth)
         total, weight = (
             cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
@@ -106,7 +110,9 @@ def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (pixels + 0.5) / scale - 0.5, descriptors
 
 
-def _matches(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _matches(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) of one image's features and of the other's that show the same."""
     import cv2
 
@@ -114,7 +120,9 @@ def _matches(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray])
     if min(len(pixels_a), len(pixels_b)) < 2:
         return np.zeros((0, 2)), np.zeros((0, 2))
     matcher = cv2.BFMatcher()
-    pairs = [(m, n) for m, n in matcher.knnMatch(features_a, features_b, k=2) if m.distance < RATIO * n.distance]
+    pairs = [
+        (m, n) for m, n in matcher.knnMatch(features_a, features_b, k=2) if m.distance < RATIO * n.distance
+    ]
     back = {m.queryIdx: m.trainIdx for m in matcher.match(features_b, features_a)}
     mutual = np.array([(m.queryIdx, m.trainIdx) for m, _ in pairs if back[m.trainIdx] == m.queryIdx], int)
     mutual = mutual.reshape(-1, 2)

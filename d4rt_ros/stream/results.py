@@ -15,8 +15,8 @@ from d4rt_ros.tasks.relative_pose import RelativePose
 from d4rt_ros.tasks.tracks import PointTracks
 
 VISIBLE = 0.5
-# (What a position errs by / what bodies accelerate by)², s⁴: 3 cm for 1 m/s².
-DOUBT_OF_ACCELERATION = 1e-3
+# (What a position errs by / what bodies accelerate by)², s⁴: 1.4 cm for 1 m/s².
+DOUBT_OF_ACCELERATION = 2e-4
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class StreamTracks:
 
     ids: (N,) uint64, unique in the stream. stamps: (T,) int64 ns.
     positions: (N, T, 3) float32 in the world, NaN where there is none.
-    visible: (N, T) bool, False where the position is NaN or the pixel outside the image. confidence: (N, T) float32 in 0..1, likewise 0.
+    visible: (N, T) bool, False where the position is NaN or the pixel outside the image.
+    confidence: (N, T) float32 in 0..1, 0 where the position is NaN.
     pixels: (N, T, 2) float32 of the stream's images, NaN where there is none.
     velocities: (N, 3) float32 m/s in the world at the newest stamp, NaN where fewer than two frames see the point.
     """
@@ -127,7 +128,11 @@ def coloured_points(
 
 
 def world_tracks(
-    tracks: PointTracks, stamps: np.ndarray, world_from_camera: np.ndarray, first_id: int, size: tuple[int, int]
+    tracks: PointTracks,
+    stamps: np.ndarray,
+    world_from_camera: np.ndarray,
+    first_id: int,
+    size: tuple[int, int],
 ) -> StreamTracks:
     """Tracks that are given in one camera frame, in the world. size: (height, width) of the images."""
     positions = transform(world_from_camera, tracks.xyz).astype(np.float32)

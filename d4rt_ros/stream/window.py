@@ -158,7 +158,9 @@ class Window:
         self._late = [*self._late, frame] if goes_on else [frame]
         if not self._is_gap(back, self._now) and len(self._late) < LATE_IN_A_ROW:
             self.late += 1
-            raise StampError(f"a frame is {back / 1e9:.3f} s older than the last; it came too late and is dropped")
+            raise StampError(
+                f"a frame is {back / 1e9:.3f} s older than the last; it came too late and is dropped"
+            )
         begins = self._late[:-1]
         self.reset(f"the time went back by {back / 1e9:.3f} s")
         for late in begins:

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from d4rt_ros.scenes import render, sample_scenes  # noqa: E402
-from d4rt_ros.stream.pixels import SAME_PLACE, confirmed, seen_again, small_grey, view  # noqa: E402
+from d4rt_ros.stream.pixels import CONFIRMED, SAME_PLACE, confirmed, seen_again, small_grey, view  # noqa: E402
 
 VIDEOS = Path(__file__).parents[3] / "shared" / "data" / "videos"
 KITCHEN = Path(__file__).parents[3] / "shared" / "data" / "kitchen"
@@ -72,18 +72,20 @@ def test_frames_dropped_at_random_and_exposure(recordings):
     assert min(seen_again(a, b) for a, b in zip(left, left[1:])) > SAME_PLACE
 
 
-def test_a_motion_is_confirmed_where_it_is_true(scenes):
+def test_a_motion_is_confirmed_where_it_is_true():
     import cv2
 
-    rng = np.random.default_rng(0)
-    big = cv2.resize(rng.integers(0, 255, (24, 32), dtype=np.uint8), (960, 720), interpolation=cv2.INTER_CUBIC)
-    big = np.repeat(big[..., None], 3, axis=2)
+    rng, big = np.random.default_rng(0), np.zeros((720, 960))
+    for across in (6, 12, 24, 48):
+        blots = rng.normal(0, 30, (across, across)).astype(np.float32)
+        big += cv2.resize(blots, (960, 720), interpolation=cv2.INTER_CUBIC)
+    big = np.repeat(np.clip(128 + big, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     a, b = view(big[:480, :640]), view(big[30:510, 80:720])
     pixels = (a.points + 0.5) / a.scale - 0.5
     assert confirmed(a, b, pixels - [80, 30]) > 0.9
     # The model's error of a pixel or two of its own small image.
     assert confirmed(a, b, pixels - [70, 25]) > 0.9
-    assert confirmed(a, b, pixels) < SAME_PLACE and confirmed(a, b, pixels - [160, 60]) < SAME_PLACE
+    assert confirmed(a, b, pixels) < CONFIRMED and confirmed(a, b, pixels - [160, 60]) < CONFIRMED
     assert confirmed(a, b, pixels + [1000, 0]) is None and confirmed(a, b, np.nan * pixels) is None
 
 

@@ -243,11 +243,15 @@ def test_lengths_are_in_metres_where_the_scale_is_known():
     # Tracks stay where the camera sees them.
     newest = metric.tracks.positions[:, -1]
     seen = (newest - metric.world_from_camera[:3, 3]) @ metric.world_from_camera[:3, :3]
-    plain_seen = (plain.tracks.positions[:, -1] - plain.world_from_camera[:3, 3]) @ plain.world_from_camera[:3, :3]
+    plain_seen = (plain.tracks.positions[:, -1] - plain.world_from_camera[:3, 3]) @ plain.world_from_camera[
+        :3, :3
+    ]
     np.testing.assert_allclose(seen, 2.5 * plain_seen, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("bad", [dict(metres=-1.0), dict(recover_seconds=-1.0), dict(max_gap=1.0), dict(metres=np.nan)])
+@pytest.mark.parametrize(
+    "bad", [dict(metres=-1.0), dict(recover_seconds=-1.0), dict(max_gap=1.0), dict(metres=np.nan)]
+)
 def test_configurations_that_cannot_be(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Pipeline(AnalyticModel(), PipelineConfig(**bad))
@@ -266,13 +270,14 @@ def test_skipped_windows_are_joined():
 
 
 def test_a_pose_weighs_answers_by_their_confidence():
-    """A third of the answers is wrong, in one consistent way, and says so."""
-    def spoil(answer):
-        wrong = np.arange(len(answer)) % 5 < 2
-        answer.uv[wrong] += [6.0, 3.0]
-        answer.confidence[wrong] = 0.01
+    """Half of the answers are off by as much as noise, all to one side, and say that they are not sure."""
 
-    model = AnalyticModel(change=spoil, noise=0.003)
-    for k, result in run(Pipeline(model), range(12)):
-        degrees, metres = pose_error(result, model.world_from_camera(5, k))
-        assert degrees < 0.6 and metres < 0.08, (k, degrees, metres)
+    def spoil(answer):
+        answer.uv[::2, 0] += 0.7
+        answer.confidence[::2] = 0.01
+
+    # Of a camera that stands still. With equal weights the median is 1.1 degrees.
+    model = AnalyticModel(change=spoil, noise=0.01, speed=0.0)
+    pipeline = Pipeline(model, PipelineConfig(pose_grid=(12, 11)))
+    results = run(pipeline, range(14), Outputs(False, False, True))[1:]
+    assert np.median([pose_error(result, BODY_FROM_OPTICAL)[0] for _, result in results]) < 0.8

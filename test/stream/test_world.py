@@ -88,7 +88,9 @@ def test_the_covariance_of_a_moved_pose_is_the_numerical_one(seed):
     moved = WorldPose(world, covariances[0]).moved(step(i_from_j, covariances[1]))
 
     def perturbed(pose, change):
-        return pose_matrix(Rotation.from_rotvec(change[3:]).as_matrix() @ pose[:3, :3], pose[:3, 3] + change[:3])
+        return pose_matrix(
+            Rotation.from_rotvec(change[3:]).as_matrix() @ pose[:3, :3], pose[:3, 3] + change[:3]
+        )
 
     def chained_with(change):
         chain = perturbed(world, change[:6]) @ perturbed(i_from_j, change[6:])

@@ -70,7 +70,10 @@ class AnalyticScene:
     def painted(self, t: int) -> np.ndarray:
         """(H, W, 3) uint8: what frame t looks like, walls and ball with waves of many lengths and directions."""
         v, u = np.mgrid[: self.camera.height, : self.camera.width].reshape(2, -1)
-        rays = self.camera.backproject(np.stack([u, v], 1).astype(float), np.ones(len(u))) @ self.poses[t, :3, :3].T
+        rays = (
+            self.camera.backproject(np.stack([u, v], 1).astype(float), np.ones(len(u)))
+            @ self.poses[t, :3, :3].T
+        )
         eye, ball = np.tile(self.poses[t, :3, 3], (len(u), 1)), np.tile(self.ball[t], (len(u), 1))
         depth, on_ball = self._cast(eye, rays, ball)
         point = eye + depth[:, None] * rays - np.where(on_ball[:, None], ball, 0.0)
