@@ -86,7 +86,9 @@ def rviz(namespace, remappings):
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
-        return [LogInfo(msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): going on without it")]
+        return [
+            LogInfo(msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): going on without it")
+        ]
     # The node's default for frames.world. Where the file of parameters names another, choose it in RViz.
     world = f"{namespace.strip('/')}/world".lstrip("/")
     node = Node(

@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TOOLS:
             raise
-        print(f"d4rt {chosen}: it needs {' and '.join(TOOLS)}: pip install {' '.join(TOOLS)}", file=sys.stderr)
+        print(
+            f"d4rt {chosen}: it needs {' and '.join(TOOLS)}: pip install {' '.join(TOOLS)}", file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
         return 130

@@ -28,7 +28,9 @@ def writable_folder(folder: Path) -> Path:
             file.write(b"?")
             file.flush()
     except OSError as error:
-        raise OutputError(f"nothing can be written to {folder}{undefined(folder)}: {_reason(error, folder)}") from None
+        raise OutputError(
+            f"nothing can be written to {folder}{undefined(folder)}: {_reason(error, folder)}"
+        ) from None
     return folder
 
 

@@ -43,7 +43,9 @@ def unknown_arguments(given: list[str], known: list[str], launch_file: str) -> s
     for name in names:
         if name not in known and name not in OF_LAUNCH:
             near = difflib.get_close_matches(name, known, 1)
-            sentences.append(f"{name}:= is no argument of it" + (f"; did you mean {near[0]}:=?" if near else ""))
+            sentences.append(
+                f"{name}:= is no argument of it" + (f"; did you mean {near[0]}:=?" if near else "")
+            )
     if sentences:
         sentences.append(f"it takes {', '.join(known)}")
     return "; ".join(sentences)

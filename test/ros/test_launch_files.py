@@ -52,7 +52,10 @@ def parameters(launch, *names, node="/d4rt"):
 
 def node_pids(launch):
     """Of all node processes that were started so far."""
-    return [int(pid) for pid in re.findall(r"d4rt_node-\d+\]: process started with pid \[(\d+)\]", launch.output())]
+    return [
+        int(pid)
+        for pid in re.findall(r"d4rt_node-\d+\]: process started with pid \[(\d+)\]", launch.output())
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,11 @@ def test_a_parameter_file_of_the_package_by_its_name():
 @pytest.mark.parametrize(
     "file, argument, words",
     [
-        ("d4rt.launch.py", "params_file:=bse.yaml", r"/config/bse.yaml; the package has base.yaml, d4rt.yaml"),
+        (
+            "d4rt.launch.py",
+            "params_file:=bse.yaml",
+            r"/config/bse.yaml; the package has base.yaml, d4rt.yaml",
+        ),
         ("demo.launch.py", "params_file:=$NO_SUCH/x.yaml", r"\$NO_SUCH is not defined here"),
         ("d4rt.launch.py", "params_file:=/tmp", "/tmp is a folder"),
         ("d4rt.launch.py", "tf:=up", "Valid options are"),
@@ -159,7 +166,9 @@ def test_a_node_that_dies_ends_the_launch_with_an_error(folder_of_images):
         launch.until(lambda: "active: " in launch.output(), 90)
         os.kill(node_pids(launch)[0], signal.SIGKILL)
         status, output = launch.finish(30)
-    assert status == 1 and "ended with exit code -9" in output and output.count("process started") == 2, output
+    assert status == 1 and "ended with exit code -9" in output and output.count("process started") == 2, (
+        output
+    )
 
 
 def test_respawn_starts_it_again():
