@@ -140,7 +140,8 @@ setup(
         "safetensors>=0.4",
         "pyyaml",
     ],
-    # All of these, and all extras but [eval], are under licences that go with Apache-2.0 (BSD, MIT, Apache-2.0, PSF's).
+    # Licences: what is required is BSD, MIT or Apache-2.0 (OpenCV's wheel holds FFmpeg, LGPL-2.1); the extras too, but
+    # for evo in [eval] and [test] (GPL-3), crc32c under tfrecord in [train] (LGPL-2.1), hypothesis in [test] (MPL-2.0).
     extras_require={
         # ROS 2 Kilted, the release that pyproject.toml builds with. cv_bridge, sensor_msgs_py and
         # tf_transformations are not on PyPI: they are used where a distribution brings them (package.xml).
