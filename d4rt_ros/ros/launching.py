@@ -61,13 +61,13 @@ def refuse_unknown_arguments(context, description, launch_file: str) -> None:
 
 def end_with(event, context):
     """For a Node's on_exit: the launch ends with the node, with an error where the node's end was one."""
-    from launch.actions import Shutdown
-
     if context.is_shutdown:
         return None
     if event.returncode:
         # Shutdown alone would end with success. launch prints the sentence and ends everything, with status 1.
         raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}")
+    from launch.actions import Shutdown
+
     return [Shutdown(reason=f"{event.process_name} has ended")]
 
 
