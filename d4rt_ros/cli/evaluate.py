@@ -16,6 +16,7 @@ DATA = {
     "boundaries": "held-out scenes, where depth jumps: without RGB patches, with the encoder's, with full ones",
     "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
 }
+WITH_PATHS = "scenes", "rgbd", "sintel"  # whose figures have the errors of the camera's path
 STRIDE = 2  # of the frames of RGB-D recordings, which are taken at 15 to 30 Hz
 
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             writable_folder(args.pictures)
         figures, table = _evaluated(args, load(args.checkpoint, args.device))
         Console().print(table)
-        if args.data in ("rgbd", "sintel") and not_measured():
+        if (args.data or "scenes") in WITH_PATHS and not_measured():
             print(f"d4rt evaluate: {not_measured()}", file=sys.stderr)
         if args.json:
             about = {"data": table.title, "checkpoint": str(args.checkpoint or "embedded")}
