@@ -4,7 +4,7 @@
 # make test             the tests, against the installed package
 # make clean            removes .venv and build
 #
-# Needed: Python 3.10 to 3.13 with venv and headers, a C and a C++ compiler, make. On Debian and Ubuntu:
+# Needed: Python 3.10 to 3.14 with venv and headers, a C and a C++ compiler, make. On Debian and Ubuntu:
 #   apt install python3-venv python3-dev g++ make
 
 PYTHON ?= python3

@@ -22,6 +22,8 @@ PROGRAMS = {
     "d4rt_scene_camera": "d4rt_ros.ros.programs:scene_camera",
     "d4rt_video_camera": "d4rt_ros.ros.programs:video_camera",
 }
+TOOLS = ["rich", "matplotlib"]
+TRAIN = [*TOOLS, "scikit-image", "rosbags", "tfrecord", "tensorboard"]
 # A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first
 # line names the right Python; that line cannot be written here: a wheel does not know its place.
 LIB_PROGRAM = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
@@ -133,13 +135,13 @@ setup(
         # The OpenCV that needs no GUI libraries. A robot's cv_bridge never meets it: with a ROS 2 from apt
         # the package is built by colcon, and rosdep brings that distribution's own OpenCV (package.xml).
         "opencv-python-headless>=4.5",
-        "torch>=2.4",
+        # Before 2.6 weights_only, which keeps a checkpoint from running code, could be got round.
+        "torch>=2.6",
         "safetensors>=0.4",
         "pyyaml",
-        "rich",
-        "matplotlib",
-        "evo",
     ],
+    # Licences: what is required is BSD, MIT or Apache-2.0 (OpenCV's wheel holds FFmpeg, LGPL-2.1); the extras too, but
+    # for evo in [eval] and [test] (GPL-3), crc32c under tfrecord in [train] (LGPL-2.1), hypothesis in [test] (MPL-2.0).
     extras_require={
         # ROS 2 Kilted, the release that pyproject.toml builds with. cv_bridge, sensor_msgs_py and
         # tf_transformations are not on PyPI: they are used where a distribution brings them (package.xml).
@@ -149,17 +151,17 @@ setup(
             "ros-geometry-msgs~=5.5.1",
             "ros-nav-msgs~=5.5.1",
             "ros-std-srvs~=5.5.1",
-            "ros-visualization-msgs~=5.5.1",
             "ros-diagnostic-msgs~=5.5.1",
         ],
+        # The command `d4rt`: tables, progress, pictures. The node does without.
+        "tools": TOOLS,
+        # `d4rt evaluate` of a camera's path: evo, under the GPL-3, so nothing else here needs it.
+        "eval": [*TOOLS, "evo"],
         # `d4rt export`, and running what it wrote: one of the two, they are the same module.
         "gpu": ["onnxruntime-gpu", "onnx"],
         "onnx": ["onnxruntime", "onnx"],
         # Photographs on scenes, bags and Kubric to learn from, `d4rt train --tensorboard`.
-        "train": ["scikit-image", "rosbags", "tfrecord", "tensorboard"],
-        "test": [
-            "pytest>=7", "hypothesis>=6", "onnxruntime", "onnx",
-            "scikit-image", "rosbags", "tfrecord", "tensorboard",
-        ],  # fmt: skip
+        "train": TRAIN,
+        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx", "evo", *TRAIN],
     },
 )

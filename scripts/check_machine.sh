@@ -9,9 +9,9 @@ refuse() {
 }
 
 command -v "$python" > /dev/null ||
-  refuse "$python is not there; Python 3.10 to 3.13 is needed: apt install python3 python3-venv python3-dev"
-"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
-  refuse "$python is $("$python" --version), 3.10 to 3.13 is needed: name another one, make PYTHON=python3.12"
+  refuse "$python is not there; Python 3.10 to 3.14 is needed: apt install python3 python3-venv python3-dev"
+"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' ||
+  refuse "$python is $("$python" --version), 3.10 to 3.14 is needed: name another one, make PYTHON=python3.12"
 "$python" -c 'import venv, ensurepip' 2> /dev/null ||
   refuse "$python cannot make virtual environments: apt install python3-venv"
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')

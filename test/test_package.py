@@ -65,6 +65,16 @@ def test_unknown_attribute_is_an_attribute_error():
         d4rt_ros.no_such_thing
 
 
+def test_the_node_needs_neither_the_tools_nor_what_is_under_the_gpl():
+    """rich and matplotlib are in the extra [tools], evo (GPL-3) in [eval]."""
+    pytest.importorskip("rclpy", reason="needs ROS 2")
+    everything = "d4rt_ros.ros.node, d4rt_ros.ros.scene_camera, d4rt_ros.ros.video_camera, d4rt_ros.runtime.torch_model"
+    code = f"import {everything}; import sys; print(*({{'rich', 'matplotlib', 'evo'}} & set(sys.modules)))"
+    assert python(code) == ""
+    required = (REPOSITORY / "setup.py").read_text().split("install_requires=[")[1].split("],")[0]
+    assert not re.search("evo|rich|matplotlib", required)
+
+
 @pytest.mark.parametrize("name", ("geometry", "tasks", "stream"))
 def test_layers_that_promise_no_torch(name):
     assert "torch" not in loaded_heavy(f"import d4rt_ros.{name}")
@@ -79,6 +89,38 @@ def test_package_xml_agrees():
     assert package.find("export/build_type").text == "ament_cmake"
 
 
+# What is imported as something else than its package is called; what only others import.
+IMPORTED_AS = {"tf2_ros_py": "tf2_ros"}
+NOT_IMPORTED = {"rosidl_default_runtime", "std_msgs", "lifecycle_msgs"}  # the last by rclpy.lifecycle
+
+
+def test_package_xml_names_the_ros_packages_that_are_used_and_no_more():
+    package = ElementTree.parse(REPOSITORY / "package.xml").getroot()
+    named = {e.text for tag in ("depend", "exec_depend") for e in package.iter(tag)}
+    named = {name for name in named if not name.startswith("python3-")}
+    for_tests = named | {e.text for e in package.iter("test_depend")}
+    ours = [*MODULES, *(p.relative_to(REPOSITORY) for p in (REPOSITORY / "launch").glob("*.py"))]
+    tests = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "test").rglob("*.py")]
+    of_ros = re.compile(
+        r"(rclpy|cv_bridge|launch\w*|ament_\w+|tf2_\w+|sensor_msgs_py|\w+_(msgs|interfaces)|std_srvs)$"
+    )
+    used, used_by_tests = (
+        {name.split(".")[0] for module in modules for name in imports(module)} for modules in (ours, tests)
+    )
+    used, used_by_tests = ({n for n in names if of_ros.match(n)} for names in (used, used_by_tests))
+    assert used - {IMPORTED_AS.get(name, name) for name in named} == set()
+    assert {IMPORTED_AS.get(name, name) for name in named - NOT_IMPORTED} - used == set()
+    assert used_by_tests - {IMPORTED_AS.get(name, name) for name in for_tests} == set()
+
+
+def test_the_same_python_versions_everywhere():
+    checked = (REPOSITORY / "scripts/check_machine.sh").read_text()
+    assert "(3, 10) <= sys.version_info < (3, 15)" in checked
+    for name in ("scripts/check_machine.sh", "Makefile", "README.md"):
+        assert set(re.findall(r"3\.\d+ to 3\.\d+", (REPOSITORY / name).read_text())) == {"3.10 to 3.14"}, name
+    assert 'python_requires=">=3.10"' in (REPOSITORY / "setup.py").read_text()
+
+
 @installed
 def test_metadata_agrees_with_package_xml():
     metadata = pytest.importorskip("importlib.metadata")
@@ -91,7 +133,9 @@ def test_metadata_agrees_with_package_xml():
     package = ElementTree.parse(REPOSITORY / "package.xml").getroot()
     assert distribution.metadata["Name"] == package.findtext("name")
     assert distribution.version == package.findtext("version")
-    assert {"ros", "gpu", "test"} <= set(distribution.metadata.get_all("Provides-Extra"))
+    assert {"ros", "gpu", "tools", "eval", "train", "test"} <= set(
+        distribution.metadata.get_all("Provides-Extra")
+    )
     assert {e.name for e in distribution.entry_points if e.group == "console_scripts"} == set(PROGRAMS)
     # One release of ROS builds the interfaces and runs them.
     build = set(re.findall(r'^ +"(ros-[^"]+)"', (REPOSITORY / "pyproject.toml").read_text(), re.M))
@@ -156,6 +200,8 @@ INTERFACES = {
         "velocities": "sequence<float>",
         "dynamic": "sequence<boolean>",
         "metric": "boolean",
+        "trusted": "boolean",
+        "reason": "string",
     },
     "srv.Query.Request": {
         "stamps": "sequence<builtin_interfaces/Time>",
@@ -178,8 +224,15 @@ INTERFACES = {
         "normals": "sequence<float>",
         "displacements": "sequence<float>",
         "metric": "boolean",
+        "trusted": "boolean",
+        "reason": "string",
     },
-    "srv.TrackPoints.Request": {"u": "sequence<float>", "v": "sequence<float>", "t_src": "sequence<int32>"},
+    "srv.TrackPoints.Request": {
+        "stamps": "sequence<builtin_interfaces/Time>",
+        "u": "sequence<float>",
+        "v": "sequence<float>",
+        "t_src": "sequence<int32>",
+    },
     "srv.TrackPoints.Response": {
         "status": "uint8",
         "message": "string",
@@ -190,6 +243,8 @@ INTERFACES = {
         "visibility": "sequence<float>",
         "confidence": "sequence<float>",
         "metric": "boolean",
+        "trusted": "boolean",
+        "reason": "string",
     },
 }
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from pathlib import Path
+
+from d4rt_ros.cli.outputs import path, writable_file
 
 PRECISIONS = ("bf16", "fp16", "fp32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", type=Path, help="opend4rt.ckpt with its model.yaml beside it, or a .safetensors of ours"
+        "checkpoint", type=path, help="opend4rt.ckpt with its model.yaml beside it, or a .safetensors of ours"
     )
-    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+    parser.add_argument("out", type=path, help="the .safetensors file to write")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="bf16", help="of the weights written; default: bf16"
     )
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     dtype = TYPES[args.precision]
     try:
+        writable_file(args.out)
         with warnings.catch_warnings(record=True) as said, Progress(console=console, transient=True) as bar:
             warnings.simplefilter("always")
             task = bar.add_task(f"reading {args.checkpoint.name}", total=1.0)

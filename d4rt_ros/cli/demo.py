@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from d4rt_ros.cli.children import Children, own_domain, quoted, ros_arguments
+from d4rt_ros.cli.outputs import path, writable_folder
 
 CAMERA_LIMIT, RESULT_LIMIT = 180.0, 60.0  # seconds until the first image, and from there to the first result
 QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=20.0, help="how long to stream (default %(default)g)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("demo_output"), help="folder (default %(default)s)"
+        "--output", type=path, default=Path("demo_output"), help="folder (default %(default)s)"
     )
     parser.add_argument("--checkpoint", default="", help="weights; the embedded ones by default")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     domain, environment = own_domain()
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
+        writable_folder(args.output)
         with Children(args.output, environment) as children:
             recording = show(args, children, domain, console)
     except (DemoError, OSError) as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from d4rt_ros.cli.outputs import path, writable_file, writable_folder
 
 DATA = {
     "scenes": "held-out procedural scenes: depth, motion, poses, visibility, confidence (the default)",
@@ -15,6 +16,7 @@ DATA = {
     "boundaries": "held-out scenes, where depth jumps: without RGB patches, with the encoder's, with full ones",
     "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
 }
+WITH_PATHS = "scenes", "rgbd", "sintel"  # whose figures have the errors of the camera's path
 STRIDE = 2  # of the frames of RGB-D recordings, which are taken at 15 to 30 Hz
 
 
@@ -24,20 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in DATA.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name in ("rgbd", "sintel"):
-            command.add_argument("folder", type=Path)
+            command.add_argument("folder", type=path)
         if name in ("tapvid3d", "worldtrack"):
-            command.add_argument("files", type=Path, nargs="+", metavar="file", help=".npz")
+            command.add_argument("files", type=path, nargs="+", metavar="file", help=".npz")
         # So that options may stand before and after the data; only what is given there replaces what is here.
         _add_options(command, default=argparse.SUPPRESS)
 
 
 def _add_options(parser: argparse.ArgumentParser, **default) -> None:
-    parser.add_argument("--checkpoint", type=Path, help="weights; without it the embedded ones", **default)
+    parser.add_argument("--checkpoint", type=path, help="weights; without it the embedded ones", **default)
     parser.add_argument("--clips", type=_positive, help="evaluate the first CLIPS clips only", **default)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too", **default)
+    parser.add_argument("--json", type=path, metavar="FILE", help="write the figures as JSON too", **default)
     parser.add_argument(
         "--pictures",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="draw depth, paths and tracks of the first clips",
         **default,
@@ -55,17 +57,24 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from d4rt_ros.evaluation.figures import save_figures
+    from d4rt_ros.evaluation.trajectory import not_measured
     from d4rt_ros.runtime import load
 
     try:
+        if args.json:
+            writable_file(args.json)
+        if args.pictures:
+            writable_folder(args.pictures)
         figures, table = _evaluated(args, load(args.checkpoint, args.device))
+        Console().print(table)
+        if (args.data or "scenes") in WITH_PATHS and not_measured():
+            print(f"d4rt evaluate: {not_measured()}", file=sys.stderr)
         if args.json:
             about = {"data": table.title, "checkpoint": str(args.checkpoint or "embedded")}
             save_figures(args.json, figures, **about)
     except (ValueError, OSError) as error:
         print(f"d4rt evaluate: {error}", file=sys.stderr)
         return 1
-    Console().print(table)
     return 0
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from d4rt_ros.cli.outputs import path, writable_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", type=Path, help="a checkpoint file; without it the embedded weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--checkpoint", type=path, help="a checkpoint file; without it the embedded weights")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the folder to write")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,6 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from d4rt_ros.runtime.onnx_export import export_onnx
 
     try:
+        writable_folder(args.out)
         errors = export_onnx(load_checkpoint(args.checkpoint), args.out)
     except (OSError, ValueError) as error:  # CheckpointError and OnnxError are ValueErrors
         print(f"d4rt export: {error}", file=sys.stderr)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
+
+from d4rt_ros.cli.outputs import path, writable_folder
 
 STRIDE = 2  # of the frames of held-out clips, as `d4rt evaluate rgbd` takes them
 # Held-out clips: at most, which are held in memory; of these for a check during training; and procedural scenes.
@@ -24,13 +25,13 @@ FIGURES = ("depth", "delta", "depth S", "ate", "rpe translation", "rpe rotation"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recording",
-        type=Path,
+        type=path,
         help="a ROS 2 bag with image, depth, camera_info and TF, or a folder of posed RGB-D frames (7-Scenes, TUM)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights.safetensors and the run")
+    parser.add_argument("--out", type=path, required=True, help="folder for weights.safetensors and the run")
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=path,
         help="weights to start from, ours or OpenD4RT's; without it the embedded ones",
     )
     parser.add_argument(
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
+    from d4rt_ros.evaluation.trajectory import not_measured
     from d4rt_ros.training.loop import TrainingError
 
     if args.threads:
@@ -82,11 +84,14 @@ def run(args: argparse.Namespace) -> int:
         for name in ("holdout", "scenes"):
             if not 0 <= getattr(args, name) < 1:
                 raise ValueError(f"--{name} is {getattr(args, name)}; expected a share from 0 to less than 1")
+        writable_folder(args.out)
         table, weights = _finetuned(args)
     except (ImportError, ValueError, OSError, TrainingError) as error:
         print(f"d4rt finetune: {error}", file=sys.stderr)
         return 1
     Console().print(table)
+    if not args.no_poses and not_measured():
+        print(f"d4rt finetune: {not_measured()}", file=sys.stderr)
     print(f"weights: {weights}; the node takes them as model.checkpoint, `d4rt evaluate` as --checkpoint")
     return 0
 

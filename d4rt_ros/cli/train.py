@@ -9,18 +9,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from d4rt_ros.cli.outputs import OutputError, path, writable_folder
 from d4rt_ros.model.config import PRESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         required=True,
         help="folder for weights.safetensors, state.json, log.jsonl, curves.png",
     )
     parser.add_argument(
         "--config",
+        type=path,
         help="a YAML file of what differs from the paper's recipe, or a recipe of the package: tiny (what there is "
         "without --preset and --config), paper (with a --preset)",
     )
@@ -34,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from OUT/state.json, exactly")
     start.add_argument(
-        "--init", type=Path, metavar="VIDEOMAE.pth", help="a VideoMAE's weights that the encoder starts from"
+        "--init", type=path, metavar="VIDEOMAE.pth", help="a VideoMAE's weights that the encoder starts from"
     )
     start.add_argument(
-        "--from", dest="start", type=Path, metavar="WEIGHTS", help="weights that a new run starts from"
+        "--from", dest="start", type=path, metavar="WEIGHTS", help="weights that a new run starts from"
     )
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda; with torchrun each process has a GPU of its own"
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     compile = not args.no_compile
     try:
+        if args.out.exists() or not args.resume:  # else there is no run to go on with, which is said
+            writable_folder(args.out)
         config = _config(args)
         network, config = _network(args, config)
         weights = train(
@@ -82,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         ImportError,
         CheckpointError,
         CheckpointingError,
+        OutputError,
         RecordedError,
         TrainConfigError,
         TrainingError,

@@ -11,7 +11,7 @@ from d4rt_ros.evaluation.calibration import rank_correlation, sparsification_are
 from d4rt_ros.evaluation.clouds import cloud_errors
 from d4rt_ros.evaluation.figures import Records, add_records
 from d4rt_ros.evaluation.metrics import MetricError, aligned_depth, constant_depth_errors, depth_errors
-from d4rt_ros.evaluation.trajectory import still_trajectory_errors, trajectory_errors
+from d4rt_ros.evaluation.trajectory import not_measured, still_trajectory_errors, trajectory_errors
 from d4rt_ros.geometry import Pinhole, invert, transform
 from d4rt_ros.tasks import PoseError, camera_poses
 from d4rt_ros.tasks.questions import usable_points
@@ -124,6 +124,9 @@ def _path(scene, camera: Pinhole) -> np.ndarray:
 
 
 def _path_records(poses: np.ndarray, true_poses: np.ndarray) -> dict:
+    """Nothing where evo is not installed; who prints the figures says so."""
+    if not_measured():
+        return {}
     ours, theirs = trajectory_errors(poses, true_poses), still_trajectory_errors(true_poses)
     names = ("ate", "rpe_translation", "rpe_rotation")
     return {name.replace("_", " "): (getattr(ours, name), getattr(theirs, name)) for name in names}

@@ -1,12 +1,17 @@
-"""How far a camera's path is off: ATE and RPE, by evo."""
+"""How far a camera's path is off: ATE and RPE, by evo.
+
+evo is under the GPL-3, so it is installed only where somebody asks for it (the extra [eval]) and imported here alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
 from d4rt_ros.evaluation.metrics import MetricError
+from d4rt_ros.geometry import AlignmentError, umeyama
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,20 @@ class TrajectoryErrors:
     rpe_rotation: float
 
 
+def not_measured() -> str:
+    """A sentence on figures that are missing because evo is not installed, or ""."""
+    if find_spec("evo"):
+        return ""
+    return "ATE and RPE, the errors of the camera's path, are not measured: they need evo (GPL-3): pip install evo"
+
+
 def trajectory_errors(predicted: np.ndarray, truth: np.ndarray) -> TrajectoryErrors:
     """Errors of world_from_camera poses (T, 4, 4) of any world and scale, against the true ones (T, 4, 4).
 
     Positions on one line, or in one place, leave the rotation open that takes them to the truth: then the first
     camera's rotation is made the true one, the scale is the least squares' and the mean positions agree.
-    Raises MetricError for fewer than 2 poses, different numbers of them, or some that are not finite.
+    Raises MetricError for fewer than 2 poses, different numbers of them, or some that are not finite, and
+    ImportError where evo is not installed.
     """
     from evo.core import metrics
     from evo.core.trajectory import PosePath3D
@@ -53,8 +66,6 @@ def still_trajectory_errors(truth: np.ndarray) -> TrajectoryErrors:
 
 def aligned_poses(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both paths (T, 4, 4) float64, the predicted one in the truth's world; see `trajectory_errors`."""
-    from evo.core.geometry import GeometryException, umeyama_alignment
-
     predicted, truth = np.array(predicted, np.float64), np.array(truth, np.float64)
     if predicted.shape != truth.shape or truth.ndim != 3 or truth.shape[1:] != (4, 4) or len(truth) < 2:
         raise MetricError(
@@ -64,8 +75,9 @@ def aligned_poses(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray,
         raise MetricError("a path has poses that are not finite; leave those frames out")
     position, true_position = predicted[:, :3, 3], truth[:, :3, 3]
     try:
-        rotation, shift, scale = umeyama_alignment(position.T, true_position.T, with_scale=True)
-    except GeometryException:
+        fit = umeyama(position, true_position)
+        rotation, shift, scale = fit.rotation, fit.translation, fit.scale
+    except AlignmentError:
         rotation = truth[0, :3, :3] @ predicted[0, :3, :3].T
         a = (position - position.mean(0)) @ rotation.T
         spread = (a * a).sum()

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+import d4rt_ros
 from d4rt_ros.cli import main as cli
 
 
@@ -53,7 +54,26 @@ def test_being_interrupted_is_not_a_traceback(monkeypatch):
     assert cli.main(["demo"]) == 130
 
 
-@pytest.mark.parametrize("argv", [[], ["fly"], ["train", "--unknown"]])
+def test_without_a_command_it_helps(capsys):
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in cli.COMMANDS) and "Exit status" in out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"d4rt_ros {d4rt_ros.__version__}\n"
+
+
+def test_without_the_tools_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert cli.main(["convert", "a", "b"]) == 1
+    assert "pip install rich matplotlib" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["fly"], ["train", "--unknown"]])
 def test_what_is_no_command_is_refused(argv, monkeypatch, capsys):
     module = types.SimpleNamespace(add_arguments=lambda parser: None, run=lambda args: 0)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)

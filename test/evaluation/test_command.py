@@ -47,3 +47,20 @@ def test_what_cannot_be_asked(tmp_path):
     for arguments in (["--clips", "0"], ["everything"], ["rgbd"], ["--rgbd", "."]):
         with pytest.raises(SystemExit):
             main(["evaluate", *arguments])
+
+
+def test_figures_are_shown_although_they_cannot_be_written(track_file, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("d4rt_ros.evaluation.figures.save_figures", full)
+    options = ["--json", str(tmp_path / "figures.json"), "--device", "cpu"]
+    assert main(["evaluate", *options, "tapvid3d", str(track_file())]) == 1
+    printed = capsys.readouterr()
+    assert "TAPVid-3D AJ" in printed.out and "No space left" in printed.err
+
+
+def test_a_missing_folder_is_made(tmp_path, track_file, capsys):
+    out = tmp_path / "not/there/figures.json"
+    assert main(["evaluate", "--json", str(out), "tapvid3d", str(track_file()), "--device", "cpu"]) == 0
+    assert out.is_file()

@@ -30,6 +30,7 @@ def test_clips_hold_every_frame_once():
 
 
 def test_one_depth_everywhere_is_the_baseline(tmp_path, still_model):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
     write(tmp_path)
     sequence = open_rgbd_folder(tmp_path)
     figures = {f.name: f for f in evaluate_recorded(still_model, [sequence], 2, pictures=tmp_path / "p")}
@@ -57,6 +58,7 @@ def sequence_of(video, **changed):
 
 
 def test_the_truth_is_perfect(video, true_model):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
     model = true_model([[0, 2, 4, 6], [1, 3, 5, 7]])
     figures = {f.name: f.value for f in evaluate_recorded(model, [sequence_of(video)], 2)}
     assert len(figures) == 18

@@ -31,6 +31,7 @@ def by_key(figures):
 
 
 def test_the_oracle_is_perfect(stored):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
     figures = by_key(evaluate_scenes(lambda _, n: oracle(*stored, n), *stored))
     assert set(figures) == set(FIGURES) - set(ELSEWHERE)
     value = {key: figure.value for key, figure in figures.items()}

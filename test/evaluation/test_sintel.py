@@ -53,6 +53,7 @@ def test_frames(training):
 
 
 def test_it_can_be_evaluated_on(training, still_model):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
     figures = {f.name: f for f in evaluate_recorded(still_model, open_sintel(training.parent))}
     error = figures["depth AbsRel, median-scaled"]
     assert error.value == pytest.approx(error.baseline) and error.count == 2

@@ -1,5 +1,8 @@
 """ATE and RPE by hand, and that a similarity costs nothing."""
 
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,12 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.evaluation.metrics import MetricError
-from d4rt_ros.evaluation.trajectory import aligned_poses, still_trajectory_errors, trajectory_errors
+from d4rt_ros.evaluation.trajectory import (
+    aligned_poses,
+    not_measured,
+    still_trajectory_errors,
+    trajectory_errors,
+)
 from d4rt_ros.geometry import pose_matrix
 
 
@@ -17,9 +25,11 @@ def path(positions, turns_deg=None):
     return pose_matrix(Rotation.from_rotvec(turns).as_matrix(), positions)
 
 
+needs_evo = pytest.mark.skipif(find_spec("evo") is None, reason="needs evo: pip install evo")
 SQUARE = [[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]
 
 
+@needs_evo
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.01, 100))
 def test_another_world_and_another_unit_cost_nothing(seed, scale):
@@ -31,6 +41,7 @@ def test_another_world_and_another_unit_cost_nothing(seed, scale):
     assert max(errors.ate, errors.rpe_translation) < 1e-9 and errors.rpe_rotation < 1e-4
 
 
+@needs_evo
 def test_by_hand():
     """Every second corner of a square lifted by d: the plane's best fit is as it was, ATE is d / 2 …"""
     d = 0.01
@@ -41,11 +52,13 @@ def test_by_hand():
     assert errors.rpe_translation == pytest.approx(d, rel=1e-3) and errors.rpe_rotation == pytest.approx(0)
 
 
+@needs_evo
 def test_rotation_errors_by_hand():
     errors = trajectory_errors(path(SQUARE, [0, 3, 3, 3]), path(SQUARE))
     assert errors.rpe_rotation == pytest.approx(np.sqrt(9 / 3)) and errors.ate == pytest.approx(0, abs=1e-12)
 
 
+@needs_evo
 def test_a_camera_that_does_not_move():
     errors = still_trajectory_errors(path(SQUARE, [0, 10, 20, 30]))
     assert errors.ate == pytest.approx(np.sqrt(2)) and errors.rpe_rotation == pytest.approx(10)
@@ -54,6 +67,7 @@ def test_a_camera_that_does_not_move():
     assert nothing.ate == nothing.rpe_translation == 0
 
 
+@needs_evo
 def test_a_straight_path_is_aligned_by_its_first_camera():
     line = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]], float)
     world = pose_matrix(Rotation.from_euler("z", 70, degrees=True).as_matrix(), [5, 6, 7])
@@ -67,6 +81,25 @@ def test_aligned_poses_are_rigid():
     np.testing.assert_allclose(ours, truth, atol=1e-9)
 
 
+def test_a_straight_path_needs_no_evo_to_be_drawn(monkeypatch):
+    """Alignment is ours; evo measures alone."""
+    monkeypatch.setitem(sys.modules, "evo", None)
+    line = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]], float)
+    ours, truth = aligned_poses(path(10 * line), path(line))
+    np.testing.assert_allclose(ours[:, :3, 3], truth[:, :3, 3], atol=1e-9)
+
+
+def test_without_evo_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("d4rt_ros.evaluation.trajectory.find_spec", lambda name: None)
+    assert "pip install evo" in not_measured()
+
+
+@needs_evo
+def test_with_evo_nothing_is_missing():
+    assert not_measured() == ""
+
+
+@needs_evo
 def test_what_cannot_be_compared():
     with pytest.raises(MetricError, match="expected two of one"):
         trajectory_errors(path(SQUARE), path(SQUARE[:3]))
