@@ -31,7 +31,11 @@ def test_home_and_variables_are_replaced(monkeypatch, written, meant):
 
 @pytest.mark.parametrize(
     "written, named",
-    [("$NOWHERE/a", "$NOWHERE"), ("b/${NO WHERE}/a", "$NO WHERE"), ("~nobody_of_that_name/a", "~nobody_of_that_name")],
+    [
+        ("$NOWHERE/a", "$NOWHERE"),
+        ("b/${NO WHERE}/a", "$NO WHERE"),
+        ("~nobody_of_that_name/a", "~nobody_of_that_name"),
+    ],
 )
 def test_what_has_no_value_stays_and_is_named(monkeypatch, written, named):
     monkeypatch.delenv("NOWHERE", raising=False)
