@@ -139,7 +139,7 @@ def _check_png_size(header: tuple[int, int, int, int] | None, packed: int) -> No
 
 def _is_padding(reason: str, jpeg: np.ndarray) -> bool:
     """Whether what libjpeg found is only that a camera wrote some bytes too many behind the pixels."""
-    extra = re.match(r"(\d+) extraneous bytes before marker", reason)
+    extra = re.match(r"(\d+) extraneous bytes before marker 0xd[0-79]", reason)
     count = int(extra[1]) if extra else jpeg.size
     before_end = jpeg[-2 - count : -2]
     return bool(extra) and (count <= _PADDING or bool((before_end == before_end[0]).all()))
