@@ -82,12 +82,11 @@ def _imdecode(array: np.ndarray, upright: bool, kind: str) -> np.ndarray:
     try:
         image = cv2.imdecode(array, flags)
     except cv2.error as error:
-        raise ImageError(
-            f"the {kind} of {len(array)} bytes cannot be decoded: {error.err or error}"
-        ) from None
+        reason = error.err or error
+        raise ImageError(f"cannot be decoded: a {kind} of {len(array)} bytes, {reason}") from None
     if image is None:
-        wanted = "; jpeg or png is wanted" if kind == "image" else ", it is damaged"
-        raise ImageError(f"the {kind} of {len(array)} bytes cannot be decoded{wanted}")
+        reason = "of no known format; jpeg or png is wanted" if kind == "image" else "which is damaged"
+        raise ImageError(f"cannot be decoded: a {kind} of {len(array)} bytes, {reason}")
     return image
 
 

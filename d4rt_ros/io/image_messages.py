@@ -6,6 +6,7 @@ The messages may be rclpy's or those of a library that reads bags: nothing of RO
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,11 @@ class BitDepth:
         """The note, once."""
         note, self.note = self.note, ""
         return note
+
+    def warn(self, where) -> None:
+        """The note as a warning, once."""
+        if note := self.take_note():
+            warnings.warn(f"{where}: {note}", stacklevel=3)
 
 
 _COLOURS = {
