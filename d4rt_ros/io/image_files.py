@@ -134,13 +134,13 @@ def _words(file: Path) -> list[str]:
 def _colour_alone(files: list[Path]) -> list[Path]:
     """Without the infrared images, labels and so on that lie beside colour images."""
     colour = [f for f in files if any(map(_COLOUR.fullmatch, _words(f)))]
-    others = [f for f in files if f not in set(colour)]
+    others = sorted(set(files) - set(colour))
     numbers = {tuple(re.findall(r"\d+", f.stem)) for f in colour} - {()}
     paired = all(tuple(re.findall(r"\d+", f.stem)) in numbers for f in others)
     if not colour or not others or not (paired or len(colour) > len(others)):
         return files
     warnings.warn(
-        f"{files[0].parent}: {len(others)} images such as {min(others).name} are left out beside {len(colour)} "
+        f"{files[0].parent}: {len(others)} images such as {others[0].name} are left out beside {len(colour)} "
         "that are named color or rgb; a pattern chooses others",
         stacklevel=4,
     )

@@ -121,8 +121,8 @@ def _open_url(url: str, name: str):
     capture = _capture(url, cv2.CAP_FFMPEG, timeouts)
     if not capture.isOpened():
         raise SourceError(
-            f"{name} cannot be opened within {OPEN_TIMEOUT:g} s: is the address right, the camera on, user and "
-            "password given (rtsp://user:password@host/…), and is it a video?"
+            f"{name} cannot be opened in {OPEN_TIMEOUT:g} s: is the address right, the camera on, is it a video, and "
+            "are user and password given (rtsp://user:password@host/…)?"
         )
     return capture
 
