@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from d4rt_ros.paths import expanded
 from d4rt_ros.runtime.scene import SceneModel, check_patch_source
 
 BACKENDS = ("auto", "torch", "onnx")
@@ -38,7 +39,8 @@ def load(
     if precision not in PRECISION_NAMES:
         raise ValueError(f"unknown precision {precision!r}; use {', '.join(PRECISION_NAMES)}")
     check_patch_source(patch_source)
-    folder = checkpoint is not None and Path(checkpoint).is_dir()
+    checkpoint = expanded(checkpoint) if checkpoint else None
+    folder = checkpoint is not None and checkpoint.is_dir()
     if backend == "torch" and folder:
         raise ValueError(
             f"{checkpoint}: a folder, which backend torch cannot load; give the checkpoint file that it was "
