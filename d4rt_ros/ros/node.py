@@ -22,7 +22,7 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import Node, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
+from d4rt_ros.io.image_messages import BitDepth, ImageError, rgb_from_compressed
 from d4rt_ros.ros import diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import rgb_from_any_image
@@ -144,6 +144,7 @@ class D4rtNode(Node):
         compressed = self.get_parameter("image_transport").value == "compressed"
         group = MutuallyExclusiveCallbackGroup()
         self._figures.last_image = None
+        self._bits = BitDepth()
         self._inputs = [
             self.create_subscription(
                 kind,
@@ -210,10 +211,16 @@ class D4rtNode(Node):
     # Images
 
     def _on_image(self, msg: Image) -> None:
-        self._receive(msg, rgb_from_any_image)
+        self._receive(msg, lambda msg: rgb_from_any_image(msg, self._bits))
+        self._tell_bits()
 
     def _on_compressed(self, msg: CompressedImage) -> None:
-        self._receive(msg, rgb_from_compressed)
+        self._receive(msg, lambda msg: rgb_from_compressed(msg, self._bits))
+        self._tell_bits()
+
+    def _tell_bits(self) -> None:
+        if note := self._bits.take_note():
+            self.get_logger().info(note)
 
     def _receive(self, msg, rgb_from) -> None:
         streaming = self._streaming
