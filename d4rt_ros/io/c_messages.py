@@ -10,8 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Lines of these are for us; whatever else is printed meanwhile, by other threads, goes where it was meant to.
-_OURS = (b"Corrupt JPEG data", b"Premature end of JPEG", b"libpng ", b"Invalid SOS", b"Inconsistent progression",
-         b"Warning: ", b"Unsupported marker", b"Application transferred", b"Unknown Adobe color")  # fmt: skip
+_OURS = (
+    b"Corrupt JPEG data",
+    b"Premature end of JPEG",
+    b"Invalid SOS",
+    b"Inconsistent progression",
+    b"Warning: unknown JFIF",
+    b"Unsupported marker",
+    b"Unknown Adobe color",
+    b"libpng ",
+)
 
 
 class _Stream:
@@ -28,7 +36,8 @@ class _Stream:
             return
         libc.open_memstream.restype = ctypes.c_void_p
         libc.open_memstream.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        libc.fflush.argtypes = [ctypes.c_void_p]
+        for function in (libc.fflush, libc.flockfile, libc.funlockfile):
+            function.argtypes = [ctypes.c_void_p]
         libc.fseek.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
         self._libc, self._text, self._size = libc, ctypes.c_void_p(), ctypes.c_size_t()
         self._stderr = ctypes.c_void_p.in_dll(libc, "stderr")
@@ -42,13 +51,18 @@ class _Stream:
     def release(self) -> list[bytes]:
         """The lines since `catch`."""
         self._stderr.value = self._true
-        self._libc.fflush(self._file)  # the stream is never closed: another thread may just be printing to it
-        if not self._size.value:
-            return []
-        text = ctypes.string_at(self._text, self._size.value)
-        self._libc.fseek(self._file, 0, os.SEEK_SET)
-        self._libc.fflush(self._file)
-        return text.splitlines(keepends=True)
+        # Another thread may just be printing to it: it is locked while it is read, and never closed.
+        self._libc.flockfile(self._file)
+        try:
+            self._libc.fflush(self._file)
+            if not self._size.value:
+                return []
+            text = ctypes.string_at(self._text, self._size.value)
+            self._libc.fseek(self._file, 0, os.SEEK_SET)
+            self._libc.fflush(self._file)
+            return text.splitlines(keepends=True)
+        finally:
+            self._libc.funlockfile(self._file)
 
     def renew(self) -> None:
         """In a process that was forked, perhaps while another thread was decoding: lock and text are of the parent."""

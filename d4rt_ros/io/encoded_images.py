@@ -15,6 +15,7 @@ JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # A marker that means something: neither a stuffed zero nor one of the restart markers within a scan.
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _EOI, _STANDALONE = 0xD9, (0x01, 0xD8)
+_FRAMES = (0xC0, 0xC1, 0xC2)  # headers of baseline, extended and progressive jpegs
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of png's colour types
 _DEFLATE_MOST = 1032  # bytes that one byte of a png can stand for
 _PADDING = 64  # bytes before the end marker that cameras leave there without harm
@@ -97,6 +98,13 @@ def _jpeg_end(data: memoryview) -> int:
         at, code = marker.end(), data[marker.end() - 1]
         if code == _EOI:
             return at
+        if code in _FRAMES and at + 7 <= len(data):
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            # Of each 8x8 pixels there is a bit at least; else a few bytes could ask for gigabytes of grey.
+            if height * width > 64 * 8 * len(data):
+                raise ImageError(
+                    f"the jpeg is damaged: it says {width} x {height} pixels, and has {len(data)} bytes"
+                )
         if code not in _STANDALONE:
             at += struct.unpack_from(">H", data, at)[0] if at + 2 <= len(data) else len(data)
     raise _cut("jpeg", len(data))

@@ -137,8 +137,14 @@ def test_a_photograph_is_turned_as_its_exif_says_and_a_cameras_image_is_not():
 def test_a_header_that_asks_for_more_than_there_is_takes_no_memory():
     header = struct.pack(">II", 30_000, 30_000) + PNG[24:29]
     huge = PNG[:12] + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + PNG[33:]
-    with pytest.raises(ImageError, match="says 30000 x 30000 pixels"):
-        decoded(huge)
+    at = JPEG.index(b"\xff\xc0") + 5
+    for data in (huge, JPEG[:at] + struct.pack(">HH", 30_000, 30_000) + JPEG[at + 4 :]):
+        with pytest.raises(ImageError, match="says 30000 x 30000 pixels"):
+            decoded(data)
+    flat = np.zeros((3000, 4000), np.uint8)
+    assert decoded(opencv(".jpg", flat)).shape == decoded(opencv(".png", flat)).shape == flat.shape
+    smallest = pillow("JPEG", Image.fromarray(flat), quality=1, progressive=True, optimize=True)
+    assert decoded(smallest).shape == flat.shape
 
 
 @pytest.mark.parametrize(
