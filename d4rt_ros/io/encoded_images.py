@@ -85,9 +85,10 @@ def _imdecode(array: np.ndarray, upright: bool, kind: str) -> np.ndarray:
     except cv2.error as error:
         reason = error.err or error
         raise ImageError(f"cannot be decoded: a {kind} of {len(array)} bytes, {reason}") from None
+    if image is None and kind == "image":
+        raise ImageError(f"cannot be decoded: {len(array)} bytes of no known format; jpeg or png is wanted")
     if image is None:
-        reason = "of no known format; jpeg or png is wanted" if kind == "image" else "which is damaged"
-        raise ImageError(f"cannot be decoded: a {kind} of {len(array)} bytes, {reason}")
+        raise ImageError(f"cannot be decoded: a {kind} of {len(array)} bytes, which is damaged")
     return image
 
 

@@ -16,6 +16,7 @@ from d4rt_ros.io.c_messages import quieten_opencv
 from d4rt_ros.io.sources import DEFAULT_RATE, Frames, SourceError, SourceFrame, check_size
 
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 10.0  # seconds that a stream may be silent
+RETRIES = 3  # images in a row that a live source may fail to deliver: a damaged one is no end
 SHORT = 0.95  # of its length; a video that ends before was cut
 
 
@@ -154,12 +155,15 @@ def _live(name: str, capture, rate: float | None) -> Frames:
 def _read_live(capture, name: str, size: tuple[int, ...]) -> Iterator[SourceFrame]:
     import cv2
 
-    last = 0
+    last, failed = 0, 0
     try:
         while True:
             ok, image = capture.read()
-            if not ok:
+            failed = 0 if ok else failed + 1
+            if failed == RETRIES:
                 raise SourceError(f"{name} stopped delivering images")
+            if not ok:
+                continue
             check_size(image, size, f"an image of {name}")
             last = max(last + 1, time.time_ns())
             yield SourceFrame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), last)
