@@ -117,7 +117,7 @@ def rgb_from_image(msg, bits: BitDepth | None = None) -> np.ndarray:
     if not encoding.convert:
         return pixels
     if "Bayer" in encoding.convert or "YUV" in encoding.convert:
-        _check_pairs(pixels, msg.encoding, rows=encoding.channels == 1)
+        _check_pairs(msg.height, msg.width, msg.encoding, rows=encoding.channels == 1)
     return _cv2().cvtColor(pixels, getattr(_cv2(), encoding.convert))
 
 
@@ -146,7 +146,7 @@ def rgb_from_compressed(msg, bits: BitDepth | None = None) -> np.ndarray:
     pattern = re.match("bayer_(rggb|bggr|gbrg|grbg)", target or encoding)
     if pattern is None:
         return _cv2().cvtColor(image, _cv2().COLOR_GRAY2RGB)
-    _check_pairs(image, pattern[0], rows=True)
+    _check_pairs(*image.shape, pattern[0], rows=True)
     return _cv2().cvtColor(image, getattr(_cv2(), f"COLOR_Bayer{_BAYER[pattern[1]]}2RGB"))
 
 
@@ -248,7 +248,7 @@ def _rgb_from_planes(msg) -> np.ndarray:
     height, width, full = msg.height, msg.width, msg.encoding == "nv24"
     _check_size(height, width)
     if not full:
-        _check_pairs(np.empty((height, width), np.bool_), msg.encoding, rows=True)
+        _check_pairs(height, width, msg.encoding, rows=True)
     whole = height * 3 if full else height + height // 2  # rows of brightness that take as many bytes
     pitch = msg.step
     if pitch == 2 * width and len(msg.data) < pitch * whole:
@@ -272,8 +272,7 @@ def _check_size(height: int, width: int) -> None:
         raise ImageError(f"the image has {width} x {height} pixels; 2 x 2 is the least that has geometry")
 
 
-def _check_pairs(pixels: np.ndarray, encoding: str, rows: bool) -> None:
-    height, width = pixels.shape[:2]
+def _check_pairs(height: int, width: int, encoding: str, rows: bool) -> None:
     if width % 2 or (rows and height % 2):
         raise ImageError(f"a {encoding} image of {width} x {height} is wrong: its pixels come in pairs")
 

@@ -54,8 +54,8 @@ def _seven_scenes(folder: Path) -> RecordedSequence:
         images = image_files(folder)
     except SourceError as error:
         raise RecordedError(
-            f"{error}; expected NAME.color.jpg or .png with NAME.depth.png and NAME.pose.txt "
-            "(7-Scenes), or rgb.txt and depth.txt (TUM RGB-D)"
+            f"{folder}: holds no images; expected NAME.color.jpg or .png with NAME.depth.png and NAME.pose.txt "
+            f"(7-Scenes), or rgb.txt and depth.txt (TUM RGB-D); {error}"
         ) from None
     if not any(depth_file(image) for image in images):
         raise RecordedError(

@@ -5,11 +5,14 @@ from array import array
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sensor_msgs = pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's sensor_msgs")
 
 from d4rt_ros.io.image_messages import (  # noqa: E402
     ENCODINGS,
+    SEMI_PLANAR,
     BitDepth,
     ImageError,
     rgb_from_compressed,
@@ -371,3 +374,35 @@ def test_what_follows_the_image_is_ignored():
     whole = _compressed(_rgb(), ".png", "png")
     whole.data = array("B", whole.data.tobytes() + bytes(10_000))
     np.testing.assert_array_equal(rgb_from_compressed(whole), _rgb())
+
+
+sizes = st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(ENCODINGS | SEMI_PLANAR)),
+    sizes,
+    sizes,
+    sizes,
+    st.binary(max_size=300),
+    st.booleans(),
+)
+def test_whatever_a_message_says_it_is_an_image_or_a_sentence(encoding, height, width, step, data, bigendian):
+    msg = sensor_msgs.Image(height=height, width=width, encoding=encoding, step=step, data=data)
+    msg.is_bigendian = int(bigendian)
+    for bits in (None, BitDepth()):
+        try:
+            rgb = rgb_from_image(msg, bits)
+        except ImageError as error:
+            assert str(error)
+        else:
+            assert rgb.shape == (height, width, 3) and rgb.dtype == np.uint8
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30), st.binary(max_size=60), st.booleans())
+def test_whatever_a_compressed_message_says(form, data, begun):
+    start = cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()[:100] if begun else b""
+    with pytest.raises(ImageError):
+        rgb_from_compressed(sensor_msgs.CompressedImage(format=form, data=start + data))

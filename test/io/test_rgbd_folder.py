@@ -169,7 +169,7 @@ def test_a_bad_frame_names_its_file(tmp_path, spoil, message):
 
 
 def test_folders_that_are_none(tmp_path):
-    with pytest.raises(RecordedError, match="no file in the folder .* is an image"):
+    with pytest.raises(RecordedError, match="holds no images; expected .*; no file in the folder"):
         open_rgbd_folder(tmp_path)
     with pytest.raises(RecordedError, match="is no folder"):
         open_rgbd_folder(tmp_path / "nowhere")
