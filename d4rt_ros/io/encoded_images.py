@@ -12,8 +12,6 @@ import numpy as np
 from d4rt_ros.io.c_messages import caught, quieten_opencv
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# A marker that means something: neither a stuffed zero nor one of the restart markers within a scan.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _EOI, _STANDALONE = 0xD9, (0x01, 0xD8)
 _FRAMES = (0xC0, 0xC1, 0xC2)  # headers of baseline, extended and progressive jpegs
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of png's colour types
@@ -37,7 +35,7 @@ def decoded(data, upright: bool = False) -> np.ndarray:
     if not array.size:
         raise ImageError("the image is empty, it has 0 bytes")
     if start.startswith(JPEG):
-        return _decoded_jpeg(array[: _jpeg_end(array.data)], upright)
+        return _decoded_jpeg(array[: _jpeg_end(array)], upright)
     if start.startswith(PNG):
         return _imdecode(_png_of_need(array.data, upright), upright, "png")
     return _decoded_other(array, start, upright)
@@ -92,23 +90,29 @@ def _imdecode(array: np.ndarray, upright: bool, kind: str) -> np.ndarray:
     return image
 
 
-def _jpeg_end(data: memoryview) -> int:
+def _jpeg_end(array: np.ndarray) -> int:
     """Where a jpeg ends, by its segments: thumbnails in them have end markers of their own. Raises ImageError."""
+    starts = np.flatnonzero(array[:-1] == 0xFF)
+    codes = array[starts + 1]
+    # Neither stuffed zeros, nor fill bytes, nor the restart markers within a scan.
+    meant = (codes != 0) & (codes != 0xFF) & (codes & 0xF8 != 0xD0)
     at = 2
-    while marker := _MARKER.search(data, at):
-        at, code = marker.end(), data[marker.end() - 1]
+    for start, code in zip(starts[meant].tolist(), codes[meant].tolist()):
+        if start < at:
+            continue  # within a segment
+        at = start + 2
         if code == _EOI:
             return at
-        if code in _FRAMES and at + 7 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 3)
+        if code in _FRAMES and at + 7 <= array.size:
+            height, width = struct.unpack_from(">HH", array, at + 3)
             # Of each 8x8 pixels there is a bit at least; else a few bytes could ask for gigabytes of grey.
-            if height * width > 64 * 8 * len(data):
+            if height * width > 64 * 8 * array.size:
                 raise ImageError(
-                    f"the jpeg is damaged: it says {width} x {height} pixels, and has {len(data)} bytes"
+                    f"the jpeg is damaged: it says {width} x {height} pixels, and has {array.size} bytes"
                 )
         if code not in _STANDALONE:
-            at += struct.unpack_from(">H", data, at)[0] if at + 2 <= len(data) else len(data)
-    raise _cut("jpeg", len(data))
+            at += struct.unpack_from(">H", array, at)[0] if at + 2 <= array.size else array.size
+    raise _cut("jpeg", array.size)
 
 
 def _png_of_need(data: memoryview, upright: bool) -> np.ndarray:

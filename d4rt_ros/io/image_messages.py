@@ -44,15 +44,15 @@ class BitDepth:
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """uint16 values as uint8: of the bits that are used the upper eight."""
-        if self.bits < 16:
+        bits = self.bits  # readers' threads may share it: what is computed here is used here
+        if bits < 16:
             used = int(values.max()).bit_length()
-            bits = max(self.bits, next(depth for depth in SENSOR_DEPTHS if depth >= used))
-            if bits != self.bits:
+            bits = max(bits, next(depth for depth in SENSOR_DEPTHS if depth >= used))
+            if bits > self.bits:
                 self.bits = bits
-                self.note = (
-                    "" if bits == 16 else f"the images' values use {bits} of 16 bits; they are scaled by that"
-                )
-        return (values >> (self.bits - 8)).astype(np.uint8)
+                told = f"the images' values use {bits} of 16 bits; they are scaled by that"
+                self.note = told if bits < 16 else ""
+        return (values >> (bits - 8)).astype(np.uint8)
 
     def take_note(self) -> str:
         """The note, once."""
