@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry import invert, pose_matrix
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence, read_rgb
+from d4rt_ros.io.image_files import read_rgb
+from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.paths import expanded
 
 # The 14 of 23 sequences that papers on video depth and camera pose evaluate on.
 SEQUENCES = (
@@ -24,7 +26,7 @@ def open_sintel(folder: Path) -> list[RecordedSequence]:
     Depth beyond 70 m is unknown. Raises RecordedError where there is none of them, or one lacks files; `frame(i)`
     where a file cannot be read.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     folder = folder / "training" if (folder / "training").is_dir() else folder
     names = [name for name in SEQUENCES if (folder / "final" / name).is_dir()]
     if not names:

@@ -6,11 +6,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from d4rt_ros.geometry import Pinhole
+from d4rt_ros.io.encoded_images import ImageError, decoded
+from d4rt_ros.io.image_messages import rgb_from_decoded
 from d4rt_ros.io.recorded import RecordedError
+from d4rt_ros.paths import expanded
 
 FIELDS = ("images_jpeg_bytes", "tracks_XYZ", "visibility", "fx_fy_cx_cy")
 
@@ -41,10 +43,10 @@ class TrackFile:
         return Pinhole(fx, fy, cx, cy, width, height)
 
     def _image(self, i: int) -> np.ndarray:
-        image = cv2.imdecode(np.frombuffer(self.jpegs[i], np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise RecordedError(f"{self.name}: frame {i} cannot be decoded; expected a JPEG image")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        try:
+            return rgb_from_decoded(decoded(self.jpegs[i]))
+        except ImageError as error:
+            raise RecordedError(f"{self.name}: frame {i}: {error}; expected a JPEG image") from None
 
 
 def read_track_file(file: Path) -> TrackFile:
@@ -54,7 +56,7 @@ def read_track_file(file: Path) -> TrackFile:
     queries_xyt (N, 3) and extrinsics_w2c (T, 4, 4).
     Raises RecordedError for a file that is none, lacks a field, or whose fields do not fit together.
     """
-    file = Path(file)
+    file = expanded(file)
     try:
         with np.load(file, allow_pickle=False) as data:
             missing = [name for name in FIELDS if name not in data.files]

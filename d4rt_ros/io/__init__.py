@@ -1,1 +1,1 @@
-"""Frames in: video files, folders of images, webcams; and the calibration of the camera that took them."""
+"""Frames in: messages, videos, folders, cameras, streams, bags; and the calibration of the camera that took them."""

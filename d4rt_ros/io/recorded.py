@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from d4rt_ros.geometry.transforms import is_rigid, nearest_rotation, pose_matrix
+from d4rt_ros.io.encoded_images import ImageError
 
+T = TypeVar("T")
 POSE_TOLERANCE = 1e-2  # of a rotation's orthonormality: text files are written with few digits
 
 
@@ -64,7 +69,10 @@ class RecordedSequence:
     def frame(self, i: int) -> RecordedFrame:
         if not 0 <= i < self.count:
             raise IndexError(f"{self.name} has frames 0 to {self.count - 1}, not {i}")
-        return _checked(self.read(i), f"{self.name}, frame {i}")
+        try:
+            return _checked(self.read(i), f"{self.name}, frame {i}")
+        except ImageError as error:  # it names the file
+            raise RecordedError(str(error)) from None
 
     def tracks(self, frames: Sequence[int]) -> PointTracks | None:
         """Tracks over these frames, T = len(frames); None where the data set has none."""
@@ -106,46 +114,69 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
     return pose_matrix(nearest_rotation(pose[:3, :3]), pose[:3, 3])
 
 
-def read_rgb(file: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file."""
-    import cv2
+def read_lines(file: Path, wanted: str) -> list[str]:
+    """The lines of a text file that are neither empty nor comments, whatever a system made of their ends and beginning.
 
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None
-    if image is None:
-        raise RecordedError(f"{file}: {_missing(file)}; expected a colour image (jpg, png)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def read_depth_png(file: Path, scale: float = 0.001) -> np.ndarray:
-    """(H, W) float32 metres of a 16-bit image of which one step is `scale` metres; NaN for 0 and 65535."""
-    import cv2
-
-    raw = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) if file.is_file() else None
-    if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
-        found = _missing(file) if raw is None else f"has type {raw.dtype} and shape {raw.shape}"
-        raise RecordedError(f"{file}: {found}; expected depth as a 16-bit image of one channel")
-    return np.where((raw == 0) | (raw == 65535), np.nan, raw * np.float32(scale)).astype(np.float32)
-
-
-def read_numbers(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A text file of numbers as a float64 array; -1 in the shape stands for any number of rows."""
+    Raises RecordedError, that says `wanted`, where it cannot be read.
+    """
     try:
-        text = "\n".join(line.split("#")[0] for line in file.read_text().splitlines())
-        return np.array(text.replace(",", " ").split(), np.float64).reshape(shape)
+        data = file.read_bytes()
     except FileNotFoundError:
-        raise RecordedError(f"{file}: is missing; expected {_described(shape)}") from None
-    except (ValueError, OSError):
-        raise RecordedError(f"{file}: cannot be read as {_described(shape)}") from None
+        raise RecordedError(f"{file}: is missing; expected {wanted}") from None
+    except OSError as error:
+        raise RecordedError(f"{file}: cannot be read ({error.strerror}); expected {wanted}") from None
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # Windows writes both
+    lines = (line.split("#")[0].strip() for line in data.decode(encoding, errors="replace").splitlines())
+    return [line for line in lines if line]
+
+
+def read_matrix(file: Path, rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) float64 from a text file of as many numbers; rows -1: any. Other lines do not count."""
+    wanted = f"rows of {columns} numbers" if rows < 0 else f"{rows}x{columns} numbers"
+    numbers = [row for line in read_lines(file, wanted) if (row := _numbers(line))]
+    try:
+        return np.concatenate([[], *numbers]).reshape(rows, columns)
+    except ValueError:
+        raise RecordedError(f"{file}: cannot be read as {wanted}") from None
+
+
+def read_rows(file: Path, wanted: str, row: Callable[[str], T | None]) -> list[T]:
+    """`row` of every line, but for those of which it is None: they are lost, with a warning that counts them.
+
+    Raises RecordedError where the file cannot be read or no line is left.
+    """
+    lines = read_lines(file, wanted)
+    found = [(line, row(line)) for line in lines]
+    rows = [value for _, value in found if value is not None]
+    if not rows:
+        raise RecordedError(f"{file}: has no lines of {wanted}")
+    if len(rows) < len(lines):
+        first = next(line for line, value in found if value is None)
+        warnings.warn(
+            f"{file}: {len(lines) - len(rows)} of {len(lines)} lines are left out, the first is {first[:60]!r}; "
+            f"expected {wanted}",
+            stacklevel=4,
+        )
+    return rows
+
+
+def numbers_row(count: int) -> Callable[[str], np.ndarray | None]:
+    """For `read_rows`: a line of `count` finite numbers, with blanks, commas or semicolons between them."""
+
+    def row(line: str) -> np.ndarray | None:
+        numbers = _numbers(line)
+        return np.array(numbers) if numbers and len(numbers) == count and np.isfinite(numbers).all() else None
+
+    return row
+
+
+def _numbers(line: str) -> list[float] | None:
+    try:
+        return [float(word) for word in re.split(r"[\s,;]+", line.strip(" ,;")) if word]
+    except ValueError:
+        return None
 
 
 def read_pose(file: Path) -> np.ndarray:
     """world_from_camera (4, 4) from a text file of 16 numbers."""
-    return checked_pose(read_numbers(file, (4, 4)), str(file))
-
-
-def _missing(file: Path) -> str:
-    return "cannot be decoded" if file.is_file() else "is missing"
-
-
-def _described(shape: tuple[int, ...]) -> str:
-    return f"rows of {shape[1]} numbers" if shape[0] < 0 else f"{shape[0]}x{shape[1]} numbers"
+    return checked_pose(read_matrix(file, 4, 4), str(file))

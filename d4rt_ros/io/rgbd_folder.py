@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry import CameraError, CameraModel
-from d4rt_ros.io.frames import SourceError, depth_file, image_files
+from d4rt_ros.io.image_files import depth_file, image_files, read_depth, read_rgb
+from d4rt_ros.io.image_messages import BitDepth
 from d4rt_ros.io.pose_track import PoseTrack, pose_track
 from d4rt_ros.io.recorded import (
     RecordedError,
     RecordedFrame,
     RecordedSequence,
-    read_depth_png,
-    read_numbers,
+    numbers_row,
+    read_matrix,
     read_pose,
-    read_rgb,
+    read_rows,
 )
+from d4rt_ros.io.sources import SourceError
+from d4rt_ros.paths import expanded, undefined
 
 # fx fy cx cy of images of 640x480, from the data sets' own pages, where a folder has no camera-intrinsics.txt.
 SEVEN_SCENES_CAMERA = (585.0, 585.0, 320.0, 240.0)
@@ -39,19 +42,21 @@ def open_rgbd_folder(folder: str | Path) -> RecordedSequence:
     Raises RecordedError where the folder is neither, is empty, or has no depth; `frame(i)` where a file of
     that frame is missing, cannot be decoded, or has a pose that is none.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     if not folder.is_dir():
-        raise RecordedError(f"{folder}: is no folder; expected one of 7-Scenes' or TUM RGB-D's format")
+        raise RecordedError(
+            f"{folder}: is no folder{undefined(folder)}; expected one of 7-Scenes' or TUM RGB-D's format"
+        )
     return _tum(folder) if (folder / "rgb.txt").is_file() else _seven_scenes(folder)
 
 
 def _seven_scenes(folder: Path) -> RecordedSequence:
     try:
         images = image_files(folder)
-    except SourceError:
+    except SourceError as error:
         raise RecordedError(
             f"{folder}: holds no images; expected NAME.color.jpg or .png with NAME.depth.png and NAME.pose.txt "
-            "(7-Scenes), or rgb.txt and depth.txt (TUM RGB-D)"
+            f"(7-Scenes), or rgb.txt and depth.txt (TUM RGB-D); {error}"
         ) from None
     if not any(depth_file(image) for image in images):
         raise RecordedError(
@@ -59,13 +64,14 @@ def _seven_scenes(folder: Path) -> RecordedSequence:
             f"{_beside(images[0], 'depth', '.png').name} beside {images[0].name}"
         )
     posed = any(_beside(image, "pose", ".txt").is_file() for image in images)
-    camera = _camera_file(folder) or _known_camera(*SEVEN_SCENES_CAMERA)
+    camera, bits = _camera_file(folder) or _known_camera(*SEVEN_SCENES_CAMERA), BitDepth()
 
     def read(i: int) -> RecordedFrame:
-        rgb = read_rgb(images[i])
+        rgb = read_rgb(images[i], bits)
+        bits.warn(folder)
         return RecordedFrame(
             rgb,
-            read_depth_png(depth_file(images[i]) or _beside(images[i], "depth", ".png")),
+            read_depth(depth_file(images[i]) or _beside(images[i], "depth", ".png")),
             _intrinsics(camera, rgb, folder),
             read_pose(_beside(images[i], "pose", ".txt")) if posed else None,
         )
@@ -89,7 +95,7 @@ def _tum(folder: Path) -> RecordedSequence:
             "expected rgb.txt, depth.txt and groundtruth.txt of one recording"
         )
     known = next((numbers for name, numbers in TUM_CAMERAS.items() if name in folder.resolve().name), None)
-    camera = _camera_file(folder) or (_known_camera(*known) if known else None)
+    camera, bits = _camera_file(folder) or (_known_camera(*known) if known else None), BitDepth()
     if camera is None:
         raise RecordedError(
             f"{folder}: its camera is not known; expected camera-intrinsics.txt with a 3x3 matrix, or "
@@ -98,35 +104,41 @@ def _tum(folder: Path) -> RecordedSequence:
 
     def read(i: int) -> RecordedFrame:
         stamp, image, depth, pose = frames[i]
-        rgb = read_rgb(image)
+        rgb = read_rgb(image, bits)
+        bits.warn(folder)
         return RecordedFrame(
-            rgb, read_depth_png(depth, TUM_DEPTH_STEP), _intrinsics(camera, rgb, folder), pose, stamp
+            rgb, read_depth(depth, TUM_DEPTH_STEP), _intrinsics(camera, rgb, folder), pose, stamp
         )
 
     return RecordedSequence(folder.name, static=True, count=len(frames), read=read)
 
 
 def _listing(file: Path) -> list[tuple[float, Path]]:
-    """(stamp, file) of the lines of rgb.txt or depth.txt."""
-    if not file.is_file():
-        raise RecordedError(f"{file}: is missing; expected lines of a stamp and a file's name")
-    lines = (line.split() for line in file.read_text().splitlines() if not line.startswith("#"))
-    try:
-        listing = [(float(words[0]), file.parent / words[1]) for words in lines if words]
-    except (ValueError, IndexError):
-        listing = []
-    if not listing:
-        raise RecordedError(f"{file}: has no lines of a stamp and a file's name")
-    return sorted(listing)
+    """(stamp, file) of the lines of rgb.txt or depth.txt of which the file is there."""
+
+    def row(line: str) -> tuple[float, Path] | None:
+        stamp, _, name = re.sub(r"[\s,;]+", " ", line, count=1).partition(" ")
+        try:
+            seconds = float(stamp)
+        except ValueError:
+            return None
+        places = [file.parent / words for words in dict.fromkeys((name.strip(), *name.split()[:1])) if words]
+        place = next((place for place in places if place.is_file()), None)
+        return (seconds, place) if place and np.isfinite(seconds) else None
+
+    return sorted(read_rows(file, "a stamp and the name of a file that is there", row))
 
 
 def _trajectory(file: Path) -> PoseTrack | None:
     if not file.is_file():
         return None
-    rows = read_numbers(file, (-1, 8))
-    if not len(rows) or not np.isfinite(rows).all():
-        raise RecordedError(f"{file}: has poses that are not finite, or none; expected t x y z qx qy qz qw")
+    rows = np.array(read_rows(file, "t x y z qx qy qz qw", _pose_row))
     return pose_track(rows[:, 0], rows[:, 1:4], rows[:, 4:])
+
+
+def _pose_row(line: str) -> np.ndarray | None:
+    row = numbers_row(8)(line)
+    return row if row is not None and np.linalg.norm(row[4:]) > 0.1 else None
 
 
 def _beside(image: Path, word: str, suffix: str) -> Path:
@@ -138,7 +150,7 @@ def _beside(image: Path, word: str, suffix: str) -> Path:
 def _camera_file(folder: Path) -> CameraModel | None:
     for place in (folder, folder.parent):
         if (place / "camera-intrinsics.txt").is_file():
-            return CameraModel(0, 0, read_numbers(place / "camera-intrinsics.txt", (3, 3)))
+            return CameraModel(0, 0, read_matrix(place / "camera-intrinsics.txt", 3, 3))
     return None
 
 

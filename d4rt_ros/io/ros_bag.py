@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import tempfile
 import threading
+import warnings
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from d4rt_ros.geometry import CameraError, View
+from d4rt_ros.io.bag_storage import ZSTD, open_bag, zstd_unpacked
 from d4rt_ros.io.calibration import camera_model, named_rectified
 from d4rt_ros.io.image_messages import (
+    BitDepth,
     ImageError,
     depth_from_compressed,
     depth_from_image,
@@ -21,6 +27,7 @@ from d4rt_ros.io.image_messages import (
 )
 from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
 from d4rt_ros.io.transform_tree import TransformError, TransformTree, recorded_transforms
+from d4rt_ros.paths import expanded
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 TF_GAP = 500_000_000  # ns between two transforms that may be interpolated
@@ -53,7 +60,8 @@ def open_ros_bag(
     Raises RecordedError where the bag cannot be read, a topic is missing or not the only one of its kind, or
     TF does not say where the camera was.
     """
-    bag = _Bag(Path(path))
+    path = expanded(path)
+    bag = _Bag(path)
     image = _choose_image(bag, names.image)
     depth = _choose_depth(bag, names.depth, image)
     info = bag.first(_choose_info(bag, names.camera_info, image))
@@ -64,16 +72,17 @@ def open_ros_bag(
         cameras = _poses(bag, [stamp for stamp, _, _ in stamps], names.world, camera)
         stamps = [row for row, pose in zip(stamps, cameras) if pose is not None]
         cameras = [pose for pose in cameras if pose is not None]
-    views = _Views(info, named_rectified(image), where=f"{path}")
+    views, bits = _Views(info, named_rectified(image), where=f"{path}"), BitDepth()
 
     def read(i: int) -> RecordedFrame:
         stamp, image_time, depth_time = stamps[i]
-        rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed)
+        rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed, bits)
+        bits.warn(f"{path}, {image}")
         metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
         rgb, metres, intrinsics = views.seen(rgb, metres)
         return RecordedFrame(rgb, metres, intrinsics, cameras[i] if cameras else None, stamp)
 
-    return RecordedSequence(Path(path).name, static, len(stamps), read)
+    return RecordedSequence(path.name, static, len(stamps), read)
 
 
 class _Bag:
@@ -81,54 +90,76 @@ class _Bag:
 
     def __init__(self, path: Path):
         try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.typesys import Stores, get_typestore
+            import rosbags  # noqa: F401
         except ImportError:
             raise RecordedError(f"{path}: bags need `pip install rosbags`") from None
-        if path.suffix == ".bag":
-            raise RecordedError(f"{path}: is a ROS 1 bag; convert it with `rosbags-convert --src … --dst …`")
         self.path, self._lock = path, threading.Lock()
-        try:
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
-            self._reader.open()
-        except (AnyReaderError, OSError, AssertionError) as error:
-            raise RecordedError(
-                f"{path}: cannot be read as a ROS 2 bag ({error}); expected a folder with metadata.yaml and "
-                ".db3 or .mcap files"
-            ) from None
+        scratch = Path(tempfile.mkdtemp(prefix="d4rt_bag_"))
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        self._reader = open_bag(path, scratch)
+        weakref.finalize(self, self._reader.close)
         self.types = {c.topic: c.msgtype for c in self._reader.connections if c.msgcount}
 
     def of_type(self, *types: str) -> list[str]:
         return sorted(topic for topic, kind in self.types.items() if kind in types)
 
     def raw(self, topic: str, start: int | None = None, stop: int | None = None):
-        """(time, bytes) of a topic's messages."""
+        """(time, bytes) of a topic's messages; where the bag is damaged they end, with a warning."""
         connections = [c for c in self._reader.connections if c.topic == topic]
-        for _, time, data in self._reader.messages(connections, start, stop):
-            yield time, data
+        time = None
+        try:
+            for _, time, data in self._reader.messages(connections, start, stop):
+                # Each message may have been compressed on its own, which only metadata.yaml says; CDR begins with 0.
+                yield time, zstd_unpacked(data) if bytes(data[:4]) == ZSTD else data
+        except Exception as error:  # rosbags', SQLite's, a decompressor's
+            where = "its beginning" if time is None else f"{time * 1e-9:.3f} s"
+            warnings.warn(
+                f"{self.path}: {topic} cannot be read on after {where} ({error}); the rest is lost",
+                stacklevel=3,
+            )
 
     def messages(self, topic: str):
-        return (self._message(topic, data) for _, data in self.raw(topic))
+        return (self._message(topic, time, data) for time, data in self.raw(topic))
 
     def first(self, topic: str):
-        return next(self.messages(topic))
+        return self._only(topic, self.raw(topic))
 
     def at(self, topic: str, time: int):
         with self._lock:  # one file is read from, whichever thread asks
-            data = next(data for _, data in self.raw(topic, time, time + 1))
-        return self._message(topic, data)
+            return self._only(topic, self.raw(topic, time, time + 1))
+
+    def _only(self, topic: str, messages):
+        time, data = next(messages, (None, b""))
+        if time is None:
+            raise RecordedError(f"{self.path}: no message of {topic} can be read; the bag is damaged there")
+        return self._message(topic, time, data)
 
     def stamps(self, topic: str) -> list[tuple[float, int]]:
-        """(header.stamp in seconds, time) of every message, of which only the beginning is looked at."""
+        """(header.stamp in seconds, time) of every message, of which only the beginning is looked at.
+
+        Where all stamps are 0 none was set, and the times stand for them; a first one of 0 is a simulator's.
+        """
         found = []
         for time, data in self.raw(topic):
+            if len(data) < 12:
+                warnings.warn(
+                    f"{self.path}: {topic} at {time * 1e-9:.3f} s has {len(data)} bytes; it is left out"
+                )
+                continue
             # CDR: four bytes that tell the order of bytes, then the header's stamp.
             seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-            found.append((seconds + nanoseconds * 1e-9 if seconds or nanoseconds else time * 1e-9, time))
-        return sorted(found)
+            found.append((seconds + nanoseconds * 1e-9, time))
+        unset = len(found) > 1 and not any(stamp for stamp, _ in found)
+        return sorted((time * 1e-9, time) for _, time in found) if unset else sorted(found)
 
-    def _message(self, topic: str, data):
-        return self._reader.deserialize(data, self.types[topic])
+    def _message(self, topic: str, time: int, data):
+        try:
+            return self._reader.deserialize(data, self.types[topic])
+        except Exception as error:  # whatever a damaged message raises
+            raise RecordedError(
+                f"{self.path}, {topic} at {time * 1e-9:.9f} s: its {len(data)} bytes are no {self.types[topic]} "
+                f"({error})"
+            ) from None
 
 
 def _only(bag: _Bag, candidates: list[str], given: str | None, what: str, option: str) -> str:
@@ -230,10 +261,10 @@ def _times(transforms: TransformTree) -> str:
     return "".join(f", {frame} has {start / 1e9:.2f} to {end / 1e9:.2f}" for frame, (start, end) in spans)
 
 
-def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed) -> np.ndarray:
+def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed, *options) -> np.ndarray:
     message = bag.at(topic, time)
     try:
-        return (of_compressed if hasattr(message, "format") else of_image)(message)
+        return (of_compressed if hasattr(message, "format") else of_image)(message, *options)
     except ImageError as error:
         stamp = message.header.stamp
         where = f"{bag.path}, {topic} at {stamp.sec}.{stamp.nanosec:09}"

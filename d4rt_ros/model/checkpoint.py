@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from d4rt_ros.model.config import ConfigError, ModelConfig
+from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.opend4rt import (
     from_opend4rt,
@@ -24,6 +24,7 @@ from d4rt_ros.model.opend4rt import (
 )
 from d4rt_ros.model.shards import write_shards
 from d4rt_ros.model.tensor_files import CheckpointError, TensorFile, read_tensors
+from d4rt_ros.paths import expanded
 
 __all__ = ["EMBEDDED", "CheckpointError", "empty_network", "load_checkpoint", "save_checkpoint"]
 
@@ -57,7 +58,7 @@ def save_checkpoint(
     tensors = (
         (name, t.detach().to("cpu", _dtype_of(name, dtype))) for name, t in network.state_dict().items()
     )
-    path = Path(path)
+    path = expanded(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         write_shards(path, tensors, notes)
@@ -85,7 +86,7 @@ def load_checkpoint(
     that are missing, extra, of another shape, not finite, or beyond what `dtype` can hold; for a model.yaml that
     cannot be read or contradicts the tensors.
     """
-    path = Path(path) if path else EMBEDDED
+    path = expanded(path) if path else EMBEDDED
     file = read_tensors(path)
     theirs = not _is_ours(file)
     network = empty_network(_config(file))
@@ -123,7 +124,9 @@ def _config(file: TensorFile) -> ModelConfig:
         if not is_opend4rt(file.tensors):
             raise CheckpointError(f"{file.path}: {_whose(file.tensors)}")
         config, assumed = opend4rt_config(file.tensors, file.path.with_name("model.yaml"))
-    except (KeyError, TypeError, ConfigError, json.JSONDecodeError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file.path}: its model configuration cannot be used: {error}") from None
     if assumed:
         warnings.warn(

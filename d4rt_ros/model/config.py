@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 
 # What is answered, and in how many numbers.
 HEADS = {"xyz": 3, "uv": 2, "visibility": 1, "displacement": 3, "normal": 3, "confidence": 1}
+LARGEST = 1 << 16  # of any size or number in a configuration
+_MAY_BE_NONE = ("rgb_patch", "stem", "encoder_layers", "decoder_layers", "uv_bands")
 
 
 class ConfigError(ValueError):
@@ -50,6 +53,7 @@ class ModelConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "patch", tuple(int(p) for p in self.patch))
+        _check_numbers(self)
         checks = [
             (self.attention in ("interleaved", "global"), "attention is interleaved or global"),
             (self.position in ("sinusoidal", "rotary"), "position is sinusoidal or rotary"),
@@ -90,6 +94,25 @@ class ModelConfig:
         if unknown:
             raise ConfigError(f"unknown model options {sorted(unknown)}; was it written by a newer version?")
         return cls(**values)
+
+
+def _check_numbers(config: ModelConfig) -> None:
+    """Raise ConfigError for numbers that no network has, before memory is taken for them: they come from files."""
+    for field in fields(config):
+        value, example = getattr(config, field.name), field.default
+        least = 0 if field.name in _MAY_BE_NONE else 1
+        if isinstance(example, tuple):
+            good = len(value) == len(example) and all(1 <= v <= LARGEST for v in value)
+        elif isinstance(example, float):
+            good = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= LARGEST
+        elif type(example) is int:
+            good = type(value) is int and least <= value <= LARGEST
+        else:
+            good = type(value) is type(example)
+        if not good:
+            raise ConfigError(
+                f"bad model configuration: {field.name} is {str(value)[:80]}, such as {example} is expected"
+            )
 
 
 PRESETS = {

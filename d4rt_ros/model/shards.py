@@ -17,6 +17,8 @@ _ENTRY = 160  # bytes that a tensor's line in a file's header takes, beside its 
 _GENERATION = re.compile(
     r"(\d+)-\d+\.safetensors$"
 )  # how often something was written to the folder, then the file
+_FILE = re.compile(r"[\w-][\w.-]{0,100}\.safetensors", re.ASCII)  # no folders in it, and none above
+INDEX_BYTES = 64 << 20  # largest size of an index
 _PIECE = "#"  # "name#2": the third of the pieces, along the first axis, of a tensor too large for one file
 
 
@@ -56,9 +58,15 @@ def write_shards(
 
 
 def read_shards(index: Path) -> tuple[dict[str, Tensor], dict, bool]:
-    """(tensors by name, notes, whether all of their memory is mapped from files). Raises OSError or ValueError."""
-    content = json.loads(index.read_text())
-    folder, places = index.with_suffix(""), content["tensors"]
+    """(tensors by name, notes, whether all of their memory is mapped from files).
+
+    Raises OSError or ValueError; also for an index that names a file elsewhere than in its folder.
+    """
+    if index.stat().st_size > INDEX_BYTES:
+        raise ValueError(f"{index.stat().st_size:,} bytes are too many for an index")
+    content = json.loads(index.read_bytes())
+    folder, places, notes = index.with_suffix(""), *_checked(content)
+    pieces_by_name = _pieces_by_name(places)
     found: dict[str, Tensor] = {}
     for file in dict.fromkeys(places.values()):
         try:
@@ -66,11 +74,49 @@ def read_shards(index: Path) -> tuple[dict[str, Tensor], dict, bool]:
                 found |= {name: shard.get_tensor(name) for name in shard.keys()}
         except SafetensorError as error:
             raise ValueError(f"{folder / file}: not a whole safetensors file ({error})") from None
-    pieces: dict[str, list[Tensor]] = {}
-    for name in places:
-        pieces.setdefault(name.partition(_PIECE)[0], []).append(found[name])
-    tensors = {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in pieces.items()}
-    return tensors, content["notes"], len(tensors) == len(places)
+    missing = places.keys() - found.keys()
+    if missing:
+        raise ValueError(f"{folder / places[min(missing)]} lacks the tensor {min(missing)}")
+    tensors = {}
+    for name, pieces in pieces_by_name.items():
+        try:
+            tensors[name] = (
+                found[pieces[0]] if len(pieces) == 1 else torch.cat([found[piece] for piece in pieces])
+            )
+        except RuntimeError:
+            raise ValueError(f"the pieces of the tensor {name} do not fit together") from None
+    return tensors, notes, len(tensors) == len(places)
+
+
+def _checked(content) -> tuple[dict[str, str], dict]:
+    """(file by tensor, notes) of an index's content, once nothing in it leads out of its folder."""
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), dict) for key in ("tensors", "notes")
+    ):
+        other = " (Hugging Face's weight_map is another format)" if "weight_map" in content else ""
+        raise ValueError(f"it has no tensors and notes by name{other}")
+    for name, file in content["tensors"].items():
+        if not isinstance(file, str) or not _FILE.fullmatch(file):
+            raise ValueError(
+                f"the file of {name[:80]!r} is {str(file)[:80]!r}; expected a name such as 1-00001.safetensors"
+            )
+    return content["tensors"], content["notes"]
+
+
+def _pieces_by_name(places: Iterable[str]) -> dict[str, list[str]]:
+    """The pieces of each tensor in their order. Raises ValueError where one is missing or has no number."""
+    found: dict[str, dict[int, str]] = {}
+    for piece in places:
+        name, cut, number = piece.partition(_PIECE)
+        if cut and not re.fullmatch(r"0|[1-9]\d{0,5}", number):
+            raise ValueError(
+                f"{piece[:80]!r} is no piece of a tensor; expected NAME{_PIECE}0, NAME{_PIECE}1, …"
+            )
+        found.setdefault(name, {})[int(number or 0)] = piece
+    for name, pieces in found.items():
+        if len(pieces) != max(pieces) + 1:
+            raise ValueError(f"of the tensor {name} pieces are missing")
+    return {name: [pieces[i] for i in range(len(pieces))] for name, pieces in found.items()}
 
 
 def _pieces(tensors: Iterable[tuple[str, Tensor]], limit: int):

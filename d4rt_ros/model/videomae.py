@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.tensor_files import CheckpointError, TensorFile, read_tensors
+from d4rt_ros.paths import expanded
 
 # Their part of a block -> ours; the attention's biases are put together below.
 _BLOCK = {
@@ -63,7 +64,7 @@ def start_from_videomae(network: D4RT, path: str | Path) -> TransferReport:
     with the network as it was, for a file that cannot be read, is no VideoMAE's, lacks tensors of a block, holds
     NaN, or is of another width.
     """
-    path = Path(path)
+    path = expanded(path)
     file = read_tensors(path)
     prefix = "encoder." if any(name.startswith("encoder.blocks.0.") for name in file.tensors) else ""
     theirs = {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}

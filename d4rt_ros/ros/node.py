@@ -32,7 +32,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from d4rt_ros.io.image_messages import ImageError, rgb_from_compressed
+from d4rt_ros.io.image_messages import BitDepth, ImageError, rgb_from_compressed
 from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos
 from d4rt_ros.ros.broadcasting import world_frame
 from d4rt_ros.ros.calibration import Calibration
@@ -169,7 +169,7 @@ class D4rtNode(NodeMixin, Node):
     def on_activate(self, state) -> TransitionCallbackReturn:
         compressed = self.get_parameter("image_transport").value == "compressed"
         reliability = self.get_parameter("image.reliability").value
-        self._figures.last_image = None
+        self._figures.last_image, self._bits = None, BitDepth()
         callback = self._on_compressed if compressed else self._on_image
         try:
             self._inputs = Inputs(self, compressed, reliability, callback, self._calibration.update)
@@ -263,10 +263,16 @@ class D4rtNode(NodeMixin, Node):
     # Images
 
     def _on_image(self, msg: Image) -> None:
-        self._receive(msg, rgb_from_any_image)
+        self._receive(msg, lambda msg: rgb_from_any_image(msg, self._bits))
+        self._tell_bits()
 
     def _on_compressed(self, msg: CompressedImage) -> None:
-        self._receive(msg, rgb_from_compressed)
+        self._receive(msg, lambda msg: rgb_from_compressed(msg, self._bits))
+        self._tell_bits()
+
+    def _tell_bits(self) -> None:
+        if note := self._bits.take_note():
+            self.get_logger().info(note)
 
     def _receive(self, msg, rgb_from) -> None:
         streaming, inputs = self._streaming, self._inputs

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
+from d4rt_ros.paths import expanded
 from d4rt_ros.runtime.scene import SceneModel, check_patch_source, device_parts
 
 BACKENDS = ("auto", "torch", "onnx")
@@ -44,7 +45,8 @@ def load(
     if not (progress is None or callable(progress)):
         raise ValueError(f"progress = {progress!r}; give a function of the fraction that is read, or None")
     check_patch_source(patch_source)
-    folder = checkpoint is not None and Path(checkpoint).is_dir()
+    checkpoint = expanded(checkpoint) if checkpoint else None
+    folder = checkpoint is not None and checkpoint.is_dir()
     if backend == "torch" and folder:
         raise ValueError(
             f"{checkpoint}: a folder, which backend torch cannot load; give the checkpoint file that it was "

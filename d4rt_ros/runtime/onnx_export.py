@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from d4rt_ros.model.config import HEADS, ModelConfig
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.paths import expanded
 from d4rt_ros.runtime.onnx_model import DESCRIPTION, FORMAT, VERSION, OnnxError, OnnxModel
 from d4rt_ros.runtime.scene import SceneModel
 from d4rt_ros.runtime.torch_model import Model
@@ -62,7 +63,7 @@ def export_onnx(network: D4RT, out: str | Path) -> dict[str, float]:
     """
     if importlib.util.find_spec("onnx") is None:
         raise OnnxError("exporting needs the package onnx: pip install onnx")
-    out = Path(out)
+    out = expanded(out)
     if out.exists() and not (out / DESCRIPTION).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OnnxError(
             f"{out}: exists and is not a folder that d4rt export wrote; give an empty or a new one"

@@ -51,5 +51,5 @@ def test_bad_files(track_file, tmp_path):
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(RecordedError, match="clip.npz: cannot be read"):
         read_track_file(file)
-    with pytest.raises(RecordedError, match="frame 1 cannot be decoded"):
+    with pytest.raises(RecordedError, match="frame 1: cannot be decoded"):
         read_track_file(track_file(images_jpeg_bytes=[b"nonsense"] * 8)).images(1, 2)

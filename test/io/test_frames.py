@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from d4rt_ros.io.frames import SourceError, image_files, natural_key, open_frames, read_depth
+from d4rt_ros.io.frames import SourceError, open_frames
+from d4rt_ros.io.image_files import image_files, natural_key, read_depth
+from d4rt_ros.io.image_messages import ImageError
 
 HEIGHT, WIDTH = 48, 80
 
@@ -134,7 +136,7 @@ def test_float_depth_is_metres(tmp_path):
 
 def test_depth_that_is_not_depth(tmp_path):
     write_image(tmp_path / "depth.png", picture(1))
-    with pytest.raises(SourceError, match="one channel of uint16 or float32"):
+    with pytest.raises(ImageError, match="depth.png: has type uint8 .* one channel of uint16 or float32"):
         read_depth(tmp_path / "depth.png")
 
 
@@ -158,7 +160,7 @@ def test_a_truncated_image_names_the_file(tmp_path):
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:20])
     frames = iter(open_frames(tmp_path))
     next(frames)
-    with pytest.raises(SourceError, match=r"2\.png cannot be decoded"):
+    with pytest.raises(SourceError, match=r"2\.png: the png is cut off after 20 bytes"):
         next(frames)
 
 

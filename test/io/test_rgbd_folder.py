@@ -152,7 +152,10 @@ def cut_pose(folder):
         (lambda f: (f / "frame-000001.depth.png").write_bytes(b"no"), "depth.png: cannot be decoded"),
         (lambda f: (f / "frame-000001.depth.png").unlink(), "depth.png: is missing"),
         (lambda f: (f / "frame-000001.pose.txt").unlink(), "pose.txt: is missing"),
-        (lambda f: write_png(f / "frame-000001.depth.png", picture(1)), "expected depth as a 16-bit"),
+        (
+            lambda f: write_png(f / "frame-000001.depth.png", picture(1)),
+            "expected depth as an image of one channel",
+        ),
         (lambda f: write_png(f / "frame-000001.depth.png", np.ones((4, 5), np.uint16)), "is 5x4, the image"),
         (lambda f: np.savetxt(f / "camera-intrinsics.txt", -K), "intrinsics"),
         (spoil_pose, "pose.txt: the pose has numbers that are not finite"),
@@ -169,7 +172,7 @@ def test_a_bad_frame_names_its_file(tmp_path, spoil, message):
 
 
 def test_folders_that_are_none(tmp_path):
-    with pytest.raises(RecordedError, match="holds no images"):
+    with pytest.raises(RecordedError, match="holds no images; expected .*; no file in the folder"):
         open_rgbd_folder(tmp_path)
     with pytest.raises(RecordedError, match="is no folder"):
         open_rgbd_folder(tmp_path / "nowhere")
@@ -181,9 +184,109 @@ def test_folders_that_are_none(tmp_path):
         open_rgbd_folder(tmp_path)
 
 
-def test_tum_poses_with_nan(tmp_path):
+def spoiled(folder, name, text, encoding="utf-8"):
+    """A list of TUM's with other lines and another text's ways."""
+    lines = (folder / name).read_text().splitlines()
+    (folder / name).write_bytes(text(lines).encode(encoding))
+
+
+@pytest.mark.parametrize("name", ["rgb.txt", "depth.txt", "groundtruth.txt"])
+@pytest.mark.parametrize(
+    "text, encoding",
+    [
+        (lambda lines: "\r\n".join(lines), "utf-8"),
+        (lambda lines: "\n".join(line.replace(" ", ",") for line in lines), "utf-8"),
+        (lambda lines: "\n\n".join(line.replace(" ", " ; ") for line in lines), "utf-8"),
+        (lambda lines: "\n".join(lines), "utf-8-sig"),
+        (lambda lines: "\r\n".join(lines), "utf-16"),
+        (lambda lines: "\n".join(f"  {line}  # good" for line in lines), "utf-8"),
+    ],
+    ids=["CRLF", "commas", "semicolons", "BOM", "UTF-16", "comments"],
+)
+def test_lists_as_other_programs_write_them(tmp_path, name, text, encoding, recwarn):
     write_tum(tmp_path)
-    with (tmp_path / "groundtruth.txt").open("a") as file:
-        file.write("10.9 nan 0 0 0 0 0 1\n")
-    with pytest.raises(RecordedError, match="groundtruth.txt: has poses that are not finite"):
+    np.savetxt(tmp_path / "camera-intrinsics.txt", K)
+    spoiled(tmp_path, name, text, encoding)
+    sequence = open_rgbd_folder(tmp_path)
+    assert len(sequence) == 4 and not recwarn.list
+    np.testing.assert_array_equal(sequence.frame(2).rgb, picture(2))
+
+
+@pytest.mark.parametrize(
+    "name, bad",
+    [
+        ("rgb.txt", "nan rgb/0.png"),
+        ("rgb.txt", "10.2"),
+        ("rgb.txt", "timestamp filename"),
+        ("rgb.txt", "10.01 rgb/missing.png"),
+        ("depth.txt", "inf depth/0.png"),
+        ("depth.txt", "\ufffd\x00 depth/0.png"),
+        ("groundtruth.txt", "10.02 nan 0 0 0 0 0 1"),
+        ("groundtruth.txt", "10.02 0 0 0 0 0 0 0"),
+        ("groundtruth.txt", "10.02 0 0 0 0 0"),
+        ("groundtruth.txt", "10.02 0 0 0 0 0 0 1 9"),
+        ("groundtruth.txt", "timestamp,x,y,z,qx,qy,qz,qw"),
+    ],
+)
+def test_a_bad_row_is_lost_and_counted(tmp_path, name, bad):
+    write_tum(tmp_path)
+    np.savetxt(tmp_path / "camera-intrinsics.txt", K)
+    spoiled(tmp_path, name, lambda lines: "\n".join([bad, *lines, bad]))
+    with pytest.warns(UserWarning, match=rf"{name}: 2 of \d+ lines are left out, the first is '") as told:
+        sequence = open_rgbd_folder(tmp_path)
+    assert len(told) == 1 and len(sequence) == 4
+    np.testing.assert_allclose(sequence.frame(2).world_from_camera[:3, 3], (2 / 30, 0, 0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name, wanted", [("rgb.txt", "a stamp and the name"), ("groundtruth.txt", "t x y z qx")]
+)
+def test_a_list_of_bad_rows_alone(tmp_path, name, wanted):
+    write_tum(tmp_path)
+    np.savetxt(tmp_path / "camera-intrinsics.txt", K)
+    (tmp_path / name).write_text("nan nan\n" * 3)
+    with pytest.raises(RecordedError, match=f"{name}: has no lines of {wanted}"):
         open_rgbd_folder(tmp_path)
+
+
+def test_a_name_with_blanks_in_a_list(tmp_path):
+    write_tum(tmp_path)
+    np.savetxt(tmp_path / "camera-intrinsics.txt", K)
+    (tmp_path / "rgb" / "1.png").rename(tmp_path / "rgb" / "1 (copy).png")
+    text = (tmp_path / "rgb.txt").read_text().replace("rgb/1.png", "rgb/1 (copy).png")
+    (tmp_path / "rgb.txt").write_text(text.replace("rgb/2.png", "rgb/2.png 17 more"))
+    assert len(open_rgbd_folder(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff{}",
+        "camera pose\n{}\n",
+        "{}\r\n\r\n# end",
+        "{}".replace(" ", ","),
+    ],
+)
+def test_pose_files_with_other_things_around_the_numbers(tmp_path, text):
+    write_seven_scenes(tmp_path)
+    file = tmp_path / "frame-000002.pose.txt"
+    file.write_text(text.format(file.read_text().replace(" ", "\t, ")))
+    np.testing.assert_allclose(open_rgbd_folder(tmp_path).frame(2).world_from_camera[:3, 3], (2, 0, 0))
+
+
+def test_home_and_variables_are_replaced(tmp_path, monkeypatch):
+    write_seven_scenes(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv("SCENE", tmp_path.name)
+    assert len(open_rgbd_folder("~/$SCENE")) == 4
+    with pytest.raises(RecordedError, match=r"is no folder \(\$UNDEFINED is not defined here\)"):
+        open_rgbd_folder("~/$UNDEFINED")
+
+
+def test_values_of_ten_bits_are_scaled(tmp_path):
+    write_seven_scenes(tmp_path, 2)
+    for i in range(2):
+        write_png(tmp_path / f"frame-{i:06d}.color.png", np.full((HEIGHT, WIDTH), 1000, np.uint16))
+    sequence = open_rgbd_folder(tmp_path)
+    with pytest.warns(UserWarning, match="use 10 of 16 bits"):
+        assert (sequence.frame(1).rgb == 250).all()

@@ -1,9 +1,13 @@
 """Checkpoints: what is written comes back, in little memory, and every kind of bad file is named."""
 
+import argparse
+import gzip
+import io
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,10 +167,100 @@ def test_truncated_torch_file(tmp_path, zipped):
         load_checkpoint(path)
 
 
-def test_empty_file(tmp_path):
-    (tmp_path / "empty.ckpt").touch()
-    with pytest.raises(CheckpointError, match="empty.ckpt: not a whole"):
-        load_checkpoint(tmp_path / "empty.ckpt")
+def _zip(name):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, "content")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pth", ".json", ""])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"<!DOCTYPE html><html><head>", "an HTML page: a download page"),
+        (b"\xef\xbb\xbf\n  <HTML>", "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code>", "an XML or HTML document"),
+        (gzip.compress(b"tensors" * 99), "a gzip archive; unpack it first"),
+        (b"a.txt".ljust(257, b"\0") + b"ustar\x0000" + bytes(512), "a tar archive; unpack it first"),
+        (_zip("model.safetensors"), "a zip archive with model.safetensors"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+        (b"\x93NUMPY\x01\0", "a NumPy array"),
+        (bytes(10_000), "nothing but zeros at its beginning"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_of_weights_is_named(tmp_path, suffix, content, words):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=f"not a whole safetensors file, but {words}.*; give the path of"
+    ):
+        load_checkpoint(path)
+
+
+def test_json_is_named_where_it_is_no_index(tmp_path):
+    (tmp_path / "model.ckpt").write_text('{"error": "not found"}')
+    with pytest.raises(CheckpointError, match="JSON text, such as a server's error message"):
+        load_checkpoint(tmp_path / "model.ckpt")
+    (tmp_path / "model.safetensors").write_text("hello, I am text")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_checkpoint(tmp_path / "model.safetensors")
+
+
+def test_a_folder_is_named_with_what_it_holds(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder; give the path of .*ckpt$"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "opend4rt.ckpt").touch()
+    with pytest.raises(CheckpointError, match="is a folder; .*: it holds opend4rt.ckpt"):
+        load_checkpoint(tmp_path)
+
+
+def test_home_and_variables_are_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WEIGHTS", "~/weights")
+    network = D4RT(CONFIG)
+    save_checkpoint("$WEIGHTS/model.safetensors", network)
+    assert load_checkpoint("~/weights/model.safetensors").config == CONFIG
+    with pytest.raises(CheckpointError, match=r"no such file \(\$UNDEFINED is not defined here\)"):
+        load_checkpoint("$UNDEFINED/model.safetensors")
+
+
+@pytest.mark.parametrize("version", ["1.13.1", "2.5.1+cu124", "2.6.0a0+df5bbc09d1.nv24.12"])
+def test_torch_files_are_refused_by_a_torch_that_would_execute_them(written, monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))
+    for zipped in (True, False):
+        path = written[0].with_suffix(f".{zipped}.ckpt")
+        torch.save({"model": {"a": torch.zeros(1)}}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            CheckpointError, match=r"refused, since torch \S+ can be made to execute code.*2.6.0 or later"
+        ):
+            load_checkpoint(path)
+    load_checkpoint(written[0])
+
+
+def test_what_a_torch_file_may_hold_is_widened_for_it_alone(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    torch.save({"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "args.ckpt")
+    with pytest.raises(CheckpointError, match="no D4RT's tensors"):
+        load_checkpoint(tmp_path / "args.ckpt")
+    assert torch.serialization.get_safe_globals() == before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"frames": 1e999}', '{"frames": 2000000000, "patch": [2, 16, 16]}', '{"frames": "48"}', '{"frames": true}',
+        '{"encoder_heads": 0}', '{"patch": [2, 16]}', '{"patch": 3}', '{"encoder_mlp_ratio": NaN}', '{"stem": -4}',
+        '{"attention": 7}', '{"max_tokens": -1}', "[]", "null", "{", "[" * 100_000, '{"frames": ' + "9" * 5000 + "}",
+    ],
+)  # fmt: skip
+def test_configurations_that_no_network_has(written, config):
+    path, _ = written
+    save_file(load_file(path), path, {"format": "d4rt_ros", "config": config})
+    with pytest.raises(CheckpointError, match="configuration cannot be used"):
+        load_checkpoint(path)
 
 
 class Bomb:

@@ -72,3 +72,71 @@ def test_files_that_are_missing_are_a_sentence(tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
     with pytest.raises(CheckpointError, match="other.json: not the index"):
         load_checkpoint(tmp_path / "other.json")
+
+
+def written_index(tmp_path, change):
+    """An index of whole files, once `change` has been at its content."""
+    write_shards(tmp_path / "state.json", TENSORS.items(), {"step": 7}, LIMIT)
+    content = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps(change(content)))
+    return tmp_path / "state.json"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../secret.safetensors", "/etc/secret.safetensors", "a/b.safetensors", "a\\b.safetensors", "..", "", ".",
+        "state.ckpt", ".hidden.safetensors", "x" * 300 + ".safetensors", "a\0.safetensors",
+        "a\n.safetensors", 7, None, ["a"],
+    ],
+)  # fmt: skip
+def test_an_index_leads_nowhere_else(tmp_path, file):
+    (tmp_path / "secret.safetensors").write_bytes(b"")
+    index = written_index(tmp_path, lambda c: {**c, "tensors": {**c["tensors"], "scalar": file}})
+    with pytest.raises(ValueError, match="the file of 'scalar' is .*expected a name such as"):
+        read_shards(index)
+    with pytest.raises(CheckpointError, match="state.json: not the index of weights that are all there"):
+        load_checkpoint(index)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda c: [], "no tensors and notes"),
+        (lambda c: {"weight_map": {}}, "Hugging Face"),
+        (lambda c: c.update(notes=[]), "no tensors and notes"),
+        (lambda c: c["tensors"].update(other=c["tensors"]["scalar"]), "lacks the tensor other"),
+        (lambda c: c["tensors"].pop("large#1"), "of the tensor large pieces are missing"),
+        (
+            lambda c: c["tensors"].update({"large#999999999999": "1-00001.safetensors"}),
+            "no piece of a tensor",
+        ),
+        (lambda c: c["tensors"].update({"large#x": "1-00001.safetensors"}), "no piece of a tensor"),
+        (lambda c: c["tensors"].update({"large#-1": "1-00001.safetensors"}), "no piece of a tensor"),
+    ],
+)
+def test_an_index_that_is_wrong(tmp_path, change, says):
+    def spoil(content):
+        changed = change(content)
+        return changed if isinstance(changed, (list, dict)) else content
+
+    with pytest.raises(ValueError, match=says):
+        read_shards(written_index(tmp_path, spoil))
+
+
+def test_pieces_are_joined_in_their_order_whatever_the_indexs(tmp_path):
+    def turned(content):
+        return {**content, "tensors": dict(reversed(content["tensors"].items()))}
+
+    tensors, _, _ = read_shards(written_index(tmp_path, turned))
+    assert torch.equal(tensors["large"], TENSORS["large"])
+
+
+def test_an_index_that_is_no_json_and_one_that_is_huge(tmp_path, monkeypatch):
+    for text in ("{", "[" * 100_000, '{"tensors": '):
+        (tmp_path / "state.json").write_text(text)
+        with pytest.raises(CheckpointError, match="state.json: not the index of weights"):
+            load_checkpoint(tmp_path / "state.json")
+    monkeypatch.setattr("d4rt_ros.model.shards.INDEX_BYTES", 100)
+    with pytest.raises(ValueError, match="too many for an index"):
+        read_shards(written_index(tmp_path, lambda content: content))

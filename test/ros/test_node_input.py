@@ -129,6 +129,37 @@ def test_compressed_images():
         assert running.user.until(lambda: running.user.figure("camera", "dropped: image") == "2")
 
 
+def test_whole_buffers_are_taken_and_damaged_images_are_dropped_without_a_word_of_libjpeg(capfd):
+    import cv2
+
+    draw = np.random.default_rng(0)
+    picture = cv2.resize(draw.integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    half = jpeg[: len(jpeg) // 2]
+    with Running({"image_transport": "compressed"}) as running:
+        running.active().listen(Image, DEPTH)
+        damaged = [half, half + bytes(5000), half + draw.bytes(800) + b"\xff\xd9", half + b"\xff\xd9"]
+        for i, data in enumerate([*damaged, *4 * [jpeg + bytes(100_000)]]):
+            header = image(100 + i / 10).header
+            running.send(
+                "image/compressed", CompressedImage(format="jpeg", data=array("B", data), header=header)
+            )
+        assert running.user.newest(DEPTH).header.stamp == image(100.7).header.stamp
+        assert running.user.until(lambda: running.user.figure("camera", "dropped: image") == "4")
+    assert "Corrupt JPEG" not in capfd.readouterr().err
+
+
+def test_twelve_of_sixteen_bits_are_used_and_said_once(running, capfd):
+    running.listen(Image, DEPTH)
+    for i in range(4):
+        msg = image(100 + i / 10)
+        msg.encoding, msg.step = "mono16", 2 * msg.width
+        msg.data = array("B", np.full((msg.height, msg.width), 4000 - i, np.uint16).tobytes())
+        running.send("image", msg)
+    running.user.newest(DEPTH)
+    assert capfd.readouterr().err.count("the images' values use 12 of 16 bits") == 1
+
+
 def test_a_camera_that_is_silent_or_stops_is_told(running, monkeypatch):
     monkeypatch.setattr(diagnostics, "SILENCE", 0.5)
     assert running.user.told("camera", "no images on /image yet")

@@ -193,7 +193,7 @@ def test_an_image_that_breaks_later_ends_the_node_with_its_name(folder):
         camera.subscribe(Image, "image")
         status, output = camera.finish()
         assert len(camera.messages["image"]) == 4
-    assert status == 1 and "frame-4.color.png cannot be decoded" in output and "Traceback" not in output
+    assert status == 1 and "frame-4.color.png: cannot be decoded" in output and "Traceback" not in output
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -12,7 +12,9 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, pose_from_quaternion, transform
+from d4rt_ros.io.encoded_images import ImageError, decoded
 from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.paths import expanded
 
 RATE = 12.0  # Hz
 TRACKED = 32  # points along the longer side of each frame
@@ -31,7 +33,7 @@ def open_kubric(file: str | Path) -> list[RecordedSequence]:
         import tfrecord  # noqa: F401
     except ImportError:
         raise RecordedError(f"{file}: TFRecord files need `pip install tfrecord`") from None
-    file = Path(file)
+    file = expanded(file)
     records = [_Record(file, offset) for offset in record_offsets(file)]
     count = len(records[0].bytes("video"))  # all videos of the data set are of one length
     return [_sequence(record, f"{file.name}#{i}", count) for i, record in enumerate(records)]
@@ -83,9 +85,10 @@ class _Record:
 
     def image(self, name: str, i: int) -> np.ndarray:
         encoded = self.bytes(name)[i : i + 1]
-        image = cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
-        if image is None:
-            raise RecordedError(f"{self.where}: image {i} of {name} is missing or cannot be decoded")
+        try:
+            image = decoded(encoded[0] if encoded else b"")
+        except ImageError as error:
+            raise RecordedError(f"{self.where}: image {i} of {name}: {error}") from None
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
 
     def _feature(self, name: str):

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.io.image_files import read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     PointTracks,
     RecordedError,
     RecordedFrame,
     RecordedSequence,
     checked_pose,
-    read_depth_png,
-    read_rgb,
 )
+from d4rt_ros.paths import expanded
 
 DEPTH_STEP = 1000 / 65535  # metres
 RATE = 30.0  # Hz
@@ -26,7 +26,7 @@ RATE = 30.0  # Hz
 def open_pointodyssey(folder: str | Path) -> RecordedSequence:
     """A scene: rgbs/rgb_00000.jpg, depths/depth_00000.png, anno.npz (trajs_3d in world metres, visibs, valids,
     intrinsics, extrinsics as camera_from_world). Frame i is the i-th image and the i-th row of anno.npz."""
-    folder = Path(folder)
+    folder = expanded(folder)
     images = sorted(folder.glob("rgbs/*.jpg"))
     if not images:
         raise RecordedError(f"{folder}: holds no rgbs/*.jpg; expected a scene of PointOdyssey")
@@ -44,7 +44,7 @@ def open_pointodyssey(folder: str | Path) -> RecordedSequence:
         pose = checked_pose(extrinsics[i].astype(np.float64), f"{annotations}, extrinsics of frame {i}")
         return RecordedFrame(
             read_rgb(images[i]),
-            read_depth_png(depth, DEPTH_STEP),
+            read_depth(depth, DEPTH_STEP),
             intrinsics[i].astype(np.float64),
             invert(pose),
             i / RATE,

@@ -7,16 +7,15 @@ from pathlib import Path
 import cv2
 
 from d4rt_ros.geometry.camera import resized_matrix
-from d4rt_ros.io.frames import natural_key
+from d4rt_ros.io.image_files import natural_key, read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     RecordedError,
     RecordedFrame,
     RecordedSequence,
-    read_depth_png,
-    read_numbers,
+    read_matrix,
     read_pose,
-    read_rgb,
 )
+from d4rt_ros.paths import expanded
 
 
 def open_scannet(folder: str | Path) -> RecordedSequence:
@@ -25,19 +24,19 @@ def open_scannet(folder: str | Path) -> RecordedSequence:
     Images (1296x968) are given at the size of their depth (640x480), to which they are registered. Frames that
     the data set's tracking lost have infinite poses: reading these raises RecordedError.
     """
-    folder = Path(folder)
-    images = sorted(folder.glob("color/*.jpg"), key=lambda f: natural_key(f.name))
+    folder = expanded(folder)
+    images = sorted(folder.glob("color/*.jpg"), key=lambda f: natural_key(f.stem))
     if not images:
         raise RecordedError(
             f"{folder}: holds no color/*.jpg; expected a scan exported by ScanNet's SensReader"
         )
     if not any(folder.glob("depth/*.png")):
         raise RecordedError(f"{folder}: holds no depth/*.png; export the scan's depth images too")
-    intrinsics = read_numbers(folder / "intrinsic" / "intrinsic_color.txt", (4, 4))[:3, :3]
+    intrinsics = read_matrix(folder / "intrinsic" / "intrinsic_color.txt", 4, 4)[:3, :3]
 
     def read(i: int) -> RecordedFrame:
         name = images[i].stem
-        depth = read_depth_png(folder / "depth" / f"{name}.png")
+        depth = read_depth(folder / "depth" / f"{name}.png")
         rgb = read_rgb(images[i])
         return RecordedFrame(
             cv2.resize(rgb, depth.shape[::-1], interpolation=cv2.INTER_AREA),

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry.transforms import pose_from_quaternion
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence, read_numbers, read_rgb
+from d4rt_ros.io.image_files import read_rgb
+from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence, read_matrix
+from d4rt_ros.paths import expanded
 
 # Of every image (640x480, 90 degrees), from the data set's description.
 INTRINSICS = np.array([[320.0, 0, 320], [0, 320, 240], [0, 0, 1]])
@@ -18,13 +20,13 @@ NED_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 
 
 def open_tartanair(folder: str | Path) -> RecordedSequence:
     """A trajectory (…/Easy/P001): image_left/*_left.png, depth_left/*_left_depth.npy, pose_left.txt."""
-    folder = Path(folder)
+    folder = expanded(folder)
     images = sorted(folder.glob("image_left/*.png"))
     if not images:
         raise RecordedError(f"{folder}: holds no image_left/*.png; expected a trajectory of TartanAir")
     if not any(folder.glob("depth_left/*.npy")):
         raise RecordedError(f"{folder}: holds no depth_left/*.npy; download the trajectory's depth_left too")
-    poses = read_numbers(folder / "pose_left.txt", (-1, 7))
+    poses = read_matrix(folder / "pose_left.txt", -1, 7)
     if len(poses) != len(images):
         raise RecordedError(
             f"{folder / 'pose_left.txt'}: has {len(poses)} poses for {len(images)} images; expected one each"

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.io.image_files import read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     RecordedError,
     RecordedFrame,
     RecordedSequence,
     checked_pose,
-    read_depth_png,
-    read_rgb,
 )
+from d4rt_ros.paths import expanded
 
 CAMERA = 0  # the left one of a stereo pair
 DEPTH_STEP = 0.01  # metres; the largest value, 65535, is the sky
@@ -27,7 +27,7 @@ def open_virtual_kitti(folder: str | Path) -> RecordedSequence:
 
     Cars move and are not followed, so it is a dynamic sequence without tracks.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     images = sorted(folder.glob(f"frames/rgb/Camera_{CAMERA}/*.jpg"))
     depths = folder / "frames" / "depth" / f"Camera_{CAMERA}"
     if not images:
@@ -46,7 +46,7 @@ def open_virtual_kitti(folder: str | Path) -> RecordedSequence:
             ) from None
         pose = invert(checked_pose(extrinsic, f"{folder / 'extrinsic.txt'}, frame {int(name)}"))
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        depth = read_depth_png(depths / f"depth_{name}.png", DEPTH_STEP)
+        depth = read_depth(depths / f"depth_{name}.png", DEPTH_STEP)
         return RecordedFrame(read_rgb(images[i]), depth, matrix, pose, i / RATE)
 
     return RecordedSequence("/".join(folder.parts[-2:]), static=False, count=len(images), read=read)
