@@ -67,7 +67,7 @@ def quaternion_from_pose(pose) -> np.ndarray:
     r = real_array(pose, "a pose", (..., None, None))[..., :3, :3]
     if r.shape[-2:] != (3, 3):
         raise ValueError(f"a pose has shape {np.shape(pose)}; (..., 4, 4) or (..., 3, 3) is expected")
-    if not r.size:  # of which SciPy makes no Rotation before 1.11, nor of several axes before 1.17
+    if not r.size:  # of which older SciPy makes no Rotation, nor of more axes than one
         return np.empty(r.shape[:-2] + (4,))
     # Older SciPy takes any numbers for a rotation.
     if not (np.isfinite(r).all() and (np.linalg.det(r) > 0).all()):
