@@ -23,7 +23,8 @@ from d4rt_ros.ros.node import D4rtNode  # noqa: E402
 from d4rt_ros.scenes import OracleModel  # noqa: E402
 from d4rt_ros.scenes.loop import enlarge, looping_scene, render_frames  # noqa: E402
 
-WIDTH, HEIGHT, RATE, SECONDS, SEED = 96, 64, 6.0, 4.0, 67
+# So few images a second that a busy machine also computes every window, and the way is not lost.
+WIDTH, HEIGHT, RATE, SECONDS, SEED = 96, 64, 3.0, 4.0, 67
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_a_model_that_knows_the_truth_is_measured_as_exact(oracle):
         listener = Listener(camera.domain, truth="/scene_camera", record_every=0.5)
         listener.listen_to_images()
         try:
-            end = time.monotonic() + 90
+            end = time.monotonic() + 150
             while not complete(listener.recording):
                 assert time.monotonic() < end, (listener.recording.problems, camera.output())
                 listener.ask(100)
