@@ -17,7 +17,7 @@ ARGUMENTS = {
     "video": ("", "a video file, a folder of images or a webcam (webcam:0); empty: a procedural scene"),
     "calibration": ("", "of the video's camera: fx fy cx cy, or a file; empty: the node estimates it"),
 }
-OF_NODE = ("namespace", "image", "camera_info", "image_transport", "use_sim_time", "log_level")
+OF_NODE = ("namespace", "image", "camera_info", "use_sim_time", "log_level")
 
 
 def generate_launch_description():
@@ -25,6 +25,8 @@ def generate_launch_description():
     description.add_action(OpaqueFunction(function=refuse_unknown_arguments, args=[description, __file__]))
     for name, (default, text) in ARGUMENTS.items():
         description.add_action(DeclareLaunchArgument(name, default_value=default, description=text))
+    # What refuses comes before whatever starts: launch would leave behind a node that it was about to start.
+    description.add_action(OpaqueFunction(function=refuse_compressed))
     # All arguments of that file are arguments of this one.
     node = PythonLaunchDescriptionSource(str(LAUNCH / "d4rt.launch.py"))
     description.add_action(IncludeLaunchDescription(node))
@@ -32,10 +34,13 @@ def generate_launch_description():
     return description
 
 
+def refuse_compressed(context):
+    if context.launch_configurations.get("image_transport") == "compressed":
+        raise ValueError("image_transport:=compressed: the cameras of the demo publish raw images alone")
+
+
 def start_camera(context):
     value = {name: LaunchConfiguration(name).perform(context) for name in (*ARGUMENTS, *OF_NODE)}
-    if value["image_transport"] == "compressed":
-        raise ValueError("image_transport:=compressed: the cameras of the demo publish raw images alone")
     # Two robots' cameras are two frames.
     frame = f"{value['namespace'].strip('/')}/camera_optical_frame".lstrip("/")
     parameters = {"frame_id": frame, "use_sim_time": is_true(value["use_sim_time"])}

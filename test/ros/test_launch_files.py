@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -48,6 +49,15 @@ def parameters(launch, *names, node="/d4rt"):
     future = client.call_async(GetParameters.Request(names=list(names)))
     launch.until(future.done, 30)
     return [parameter_value_to_python(value) for value in future.result().values]
+
+
+def in_domain(process, domain):
+    """Whether a process (its folder in /proc) is a node of ours in a domain."""
+    try:
+        ours = b"d4rt_ros/d4rt_" in (process / "cmdline").read_bytes()
+        return ours and f"ROS_DOMAIN_ID={domain}".encode() in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def node_pids(launch):
@@ -157,6 +167,10 @@ def test_a_parameter_file_of_the_package_by_its_name():
 def test_what_is_wrong_starts_nothing(file, argument, words):
     with launched(file, argument) as launch:
         status, output = launch.finish(60)
+        # Also not after launch has ended: it can leave behind what it was about to start.
+        launch.receive(3)
+        left = [p for p in Path("/proc").glob("[0-9]*") if in_domain(p, launch.domain)]
+        assert left == []
     assert status == 1 and re.search(words, output), output
     assert "process started" not in output and "Traceback" not in output, output
 
