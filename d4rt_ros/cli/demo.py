@@ -9,6 +9,7 @@ from pathlib import Path
 
 from d4rt_ros.cli.children import Children, own_domain, quoted, ros_arguments
 from d4rt_ros.cli.outputs import path, writable_folder
+from d4rt_ros.paths import expanded
 
 CAMERA_LIMIT, RESULT_LIMIT = 180.0, 60.0  # seconds until the first image, and from there to the first result
 QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
@@ -110,7 +111,7 @@ def truth(video: str | None) -> str:
 def node_arguments(args: argparse.Namespace) -> list[str]:
     parameters = {"model.device": quoted(args.device)}
     if args.checkpoint:
-        parameters["model.checkpoint"] = quoted(str(Path(args.checkpoint).resolve()))
+        parameters["model.checkpoint"] = quoted(str(expanded(args.checkpoint).resolve()))
     return ros_arguments(parameters)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.geometry import CameraError, CameraModel
+from d4rt_ros.paths import expanded, undefined
 
 # What image_transport puts behind the name of an image's topic.
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "ffmpeg", "zstd", "draco", "raw")
@@ -81,13 +82,13 @@ def read_calibration(text: str, width: int, height: int) -> CameraModel:
             )
         fx, fy, cx, cy = numbers
         return _of_matrix([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], width, height, f"camera_info '{text}'")
-    path = Path(text.removeprefix("file://")).expanduser()
+    path = expanded(text.removeprefix("file://"))
     try:
         content = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise CalibrationError(
-            f"camera_info '{text}' cannot be read ({reason}); give fx fy cx cy, a camera_calibration YAML "
+            f"camera_info '{text}' cannot be read ({reason}){undefined(path)}; give fx fy cx cy, a camera_calibration YAML "
             "file, or a text file with a 3x3 matrix"
         ) from None
     if path.suffix.lower() in (".yaml", ".yml"):

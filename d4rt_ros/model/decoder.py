@@ -149,7 +149,9 @@ class Decoder(nn.Module):
         angles = None if self.rotary is None else (self.cos, self.sin)
         memory = self.memory_proj(memory)
         # In one piece for each head: a few queries take as long as reading this takes.
-        return [tuple(part.contiguous() for part in block.keys_values(memory, angles)) for block in self.blocks]
+        return [
+            tuple(part.contiguous() for part in block.keys_values(memory, angles)) for block in self.blocks
+        ]
 
     def forward(
         self, keys_values: KeysValues, uv: Tensor, times: Tensor, patches: Tensor | None

@@ -18,7 +18,17 @@ def test_starts_stops_and_cycles_end_well(small_checkpoint, monkeypatch):
     monkeypatch.setattr(benchmark_node, "HEIGHT", 64)
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)
-    words = ["lifecycle", "--starts", "2", "--cycles", "2", "--checkpoint", str(small_checkpoint), "--device", "cpu"]
+    words = [
+        "lifecycle",
+        "--starts",
+        "2",
+        "--cycles",
+        "2",
+        "--checkpoint",
+        str(small_checkpoint),
+        "--device",
+        "cpu",
+    ]
     verdict = list(benchmark_lifecycle.tables(parser.parse_args(words), "a machine"))[-1]
     judged = {criterion.name: criterion for criterion in verdict.criteria}
     assert judged["every stop ends with status 0 and no traceback"].good, judged

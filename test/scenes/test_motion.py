@@ -55,7 +55,10 @@ def test_what_stretches_stands_where_it_stood():
     scenes = sample_scenes(8, 4, replace(STILL, stretching=1.0, arms=0.0, walkers=0.0, doors=0.0))
     moving = scenes.stretch.abs().sum(-1) > 0
     only = replace(
-        scenes, amplitude=0 * scenes.amplitude, spin_rate=0 * scenes.spin_rate, spin_amplitude=0 * scenes.spin_amplitude
+        scenes,
+        amplitude=0 * scenes.amplitude,
+        spin_rate=0 * scenes.spin_rate,
+        spin_amplitude=0 * scenes.spin_amplitude,
     )
     times = torch.linspace(0, 9, 7).expand(8, -1)
     assert moving.sum() > 8

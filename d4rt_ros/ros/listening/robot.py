@@ -26,7 +26,9 @@ from d4rt_ros.ros.messages import flat, nanoseconds
 from d4rt_ros.srv import Query, TrackPoints
 
 ANSWER_LIMIT = 10.0  # seconds after which a service has not answered
-TRANSITION_LIMIT = 90.0  # of a transition, which may load the weights, in a process that has just been started
+TRANSITION_LIMIT = (
+    90.0  # of a transition, which may load the weights, in a process that has just been started
+)
 NONSENSE = "nonsense"  # how the frames begin that the robot makes up
 OK, NOT_READY, OUT_OF_WINDOW, INVALID = (
     getattr(Query.Response, name) for name in ("OK", "NOT_READY", "OUT_OF_WINDOW", "INVALID")
