@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from analytic_scene import CAMERA
-from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, image, pose_error, run
+from analytic_stream import PERIOD, AnalyticModel, frame, image, pose_error, run
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig
@@ -255,19 +255,6 @@ def test_lengths_are_in_metres_where_the_scale_is_known():
 def test_configurations_that_cannot_be(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Pipeline(AnalyticModel(), PipelineConfig(**bad))
-
-
-def test_skipped_windows_are_joined():
-    """A model so slow that no two of its windows overlap."""
-    model = AnalyticModel(speed=0.05)
-    pipeline = Pipeline(model, PipelineConfig(hop=7))
-    results = run(pipeline, range(COUNT))
-    assert len(results) > 3
-    assert [(r.trust.reason, r.world) for _, r in results] == [("", 0)] * len(results)
-    first = results[0][0]
-    for k, result in results:
-        degrees, metres = pose_error(result, model.world_from_camera(first, k))
-        assert degrees < 2 and metres < 0.2
 
 
 def test_a_pose_weighs_answers_by_their_confidence():
