@@ -19,9 +19,9 @@ MARGIN = 4  # no points nearer to the border
 PATCH = 9
 # A point is found again where flow there and back ends within so many pixels and the patches are so alike.
 ROUND_TRIP, ALIKE = 1.0, 0.8
-# Share of the points that are found within so many pixels of where a pose and a depth expect them. Of the embedded
-# model's poses 0.66 and more, of poses that are wrong by 6 pixels of 96 at most 0.17.
-CONFIRMED, PREDICTED = 0.35, 8.0
+# Share of the points that are found within so much of the larger side of where a pose and a depth expect them. Of
+# the embedded model's poses 0.66 and more, of poses that are wrong by 6 pixels of 96 at most 0.17.
+CONFIRMED, PREDICTED = 0.35, 0.05
 FEWEST_POINTS = 8  # an image with fewer has nothing to measure
 SAME_PLACE = (
     0.22  # share of the points that are found again; between two places at most 0.21 (of 5,000 pairs)
@@ -105,7 +105,9 @@ def confirmed(a: View, b: View, predicted: np.ndarray) -> float | None:
     if told.sum() < FEWEST_POINTS:
         return None
     there, found = _found(a, b, a.points[told], expected[told])
-    return float((found & (np.linalg.norm(there - expected[told], axis=1) < PREDICTED)).mean())
+    return float(
+        (found & (np.linalg.norm(there - expected[told], axis=1) < PREDICTED * max(b.even.shape))).mean()
+    )
 
 
 def _found(

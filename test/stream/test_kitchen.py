@@ -86,3 +86,9 @@ def test_a_jump_of_the_exposure_loses_no_scene(model):
     results = run(model, [(t, rgb if t < 0.9 else rgb // 2) for t, rgb in kitchen(0, 28, 0.0)])
     assert all(result.trust.scene and result.world == 0 for result in results)
     assert np.mean([result.trust.pose for result in results]) > 0.7 and results[-1].trust.pose
+
+
+def test_windows_that_do_not_overlap_are_joined(model):
+    """As where the model is so slow that windows are skipped."""
+    results = run(model, kitchen(0, 36, 0.0), hop=9)
+    assert len(results) == 4 and all(result.trust.pose and result.world == 0 for result in results)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from analytic_scene import CAMERA
-from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, image, pose_error, run
+from analytic_stream import PERIOD, AnalyticModel, frame, image, pose_error, run
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig
@@ -150,10 +150,10 @@ def test_a_cut_is_noticed(outputs):
 
 def test_a_model_that_the_images_contradict_is_not_trusted():
     """Its answers agree with each other, of another motion than the one that the images show."""
-    model = AnalyticModel()
+    model = AnalyticModel(speed=1.0)
     model.speed = 0.1  # of what is shown
-    pipeline = Pipeline(model)
-    results = run(pipeline, range(30))
+    pipeline = Pipeline(model, PipelineConfig(recover_seconds=60.0))
+    results = run(pipeline, range(16))
     assert results[0][1].trust.pose  # the first one says nothing of motion
     contradicted = [result for _, result in results[4:]]
     assert np.mean([result.trust.pose for result in contradicted]) < 0.4
@@ -255,18 +255,6 @@ def test_lengths_are_in_metres_where_the_scale_is_known():
 def test_configurations_that_cannot_be(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Pipeline(AnalyticModel(), PipelineConfig(**bad))
-
-
-def test_skipped_windows_are_joined():
-    """A model so slow that no two of its windows overlap."""
-    model = AnalyticModel(speed=0.1)
-    pipeline = Pipeline(model, PipelineConfig(hop=7))
-    results = run(pipeline, range(COUNT))
-    assert len(results) > 3 and all(result.trust.pose and result.world == 0 for _, result in results)
-    first = results[0][0]
-    for k, result in results:
-        degrees, metres = pose_error(result, model.world_from_camera(first, k))
-        assert degrees < 2 and metres < 0.2
 
 
 def test_a_pose_weighs_answers_by_their_confidence():
