@@ -19,9 +19,8 @@ def real_array(
     """
     try:
         array = np.asarray(values)
-    except (
-        Exception
-    ) as cause:  # whatever an object's own conversion raises: rows of several lengths, a GPU's tensor
+    # Whatever an object's own conversion raises: rows of several lengths, a GPU's tensor.
+    except Exception as cause:
         raise error(f"{what} is no array of numbers: {cause}") from None
     if array.dtype.kind not in "fiub":
         raise error(f"{what} = {_shown(values)} has type {array.dtype}; real numbers are expected")

@@ -105,10 +105,18 @@ class Pinhole:
 def resized_matrix(matrix, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
     """Camera matrices (…, 3, 3) or (…, 3, 4) of an image of height and width `before`, resized to `after` by areas.
 
-    Pixel centres are at integers, so the image's corner, which stays where it is, is at -0.5.
+    Pixel centres are at integers, so the image's corner, which stays where it is, is at -0.5. Raises CameraError for
+    what is no matrix or no size.
     """
-    scale = np.array([after[1] / before[1], after[0] / before[0]])
-    matrix = np.array(matrix, np.float64)
+    before, after = (
+        real_array(size, "an image's (height, width)", (2,), None, CameraError) for size in (before, after)
+    )
+    if not ((before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after)).all():
+        raise CameraError(f"an image of {before} resized to {after}; (height, width) must be positive")
+    scale = (after / before)[::-1]
+    matrix = np.array(real_array(matrix, "a camera matrix", None, None, CameraError), np.float64)
+    if matrix.ndim < 2 or matrix.shape[-2] != 3 or matrix.shape[-1] not in (3, 4):
+        raise CameraError(f"a camera matrix of shape {matrix.shape}; it must be (…, 3, 3) or (…, 3, 4)")
     matrix[..., :2, :] *= scale[:, None]
     matrix[..., :2, 2] += (scale - 1) / 2
     return matrix

@@ -137,12 +137,15 @@ class Pipeline:
             else:
                 asked["here"], asked["there"] = pose_questions(scene, keyframe, newest, method, grid)
         if outputs.tracks:
-            u, v = pixel_grid(config.tracks_size, scene.size)
-            asked["tracks"] = track_questions(scene, u, v, newest, newest)
+            u, v = (x.ravel() for x in pixel_grid(config.tracks_size, scene.size))
+            seen = _filled(clip[-1], u, v)
+            asked["tracks"] = track_questions(scene, u[seen], v[seen], newest, newest)
         answers = ask(scene, *asked.values()) if asked else []
         answers = {name: (question, answer) for (name, question), answer in zip(asked.items(), answers)}
         if outputs.points:
             answers["points"] = refined(scene, *answers["points"], config.depth_size, config.depth_points)
+        if outputs.world:
+            _forget_borders(clip, *answers["here"])
         return answers
 
     def _estimated_camera(self, scene, answers) -> Pinhole:
@@ -170,3 +173,18 @@ class Pipeline:
 def _points(frame: Frame, scene, camera: Pinhole, answers: dict, config: PipelineConfig) -> Points:
     points = filled_point_map(*answers["points"], config.depth_size, scene.size, config.depth_points)
     return coloured_points(points, frame.image, camera, frame.lens.valid if frame.lens else None)
+
+
+def _filled(frame: Frame, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether the raw image fills these pixels of the frame; they lie within it."""
+    valid = frame.lens.valid if frame.lens else None
+    if valid is None:
+        return np.ones(len(u), bool)
+    return valid[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]
+
+
+def _forget_borders(clip: list[Frame], asked: Queries, answer: Answer) -> None:
+    """What the model says of the black borders of rectified images is nothing."""
+    for t in np.unique(asked.t_src):
+        rows = np.flatnonzero(asked.t_src == t)
+        answer.xyz[rows[~_filled(clip[t], asked.u[rows], asked.v[rows])]] = np.nan

@@ -18,7 +18,7 @@ CORNER = 20.0  # least eigenvalue of the gradients (OpenCV's scale); flat and st
 MARGIN = 4  # no points nearer to the border
 PATCH = 9
 # A point is found again where flow there and back ends within so many pixels and the patches are so alike.
-ROUND_TRIP, ALIKE = 1.0, 0.8
+ROUND_TRIP, MIN_CORRELATION = 1.0, 0.8
 # Share of the points that are found within so much of the larger side of where a pose and a depth expect them. Of
 # the embedded model's poses 0.66 and more, of poses that are wrong by 6 pixels of 96 at most 0.17.
 CONFIRMED, PREDICTED = 0.35, 0.05
@@ -129,7 +129,7 @@ def _found(
     there, status = there[:, 0], status[:, 0] > 0
     same = np.linalg.norm(back[:, 0] - points, axis=1) < ROUND_TRIP
     inside = ((there > -1) & (there < b.even.shape[::-1])).all(axis=1)
-    return there, status & same & inside & (_likeness(a.detail, b.detail, points, there) > ALIKE)
+    return there, status & same & inside & (_likeness(a.detail, b.detail, points, there) > MIN_CORRELATION)
 
 
 def _likeness(a: np.ndarray, b: np.ndarray, at_a: np.ndarray, at_b: np.ndarray) -> np.ndarray:

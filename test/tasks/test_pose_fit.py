@@ -216,17 +216,16 @@ def test_what_does_not_agree_makes_no_pose_surer():
 
 @pytest.mark.parametrize("method", ["pnp", "rigid"])
 def test_a_pose_goes_by_the_confident_answers(method):
-    """Three of four points are off to one side, and the model says that it does not know them."""
+    """Three of four points are off, each its own way, and the model says that it does not know them."""
     scene = AnalyticScene(wandering_camera(3), ball=np.full((3, 3), 100.0))
+    off = np.random.default_rng(0).normal(size=(288, 2)) * (np.arange(288) % 4 > 0)[:, None]
 
     def spoil(low):
         def change(answer):
             here, there = slice(0, 288), slice(288, 576)
-            wrong = np.arange(288) % 4 > 0
-            answer.confidence[here][wrong] = low
-            aside = wrong * np.where(np.arange(288) < 144, 1.0, -1.0)
-            answer.uv[there, 0] += aside
-            answer.xyz[there, 0] += 0.02 * aside * answer.xyz[there, 2]
+            answer.confidence[here][off[:, 0] != 0] = low
+            answer.uv[there] += 2 * off
+            answer.xyz[there, :2] += 0.05 * off * answer.xyz[there, 2:]
 
         return change
 
@@ -235,4 +234,4 @@ def test_a_pose_goes_by_the_confident_answers(method):
         return sum(errors(pose.i_from_j, scene.relative(0, 2)))
 
     trusted, doubted = error(0.9), error(0.01)
-    assert trusted > 0.1 and doubted < 0.2 * trusted
+    assert trusted > 0.02 and doubted < 0.3 * trusted, (trusted, doubted)
