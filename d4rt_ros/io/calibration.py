@@ -88,8 +88,8 @@ def read_calibration(text: str, width: int, height: int) -> CameraModel:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise CalibrationError(
-            f"camera_info '{text}' cannot be read ({reason}){undefined(path)}; give fx fy cx cy, a camera_calibration YAML "
-            "file, or a text file with a 3x3 matrix"
+            f"camera_info '{text}' cannot be read ({reason}){undefined(path)}; give fx fy cx cy, a "
+            "camera_calibration YAML file, or a text file with a 3x3 matrix"
         ) from None
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(content, path, width, height)
