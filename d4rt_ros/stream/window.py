@@ -14,7 +14,7 @@ PERIODS = 15  # so many intervals say what the stream's period is, and that it h
 # So many frames in a row, in order, are believed: a recording that begins again, or a jump ahead. Fewer are wrong.
 BELIEVED = 3
 # Two intervals that are longer together, in periods, are a jump ahead, which the next frames confirm or refute.
-JUMP = 4
+JUMP = 3.5
 
 
 class StampError(ValueError):
@@ -162,7 +162,7 @@ class Window:
         self._held = held = [*held, frame] if held and held[-1].stamp < frame.stamp else [frame]
         self._count([frame], 1)
         newest = [f.stamp for f in held[-BELIEVED:]]
-        steady = not any(self._is_gap(b - a) for a, b in zip(newest, newest[1:]))
+        steady = not any(map(self._is_gap, np.diff(newest)))
         # Unsteady ones are believed later: the stream may have become slower.
         if len(held) < (BELIEVED if steady else 2 * BELIEVED):
             raise StampError(_refusal(frame.stamp, last))
@@ -176,6 +176,7 @@ class Window:
         return [self._take(frame) for frame in held][-1]
 
     def _count(self, refused: list[Frame], times: int) -> None:
+        """Count refused frames, or with -1 count them no longer."""
         far = sum(self._is_gap(self._now.stamp - frame.stamp) for frame in refused)
         self.outliers += times * far
         self.late += times * (len(refused) - far)
@@ -189,11 +190,10 @@ class Window:
         if self._now.stamp is not None:
             self._go_on(frame.stamp - self._now.stamp)
         now = self._now
-        now.stamp = frame.stamp
-        now.total += 1
-        if now.doubted > BELIEVED - 1:
+        now.stamp, now.total = frame.stamp, now.total + 1
+        if now.doubted >= BELIEVED:
             self._before, now.doubted = [], 0
-        return self._keep(frame, now)
+        return self._keep(frame)
 
     def _go_on(self, pause: int) -> None:
         """Note the interval before the next frame: a gap, a jump or neither."""
@@ -209,27 +209,28 @@ class Window:
         # Also a gap's, or a stream that has become slower would never be one again.
         now.intervals.append(pause)
 
-    def _keep(self, frame: Frame, now: _Line) -> bool:
+    def _keep(self, frame: Frame) -> bool:
+        now = self._now
         now.arrived += 1
         if (now.arrived - 1) % self.stride:
             return False
         frame.epoch, frame.pause, now.pause = self.restarts, now.pause, 0
         now.kept.append(frame)
         now.fresh += 1
-        self._forget_before_gap(now)
+        self._forget_before_gap()
         if len(now.kept) < self.frames or now.fresh < self.hop or now.doubted:
             return False
         now.fresh, self._was_due = 0, True
         return True
 
-    def _forget_before_gap(self, now: _Line) -> None:
+    def _forget_before_gap(self) -> None:
         """That a pause was long may turn out only when the period is known."""
-        longest = self.max_gap * (now.period or np.inf)
-        gaps = [i for i, frame in enumerate(now.kept) if i and frame.pause > longest]
+        kept = self._now.kept
+        gaps = [i for i, frame in enumerate(kept) if i and self._is_gap(frame.pause)]
         if gaps:
-            self._note_gap(now.kept[gaps[-1]].pause)
+            self._note_gap(kept[gaps[-1]].pause)
             for _ in range(gaps[-1]):
-                now.kept.popleft()
+                kept.popleft()
 
     def _note_gap(self, pause: int) -> None:
         self.gaps += 1
