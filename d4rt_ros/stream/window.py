@@ -61,17 +61,13 @@ class _Line:
     total: int = 0
     doubted: int = 0
 
-    def copy(self) -> _Line:
-        return replace(self, kept=self.kept.copy(), intervals=self.intervals.copy())
-
     @property
     def period(self) -> float | None:
         """ns between two frames, None where it is not known: the median, or the mean without the longest two where
         frames come in bursts."""
-        count = len(self.intervals)
+        ordered, count = sorted(self.intervals), len(self.intervals)
         if not count:
             return None
-        ordered = sorted(self.intervals)
         steady = ordered[: count - min(2, count // 2)]
         return max(ordered[count // 2], sum(steady) / len(steady))
 
@@ -93,7 +89,7 @@ class Window:
     """
 
     def __init__(self, frames: int, stride: int = 1, hop: int = 1, max_gap: float = 10.0) -> None:
-        for name, value in (("frames", frames), ("stride", stride), ("hop", hop)):
+        for name, value in {"frames": frames, "stride": stride, "hop": hop}.items():
             if value < 1:
                 raise ValueError(f"window {name} = {value}; it must be 1 or more")
         if not max_gap >= 2:
@@ -161,16 +157,14 @@ class Window:
         last, held = self._now.stamp, self._held
         self._held = held = [*held, frame] if held and held[-1].stamp < frame.stamp else [frame]
         self._count([frame], 1)
-        newest = [f.stamp for f in held[-BELIEVED:]]
-        steady = not any(map(self._is_gap, np.diff(newest)))
+        steady = not any(map(self._is_gap, np.diff([f.stamp for f in held[-BELIEVED:]])))
         # Unsteady ones are believed later: the stream may have become slower.
         if len(held) < (BELIEVED if steady else 2 * BELIEVED):
             raise StampError(_refusal(frame.stamp, last))
         self._count(held, -1)
         if self._was_due:
             self.reset(f"the time went back by {(last - held[0].stamp) / 1e9:.3f} s")
-        else:
-            # There was no window, and so no world yet.
+        else:  # no window was due, and so there is no world yet
             self.outliers += self._now.total
             self._begin()
         return [self._take(frame) for frame in held][-1]
@@ -193,24 +187,6 @@ class Window:
         now.stamp, now.total = frame.stamp, now.total + 1
         if now.doubted >= BELIEVED:
             self._before, now.doubted = [], 0
-        return self._keep(frame)
-
-    def _go_on(self, pause: int) -> None:
-        """Note the interval before the next frame: a gap, a jump or neither."""
-        now, jumped = self._now, self._is_jump(pause)
-        if jumped:
-            self._before.append(now.copy())
-        if self._is_gap(pause):
-            self._note_gap(pause)
-            now.kept.clear()
-            now.arrived = now.fresh = now.pause = 0
-        now.doubted = 1 if jumped else now.doubted + (now.doubted > 0)
-        now.pause = max(now.pause, pause)
-        # Also a gap's, or a stream that has become slower would never be one again.
-        now.intervals.append(pause)
-
-    def _keep(self, frame: Frame) -> bool:
-        now = self._now
         now.arrived += 1
         if (now.arrived - 1) % self.stride:
             return False
@@ -222,6 +198,20 @@ class Window:
             return False
         now.fresh, self._was_due = 0, True
         return True
+
+    def _go_on(self, pause: int) -> None:
+        """Note the interval before the next frame: a gap, a jump or neither."""
+        now, jumped = self._now, self._is_jump(pause)
+        if jumped:
+            self._before.append(replace(now, kept=now.kept.copy(), intervals=now.intervals.copy()))
+        if self._is_gap(pause):
+            self._note_gap(pause)
+            now.kept.clear()
+            now.arrived = now.fresh = now.pause = 0
+        now.doubted = 1 if jumped else now.doubted + (now.doubted > 0)
+        now.pause = max(now.pause, pause)
+        # Also a gap's, or a stream that has become slower would never be one again.
+        now.intervals.append(pause)
 
     def _forget_before_gap(self) -> None:
         """That a pause was long may turn out only when the period is known."""
