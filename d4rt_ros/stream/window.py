@@ -62,12 +62,12 @@ class _Line:
     doubted: int = 0
 
     @property
-    def period(self) -> float | None:
-        """ns between two frames, None where it is not known: the median, or the mean without the longest two where
+    def period(self) -> float:
+        """ns between two frames, inf where it is not known: the median, or the mean without the longest two where
         frames come in bursts."""
         ordered, count = sorted(self.intervals), len(self.intervals)
         if not count:
-            return None
+            return np.inf
         steady = ordered[: count - min(2, count // 2)]
         return max(ordered[count // 2], sum(steady) / len(steady))
 
@@ -79,10 +79,10 @@ class Window:
     gap: a pause longer than `max_gap` of the stream's own periods (the median of the newest intervals), after which
     it fills anew.
 
-    Single stamps may be wrong. A frame that is no newer than the last is refused and held; when three in a row follow
-    one another, the time has gone back (a bag that loops) and they begin anew. A frame that jumped ahead is taken,
-    but no window is due before two more have followed it: where one of them goes on from before the jump, what came
-    since the jump is dropped. An image of another size restarts the window too; `restart_reason` says why.
+    Single stamps may be wrong. A frame no newer than the last is refused and held; three in a row that increase are a
+    time that has gone back (a bag that loops), and begin anew. A frame that jumped ahead is taken, but no window is
+    due before two more follow it; where one goes on from before the jump, what came since is dropped. An image of
+    another size restarts the window too; `restart_reason` says why.
 
     restarts, gaps: counted, with the sentence of the last one. late, outliers: frames that were dropped because they
     came a little too late, or were stamped wrong otherwise.
@@ -132,8 +132,7 @@ class Window:
 
     def _is_gap(self, pause: float) -> bool:
         """Whether so many ns, forwards or back, are long; not while the period is unknown."""
-        period = self._now.period
-        return period is not None and pause > self.max_gap * period
+        return pause > self.max_gap * self._now.period
 
     def _is_jump(self, pause: int) -> bool:
         """Whether the pause may be a wrong stamp. One like the last jump is the new period of a stream."""
@@ -184,20 +183,19 @@ class Window:
         if self._now.stamp is not None:
             self._go_on(frame.stamp - self._now.stamp)
         now = self._now
-        now.stamp, now.total = frame.stamp, now.total + 1
+        now.stamp, now.total, now.arrived = frame.stamp, now.total + 1, now.arrived + 1
         if now.doubted >= BELIEVED:
             self._before, now.doubted = [], 0
-        now.arrived += 1
         if (now.arrived - 1) % self.stride:
             return False
         frame.epoch, frame.pause, now.pause = self.restarts, now.pause, 0
         now.kept.append(frame)
         now.fresh += 1
         self._forget_before_gap()
-        if len(now.kept) < self.frames or now.fresh < self.hop or now.doubted:
-            return False
-        now.fresh, self._was_due = 0, True
-        return True
+        due = len(now.kept) == self.frames and now.fresh >= self.hop and not now.doubted
+        if due:
+            now.fresh, self._was_due = 0, True
+        return due
 
     def _go_on(self, pause: int) -> None:
         """Note the interval before the next frame: a gap, a jump or neither."""
@@ -219,8 +217,7 @@ class Window:
         gaps = [i for i, frame in enumerate(kept) if i and self._is_gap(frame.pause)]
         if gaps:
             self._note_gap(kept[gaps[-1]].pause)
-            for _ in range(gaps[-1]):
-                kept.popleft()
+            self._now.kept = deque(list(kept)[gaps[-1] :], self.frames)
 
     def _note_gap(self, pause: int) -> None:
         self.gaps += 1
