@@ -65,9 +65,9 @@ class _Line:
     def period(self) -> float:
         """ns between two frames, inf where it is not known: the median, or the mean without the longest two where
         frames come in bursts."""
-        ordered, count = sorted(self.intervals), len(self.intervals)
-        if not count:
+        if not self.intervals:
             return np.inf
+        ordered, count = sorted(self.intervals), len(self.intervals)
         steady = ordered[: count - min(2, count // 2)]
         return max(ordered[count // 2], sum(steady) / len(steady))
 
@@ -117,8 +117,7 @@ class Window:
 
     def reset(self, reason: str = "it was asked for") -> None:
         """Forget everything: the next frame begins a new window, and a new world."""
-        self.restarts += 1
-        self.restart_reason = reason
+        self.restarts, self.restart_reason = self.restarts + 1, reason
         self._begin()
 
     def __len__(self) -> int:
@@ -160,7 +159,7 @@ class Window:
         # Unsteady ones are believed later: the stream may have become slower.
         if len(held) < (BELIEVED if steady else 2 * BELIEVED):
             raise StampError(_refusal(frame.stamp, last))
-        self._count(held, -1)
+        self._count(held, -1)  # they are not lost
         if self._was_due:
             self.reset(f"the time went back by {(last - held[0].stamp) / 1e9:.3f} s")
         else:  # no window was due, and so there is no world yet
@@ -169,10 +168,8 @@ class Window:
         return [self._take(frame) for frame in held][-1]
 
     def _count(self, refused: list[Frame], times: int) -> None:
-        """Count refused frames, or with -1 count them no longer."""
         far = sum(self._is_gap(self._now.stamp - frame.stamp) for frame in refused)
-        self.outliers += times * far
-        self.late += times * (len(refused) - far)
+        self.outliers, self.late = self.outliers + times * far, self.late + times * (len(refused) - far)
 
     def _take(self, frame: Frame) -> bool:
         size = frame.image.shape[:2]
@@ -213,11 +210,11 @@ class Window:
 
     def _forget_before_gap(self) -> None:
         """That a pause was long may turn out only when the period is known."""
-        kept = self._now.kept
+        kept = list(self._now.kept)
         gaps = [i for i, frame in enumerate(kept) if i and self._is_gap(frame.pause)]
         if gaps:
             self._note_gap(kept[gaps[-1]].pause)
-            self._now.kept = deque(list(kept)[gaps[-1] :], self.frames)
+            self._now.kept = deque(kept[gaps[-1] :], self.frames)
 
     def _note_gap(self, pause: int) -> None:
         self.gaps += 1
