@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.lens import Lens
 
 PERIODS = 15  # so many intervals say what the stream's period is, and that it has changed
-# So many late frames in a row are a recording that begins again; fewer have been overtaken.
-LATE_IN_A_ROW = 3
-# After a jump ahead, so many frames may still turn out to have been stamped wrong.
-DOUBTED = 3
+# So many frames in a row, in order, are believed: a recording that begins again, or a jump ahead. Fewer are wrong.
+BELIEVED = 3
+# Two intervals that are longer together, in periods, are a jump ahead, which the next frames confirm or refute.
+JUMP = 3.5
 
 
 class StampError(ValueError):
@@ -46,10 +46,11 @@ class Frame:
 
 
 @dataclass
-class _Segment:
-    """Frames without a gap. kept: the newest of those that the stride leaves. stamp: of the last that arrived.
-    arrived: how many have. fresh: kept since a window was due. pause: the longest since the last one kept, ns.
-    intervals: the stream's newest, ns."""
+class _Line:
+    """Frames that follow one another. kept: the newest since a gap of those that the stride leaves. stamp: of the
+    last that arrived. arrived: how many have, since a gap. fresh: kept since a window was due. pause: the longest
+    since the last one kept, ns. intervals: the stream's newest, ns. total: frames since the window began.
+    doubted: frames since the last jump ahead while that is not believed, else 0."""
 
     kept: deque
     intervals: deque
@@ -57,15 +58,16 @@ class _Segment:
     arrived: int = 0
     fresh: int = 0
     pause: int = 0
+    total: int = 0
+    doubted: int = 0
 
     @property
-    def period(self) -> float | None:
-        """ns between two frames, None where it is not known: the median, or the mean without the longest two where
+    def period(self) -> float:
+        """ns between two frames, inf where it is not known: the median, or the mean without the longest two where
         frames come in bursts."""
-        count = len(self.intervals)
-        if not count:
-            return None
-        ordered = sorted(self.intervals)
+        if not self.intervals:
+            return np.inf
+        ordered, count = sorted(self.intervals), len(self.intervals)
         steady = ordered[: count - min(2, count // 2)]
         return max(ordered[count // 2], sum(steady) / len(steady))
 
@@ -75,16 +77,19 @@ class Window:
 
     A window is due when it is full and `hop` frames were kept since the last one that was due. It never spans a
     gap: a pause longer than `max_gap` of the stream's own periods (the median of the newest intervals), after which
-    it fills anew. A frame that is little older than the last is dropped; a large step back, or several frames in a
-    row (a bag that loops), and an image of another size restart it; `restart_reason` says why, in a sentence.
-    Frames stamped far ahead are dropped in hindsight, when the stream goes on where it was.
+    it fills anew.
 
-    restarts, gaps: counted, with the sentence of the last one. late, outliers: frames that were dropped because
-    they came too late, or were stamped far ahead.
+    Single stamps may be wrong. A frame no newer than the last is refused and held; three in a row that increase are a
+    time that has gone back (a bag that loops), and begin anew. A frame that jumped ahead is taken, but no window is
+    due before two more follow it; where one goes on from before the jump, what came since is dropped. An image of
+    another size restarts the window too; `restart_reason` says why.
+
+    restarts, gaps: counted, with the sentence of the last one. late, outliers: frames that were dropped because they
+    came a little too late, or were stamped wrong otherwise.
     """
 
     def __init__(self, frames: int, stride: int = 1, hop: int = 1, max_gap: float = 10.0) -> None:
-        for name, value in (("frames", frames), ("stride", stride), ("hop", hop)):
+        for name, value in {"frames": frames, "stride": stride, "hop": hop}.items():
             if value < 1:
                 raise ValueError(f"window {name} = {value}; it must be 1 or more")
         if not max_gap >= 2:
@@ -97,22 +102,14 @@ class Window:
 
     def add(self, frame: Frame) -> bool:
         """Take a frame; True where a window is due. Raises StampError for a frame that is refused: a stamp that is
-        negative, none at all, or the last frame's, and a frame that comes a little too late."""
+        negative, none at all, or no later than the last one's, unless it is seen that the last ones were wrong."""
         last = self._now.stamp
         if frame.stamp < 0:
+            self.outliers += 1
             raise StampError(f"a stamp of {frame.stamp} ns; it must not be negative")
-        if last is not None and frame.stamp == 0:
-            raise StampError("an image is stamped 0; the driver must stamp its images with their time")
-        if frame.stamp == last:
-            raise StampError(f"the stamp {frame.stamp} ns is the last frame's too; an image was sent twice")
-        if last is not None and frame.stamp < last:
-            self._step_back(frame)
-        size = frame.image.shape[:2]
-        if self._size not in (None, size):
-            old, new = ("{1}x{0}".format(*size) for size in (self._size, size))
-            self.reset(f"the image size changed from {old} to {new}")
-        self._size = size
-        return self._take(frame)
+        if last is None or frame.stamp > last or self._refutes_a_jump(frame):
+            return self._take(frame)
+        return self._hold(frame)
 
     def clip(self) -> list[Frame]:
         """The frames kept, oldest first."""
@@ -120,92 +117,113 @@ class Window:
 
     def reset(self, reason: str = "it was asked for") -> None:
         """Forget everything: the next frame begins a new window, and a new world."""
-        self.restarts += 1
-        self.restart_reason = reason
+        self.restarts, self.restart_reason = self.restarts + 1, reason
         self._begin()
 
     def __len__(self) -> int:
         return len(self._now.kept)
 
     def _begin(self) -> None:
-        self._size = None
-        self._now = self._segment()
-        # A jump ahead is doubted for some frames: the segment before it, and how many frames are doubted.
-        self._before, self._doubted = None, 0
-        self._late: list[Frame] = []  # in a row
+        self._size, self._was_due = None, False
+        self._now = _Line(deque(maxlen=self.frames), deque(maxlen=PERIODS))
+        self._before: list[_Line] = []  # as the line was before each jump ahead that is still doubted
+        self._held: list[Frame] = []  # refused last, one following the other
 
-    def _segment(self) -> _Segment:
-        return _Segment(deque(maxlen=self.frames), deque(maxlen=PERIODS))
-
-    def _is_gap(self, pause: float, segment: _Segment) -> bool:
+    def _is_gap(self, pause: float) -> bool:
         """Whether so many ns, forwards or back, are long; not while the period is unknown."""
-        period = segment.period
-        return period is not None and pause > self.max_gap * period
+        return pause > self.max_gap * self._now.period
 
-    def _step_back(self, frame: Frame) -> None:
-        """Make the frame, which is older than the last, the next of the stream. Raises StampError where it is to
-        be dropped instead."""
-        before = self._before
-        if before is not None and frame.stamp > before.stamp:
-            # The jump ahead was none. This frame goes on where the stream was, or has jumped ahead too.
+    def _is_jump(self, pause: int) -> bool:
+        """Whether the pause may be a wrong stamp. One like the last jump is the new period of a stream."""
+        now = self._now
+        if not now.intervals or now.doubted and pause <= 1.5 * now.intervals[-1]:
+            return False
+        return self._is_gap(pause) or pause + now.intervals[-1] > JUMP * now.period
+
+    def _refutes_a_jump(self, frame: Frame) -> bool:
+        """Whether the frame goes on from before a doubted jump ahead, which is then undone."""
+        if not self._before or self._before[0].stamp >= frame.stamp:
+            return False
+        while self._now.stamp >= frame.stamp:
+            before = self._before.pop()
+            self.outliers += self._now.total - before.total
             self._now = before
-            if not self._is_gap(frame.stamp - before.stamp, before):
-                self.outliers += self._doubted
-                self._before, self._doubted = None, 0
-            return
-        back = self._now.stamp - frame.stamp
-        goes_on = self._late and self._late[-1].stamp < frame.stamp
-        self._late = [*self._late, frame] if goes_on else [frame]
-        if not self._is_gap(back, self._now) and len(self._late) < LATE_IN_A_ROW:
-            self.late += 1
-            raise StampError(
-                f"a frame is {back / 1e9:.3f} s older than the last; it came too late and is dropped"
-            )
-        begins = self._late[:-1]
-        self.reset(f"the time went back by {back / 1e9:.3f} s")
-        for late in begins:
-            self._take(late)
+        return True
+
+    def _hold(self, frame: Frame) -> bool:
+        """Refuse a frame that is no newer than the last, until so many follow one another that they are right."""
+        last, held = self._now.stamp, self._held
+        self._held = held = [*held, frame] if held and held[-1].stamp < frame.stamp else [frame]
+        self._count([frame], 1)
+        steady = not any(map(self._is_gap, np.diff([f.stamp for f in held[-BELIEVED:]])))
+        # Unsteady ones are believed later: the stream may have become slower.
+        if len(held) < (BELIEVED if steady else 2 * BELIEVED):
+            raise StampError(_refusal(frame.stamp, last))
+        self._count(held, -1)  # they are not lost
+        if self._was_due:
+            self.reset(f"the time went back by {(last - held[0].stamp) / 1e9:.3f} s")
+        else:  # no window was due, and so there is no world yet
+            self.outliers += self._now.total
+            self._begin()
+        return [self._take(frame) for frame in held][-1]
+
+    def _count(self, refused: list[Frame], times: int) -> None:
+        far = sum(self._is_gap(self._now.stamp - frame.stamp) for frame in refused)
+        self.outliers, self.late = self.outliers + times * far, self.late + times * (len(refused) - far)
 
     def _take(self, frame: Frame) -> bool:
-        now, self._late = self._now, []
-        if now.stamp is not None:
-            pause = frame.stamp - now.stamp
-            if self._is_gap(pause, now):
-                self._note_gap(pause)
-                self._before, now = self._before or now, self._segment()
-                now.intervals.extend(self._now.intervals)
-                self._now = now
-            now.pause = max(now.pause, pause)
-            # Also a gap's, or a stream that has become slower would never be one again.
-            now.intervals.append(pause)
-        now.stamp = frame.stamp
-        self._doubted += self._before is not None
-        if self._doubted > DOUBTED:
-            self._before, self._doubted = None, 0
-        return self._keep(frame, now)
-
-    def _keep(self, frame: Frame, now: _Segment) -> bool:
-        now.arrived += 1
+        size = frame.image.shape[:2]
+        if self._size not in (None, size):
+            old, new = ("{1}x{0}".format(*size) for size in (self._size, size))
+            self.reset(f"the image size changed from {old} to {new}")
+        self._size, self._held = size, []
+        if self._now.stamp is not None:
+            self._go_on(frame.stamp - self._now.stamp)
+        now = self._now
+        now.stamp, now.total, now.arrived = frame.stamp, now.total + 1, now.arrived + 1
+        if now.doubted >= BELIEVED:
+            self._before, now.doubted = [], 0
         if (now.arrived - 1) % self.stride:
             return False
         frame.epoch, frame.pause, now.pause = self.restarts, now.pause, 0
         now.kept.append(frame)
         now.fresh += 1
-        self._forget_before_gap(now)
-        if len(now.kept) < self.frames or now.fresh < self.hop:
-            return False
-        now.fresh = 0
-        return True
+        self._forget_before_gap()
+        due = len(now.kept) == self.frames and now.fresh >= self.hop and not now.doubted
+        if due:
+            now.fresh, self._was_due = 0, True
+        return due
 
-    def _forget_before_gap(self, now: _Segment) -> None:
+    def _go_on(self, pause: int) -> None:
+        """Note the interval before the next frame: a gap, a jump or neither."""
+        now, jumped = self._now, self._is_jump(pause)
+        if jumped:
+            self._before.append(replace(now, kept=now.kept.copy(), intervals=now.intervals.copy()))
+        if self._is_gap(pause):
+            self._note_gap(pause)
+            now.kept.clear()
+            now.arrived = now.fresh = now.pause = 0
+        now.doubted = 1 if jumped else now.doubted + (now.doubted > 0)
+        now.pause = max(now.pause, pause)
+        # Also a gap's, or a stream that has become slower would never be one again.
+        now.intervals.append(pause)
+
+    def _forget_before_gap(self) -> None:
         """That a pause was long may turn out only when the period is known."""
-        longest = self.max_gap * (now.period or np.inf)
-        gaps = [i for i, frame in enumerate(now.kept) if i and frame.pause > longest]
+        kept = list(self._now.kept)
+        gaps = [i for i, frame in enumerate(kept) if i and self._is_gap(frame.pause)]
         if gaps:
-            self._note_gap(now.kept[gaps[-1]].pause)
-            for _ in range(gaps[-1]):
-                now.kept.popleft()
+            self._note_gap(kept[gaps[-1]].pause)
+            self._now.kept = deque(kept[gaps[-1] :], self.frames)
 
     def _note_gap(self, pause: int) -> None:
         self.gaps += 1
         self.gap_reason = f"no image came for {pause / 1e9:.2f} s"
+
+
+def _refusal(stamp: int, last: int) -> str:
+    if stamp == 0:
+        return "an image is stamped 0; the driver must stamp its images with their time"
+    if stamp == last:
+        return f"the stamp {stamp} ns is the last frame's too; an image was sent twice"
+    return f"a frame is {(last - stamp) / 1e9:.3f} s older than the last; it came too late and is dropped"
