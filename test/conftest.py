@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def pytest_configure(config):
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if os.environ.get("ROS_DISTRO") == "humble":
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
+
+
+def pytest_runtest_setup(item):
+    # Tests kill processes, and what one leaves unfinished in shared memory would stop every later one.
+    if "rclpy" in sys.modules:
+        from d4rt_ros.ros.large_messages import remove_leftovers
+
+        remove_leftovers()
 
 
 def _claim_domain():

@@ -7,7 +7,10 @@ half an image of 640x480. What does not fit is lost or, where it is reliable, se
 from __future__ import annotations
 
 import os
+import re
+import struct
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +18,11 @@ SHARED_MEMORY = Path("/dev/shm")
 SEGMENT = 32 << 20  # bytes: 35 images of 640x480, 5 of 1920x1080, one of 3840x2160
 LEAST_SEGMENT = 4 << 20  # fewer are not worth a profile of their own
 SHARE = 4  # of what is free we take a quarter at most: other programs need some too
+
+LEFT_ALONE = 5.0  # seconds since a file was written last in which its maker may not be done with it
+INITIALISED = 2
+_PORT = re.compile(r"fast(dds|rtps)_port\d+")
+_SEGMENT = re.compile(r"fast(dds|rtps)_[0-9a-f]{16}")
 
 # Whoever sets one of these has decided on transports already.
 SETTINGS_OF_THE_USER = (
@@ -51,6 +59,7 @@ PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 def large_segment():
     """Create the process's first node within: it gets a segment that holds large messages, where nothing speaks
     against it. Gives the sentence to tell the user where it is smaller than it should be, else ""."""
+    remove_leftovers()
     size, told = segment_size()
     if not size:
         yield told
@@ -92,3 +101,47 @@ def segment_size() -> tuple[int, str]:
         "--shm-size=512m) or the host's (--ipc=host)"
     )
     return (size if size >= LEAST_SEGMENT else 0), told
+
+
+def remove_leftovers(folder: Path = SHARED_MEMORY) -> list[str]:
+    """Remove what killed processes left in shared memory, and give the files' names.
+
+    Fast DDS cleans up after none: each node that is killed leaves its segment, and one that is killed while it makes a
+    port leaves it unfinished, so that whoever comes to that port waits for ever (boost's interprocess spins until the
+    first word says that the memory is initialised). `fastdds shm clean` does the same by hand.
+    """
+    removed = []
+    for file in sorted(folder.glob("fast[dr]*")) if folder.is_dir() else []:
+        try:
+            if time.time() - file.stat().st_mtime < LEFT_ALONE:
+                continue
+            if _PORT.fullmatch(file.name) and _unfinished(file):
+                file.unlink()
+            elif _SEGMENT.fullmatch(file.name) and _forsaken(lock := file.with_name(f"{file.name}_el")):
+                file.unlink()
+                lock.unlink()
+            else:
+                continue
+        except OSError:  # another user's, or gone meanwhile
+            continue
+        removed.append(file.name)
+    return removed
+
+
+def _unfinished(port: Path) -> bool:
+    """Whether the memory was never initialised: its first word is not boost's InitializedSegment."""
+    with port.open("rb") as file:
+        word = file.read(4)
+    return len(word) < 4 or struct.unpack("=I", word)[0] != INITIALISED
+
+
+def _forsaken(lock: Path) -> bool:
+    """Whether the process that holds a segment's lock for as long as it lives is gone."""
+    import fcntl
+
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -154,7 +154,7 @@ def test_twelve_of_sixteen_bits_are_used_and_said_once(running, capfd):
     for i in range(4):
         msg = image(100 + i / 10)
         msg.encoding, msg.step = "mono16", 2 * msg.width
-        msg.data = array("B", np.full((msg.height, msg.width), 4000 - i, np.uint16).tobytes())
+        msg.data = array("B", (view(100 + i / 10)[..., 0].astype(np.uint16) * 16).tobytes())
         running.send("image", msg)
     running.user.newest(DEPTH)
     assert capfd.readouterr().err.count("the images' values use 12 of 16 bits") == 1

@@ -41,7 +41,7 @@ def open_scannet(folder: str | Path) -> RecordedSequence:
         return RecordedFrame(
             cv2.resize(rgb, depth.shape[::-1], interpolation=cv2.INTER_AREA),
             depth,
-            resized_matrix(intrinsics, rgb.shape, depth.shape),
+            resized_matrix(intrinsics, rgb.shape[:2], depth.shape),
             read_pose(folder / "pose" / f"{name}.txt"),
         )
 
