@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import warnings
 
 import d4rt_ros
 
@@ -27,7 +28,10 @@ def main(argv: list[str] | None = None) -> int:
 
     Raises SystemExit: 2 for arguments that are wrong, 0 for --help and --version.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        argv = sys.argv[1:]
+        # What readers lose (rows of a list, the end of a video) is a sentence here, without the line that warns of it.
+        warnings.showwarning = lambda message, *_, **__: print(f"d4rt: {message}", file=sys.stderr)
     parser = argparse.ArgumentParser(
         prog="d4rt",
         description="4D geometry from a camera, for ROS 2.",

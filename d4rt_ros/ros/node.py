@@ -349,7 +349,7 @@ class D4rtNode(NodeMixin, Node):
         result = streaming.result if streaming is not None else None
         if result is None:
             return
-        before, self._world = self._world, (streaming.pipeline.window.restarts, getattr(result, "world", 0))
+        before, self._world = self._world, (streaming.pipeline.window.restarts, result.world)
         # What a restart does was said when it was made.
         if before is not None and before[0] == self._world[0] and before[1] != self._world[1]:
             self._terminal.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -125,6 +126,8 @@ def run_camera(create: Callable[[], Node], args=None) -> int:
     """
     process.prepare()
     logger = rclpy.logging.get_logger("d4rt_camera")
+    if args is None:  # what a source loses, such as the end of a video, is said where all else is
+        warnings.showwarning = lambda message, *_, **__: logger.warning(str(message))
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy's own for arguments that it cannot parse
