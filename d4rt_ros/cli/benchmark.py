@@ -32,6 +32,8 @@ WHAT = {
     "scenes": (benchmark_scenes, "training clips"),
 }
 
+LOG_WIDTH = 160
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console, passed = Console(), True
+    if not console.is_terminal:  # a log has no width, and figures are not to be cut
+        console = Console(width=LOG_WIDTH)
     try:
         for table in WHAT[args.what][0].tables(args, machine()):
             console.print(table)

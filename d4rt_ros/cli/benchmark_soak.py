@@ -20,8 +20,8 @@ READY_LIMIT = 300.0  # seconds until the camera has rendered what it shows
 WARM_UP = 10.0  # seconds of calm at first
 CAMERA_FRAME = "camera_optical_frame"
 COLUMNS = (
-    ("min", 5), ("results/s", 9), ("ms, median / 95 %", 17), ("MiB", 6), ("files", 5), ("threads", 7), ("restarts", 8),
-    ("lost", 5), ("errors", 6), ("lost because", 72),
+    ("min", 5), ("results/s", 9), ("ms 50 / 95 %", 12), ("MiB", 5), ("files", 5), ("threads", 7), ("restarts", 8),
+    ("lost", 4), ("errors", 6), ("lost because", None),
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
         table = Table(show_header=first, box=None, padding=(0, 1))
         for (name, width), value in zip(COLUMNS, row, strict=True):
             justify = "left" if name == COLUMNS[-1][0] else "right"
-            table.add_column(name, width=width, justify=justify, no_wrap=True)
+            table.add_column(name, width=width, justify=justify, no_wrap=width is not None)
         table.add_row(*row)
         rows.append(row)
         first = False
