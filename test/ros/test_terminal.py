@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
-from ros_testing import Running, image, info  # noqa: E402
+from ros_testing import Running, info  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from d4rt_ros.ros import diagnostics  # noqa: E402
@@ -158,7 +158,7 @@ def test_the_node_says_once_that_it_is_uncalibrated_and_when_it_is_not_any_more(
             lambda: said.append(capfd.readouterr().err) or "not calibrated" in "".join(said)
         )
         running.send_info(info())
-        running.send("image", image(101))
+        running.stream(6, 1)
         assert running.user.until(
             lambda: said.append(capfd.readouterr().err) or "the camera is calibrated" in "".join(said)
         )
