@@ -19,7 +19,8 @@ SEGMENT = 32 << 20  # bytes: 35 images of 640x480, 5 of 1920x1080, one of 3840x2
 LEAST_SEGMENT = 4 << 20  # fewer are not worth a profile of their own
 SHARE = 4  # of what is free we take a quarter at most: other programs need some too
 
-LEFT_ALONE = 5.0  # seconds since a file was written last in which its maker may not be done with it
+PORT_MADE = 1.0  # seconds in which a port is finished, and a thousand times so
+LEFT_ALONE = 5.0  # seconds since a segment was written last in which its maker may not have locked it yet
 INITIALISED = 2
 _PORT = re.compile(r"fast(dds|rtps)_port\d+")
 _SEGMENT = re.compile(r"fast(dds|rtps)_[0-9a-f]{16}")
@@ -113,11 +114,18 @@ def remove_leftovers(folder: Path = SHARED_MEMORY) -> list[str]:
     removed = []
     for file in sorted(folder.glob("fast[dr]*")) if folder.is_dir() else []:
         try:
-            if time.time() - file.stat().st_mtime < LEFT_ALONE:
-                continue
+            age = time.time() - file.stat().st_mtime
             if _PORT.fullmatch(file.name) and _unfinished(file):
+                # One that is respawned comes right after: it must not wait for ever for what will never be finished.
+                time.sleep(max(0.0, PORT_MADE - age))
+                if not _unfinished(file):
+                    continue
                 file.unlink()
-            elif _SEGMENT.fullmatch(file.name) and _forsaken(lock := file.with_name(f"{file.name}_el")):
+            elif (
+                age > LEFT_ALONE
+                and _SEGMENT.fullmatch(file.name)
+                and _forsaken(lock := file.with_name(f"{file.name}_el"))
+            ):
                 file.unlink()
                 lock.unlink()
             else:

@@ -55,10 +55,12 @@ def test_an_unfinished_port_goes(tmp_path):
     for name, word in (("fastdds_port7400", 0), ("fastrtps_port7411", 1), ("fastdds_port7402", 2)):
         (tmp_path / name).write_bytes(struct.pack("=I", word) + bytes(1000))
         aged(tmp_path / name)
-    (tmp_path / "fastdds_port7403").write_bytes(b"")  # just begun
+    (tmp_path / "fastdds_port7403").write_bytes(b"")  # just begun, and never finished
     (tmp_path / "fastdds_port7404").write_bytes(b"")
     aged(tmp_path / "fastdds_port7404")
     (tmp_path / "other_port7400").write_bytes(b"")
     aged(tmp_path / "other_port7400")
-    assert remove_leftovers(tmp_path) == ["fastdds_port7400", "fastdds_port7404", "fastrtps_port7411"]
+    assert remove_leftovers(tmp_path) == [
+        "fastdds_port7400", "fastdds_port7403", "fastdds_port7404", "fastrtps_port7411",
+    ]  # fmt: skip
     assert remove_leftovers(tmp_path / "nothing") == []
