@@ -13,6 +13,7 @@ from pathlib import Path
 
 from d4rt_ros.cli import benchmark_node, soak_verdict
 from d4rt_ros.cli.children import Children, own_domain, ros_arguments
+from d4rt_ros.cli.outputs import path, writable_file
 from d4rt_ros.cli.soak_schedule import Misfortune, schedule
 from d4rt_ros.cli.soak_verdict import SECOND, Happened, Record
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--interval", type=float, default=60, help="seconds between two rows (default %(default)g)"
     )
-    group.add_argument("--json", type=Path, metavar="FILE", help="keep figures and verdict in a file")
+    group.add_argument("--json", type=path, metavar="FILE", help="keep figures and verdict in a file")
 
 
 def tables(args: argparse.Namespace, machine: str) -> Iterator:
@@ -39,8 +40,7 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
     from rich.table import Table
 
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.open("a").close()  # now, and not after half an hour
+        writable_file(args.json)  # now, and not after half an hour
     soak = Soak(args, args.minutes * 60)
     yield f"d4rt benchmark soak: {machine}"
     rows, first = [], True
