@@ -14,6 +14,7 @@ import torch
 from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
 from d4rt_ros.io.ros_bag import open_ros_bag
+from d4rt_ros.paths import expanded
 from d4rt_ros.training.config import TrainConfig, TrainConfigError
 from d4rt_ros.training.datasets.kubric import open_kubric
 from d4rt_ros.training.datasets.pointodyssey import open_pointodyssey
@@ -99,7 +100,7 @@ def open_sequences(kind: str, pattern: str) -> list[RecordedSequence]:
     """
     if kind not in READERS:
         raise TrainConfigError(f"data: kind {kind!r} is not one of scenes, {', '.join(READERS)}")
-    pattern = os.path.expanduser(pattern)
+    pattern = str(expanded(pattern))
     places = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
     if not places:
         raise RecordedError(f"{pattern}: is not there, or matches nothing; expected data of kind {kind}")
