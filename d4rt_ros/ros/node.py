@@ -172,14 +172,14 @@ class D4rtNode(NodeMixin, Node):
         self._figures.last_image, self._bits = None, BitDepth()
         callback = self._on_compressed if compressed else self._on_image
         try:
-            self._inputs = Inputs(self, compressed, reliability, callback, self._calibration.update)
+            inputs = Inputs(self, compressed, reliability, callback, self._calibration.update)
         except Exception as error:
             self._failure = f"cannot be activated: {error or type(error).__name__}"
             self.get_logger().error(self._failure)
             return FAILURE
-        self._phase, self._failure = "active", ""
-        self.get_logger().info(f"active: images from {self._inputs.image_topic} ({self._inputs.image_qos})")
-        self._tell_of_unused_overrides()
+        self._tell_of_unused_overrides(inputs)
+        self._inputs, self._phase, self._failure = inputs, "active", ""
+        self.get_logger().info(f"active: images from {inputs.image_topic} ({inputs.image_qos})")
         return NodeMixin.on_activate(self, state)
 
     def on_deactivate(self, state) -> TransitionCallbackReturn:
@@ -252,12 +252,12 @@ class D4rtNode(NodeMixin, Node):
         if inputs is not None:
             inputs.refresh()
 
-    def _tell_of_unused_overrides(self) -> None:
-        topics = {self._inputs.name: "subscription", "camera_info": "subscription"}
+    def _tell_of_unused_overrides(self, inputs: Inputs) -> None:
+        topics = {inputs.name: "subscription", "camera_info": "subscription"}
         for name in qos.unused(self, topics):
             self.get_logger().warning(
-                f"nothing is read from {name}; images come from {qos.PREFIX}{self._inputs.image_topic}.subscription.…, "
-                f"calibration from {qos.PREFIX}{self._inputs.info_topic}.subscription.…"
+                f"nothing is read from {name}; images come from {qos.PREFIX}{inputs.image_topic}.subscription.…, "
+                f"calibration from {qos.PREFIX}{inputs.info_topic}.subscription.…"
             )
 
     # Images
