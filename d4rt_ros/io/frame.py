@@ -31,6 +31,17 @@ class Frame:
     depth: np.ndarray | None = None
     world_from_camera: np.ndarray | None = None
 
+    @property
+    def valid(self) -> np.ndarray | None:
+        """(H, W) bool: which pixels show anything, where a raw image does not fill its rectified one; None: all."""
+        return self.lens.valid if self.lens else None
+
+    def filled(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether pixels u, v (N,) within the image show anything."""
+        if self.valid is None:
+            return np.ones(len(u), bool)
+        return self.valid[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]
+
 
 def even_stamp(index: int, rate: float = DEFAULT_RATE) -> int:
     """ns of frame `index`, the first at 0, where so many frames come in a second."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import pose_matrix, transform
+from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.model.protocol import Scene
 from d4rt_ros.stream.trust import reason_of
+from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.depth import PointMap
 from d4rt_ros.tasks.questions import finite_rows
 from d4rt_ros.tasks.relative_pose import RelativePose
@@ -168,6 +170,15 @@ class Result:
     def reason(self) -> str:
         """Why it is not, in a sentence; "" where it is."""
         return reason_of(self.problem, self.pose.reason if self.pose else None)
+
+
+def window_cameras(clip: Sequence[WindowFrame], newest: Pose | None) -> WindowCameras:
+    """The cameras of a clip, as far as they were the newest of a window in the world of this one."""
+    poses = np.full((len(clip), 4, 4), np.nan)
+    for place, frame in zip(poses, clip):
+        if newest and frame.pose and frame.pose.trusted and frame.pose.world == newest.world:
+            place[:] = frame.pose.world_from_camera
+    return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 
 
 def coloured_points(
