@@ -12,19 +12,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.sparse import csr_array
 
 from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.perturbation import cross, observe, perturbation, perturbed
+from d4rt_ros.geometry.perturbation import columns, cross, observe, perturbation, perturbed
 from d4rt_ros.geometry.resection import GaussianPose
-from d4rt_ros.geometry.robust import NARROW, WIDE, kernel_calibration, robust_cost, robust_weights
+from d4rt_ros.geometry.robust import (
+    NARROW,
+    WIDE,
+    check_kernel,
+    kernel_calibration,
+    robust_cost,
+    robust_weights,
+)
 from d4rt_ros.geometry.transforms import adjoint, is_rigid, pose_matrix
 
 # Levenberg-Marquardt: the first damping where a step raises the cost, its growth, and how often it is tried.
 DAMPING, DAMPING_GROWTH, DAMPING_TRIALS = 1e-3, 10.0, 6
 # Of the information's smallest eigenvalue, after scaling its diagonal to 1: what is smaller is rounding.
 SINGULAR = 1e-12
+# An observation of this weight agrees with the rest.
+AGREES = 0.25
 
 
 class BundleError(ValueError):
@@ -115,23 +123,19 @@ def adjust(bundle: Bundle, iterations: int = 3, kernel: tuple[float, float] = (W
     none is held nor has a prior, or one sees too little.
     """
     whole_number(iterations, "iterations", 1)
-    if not (len(kernel) == 2 and all(0 < k < np.inf for k in kernel)):
-        raise ValueError(
-            f"kernel = {kernel}; two positive numbers are expected, the first width and the last"
-        )
+    check_kernel(kernel)
     problem = _Problem(_checked(bundle))
-    state = _State(problem.bundle.poses, problem.bundle.log_depth, 0.0)
+    fit = problem.fit(_State(problem.bundle.poses, problem.bundle.log_depth, 0.0))
     for k in np.geomspace(*kernel, iterations):
-        fit = problem.fit(state, k)
-        system = problem.linearise(fit)
+        system = problem.normal_equations(fit, k)
         damping = 0.0
         for _ in range(DAMPING_TRIALS):
-            moved = problem.moved(state, *system.step(damping))
-            if problem.fit(moved, k).cost <= fit.cost:
-                state = moved
+            trial = problem.fit(problem.moved(fit.state, *system.step(damping)))
+            if problem.cost(trial, k) <= problem.cost(fit, k):
+                fit = trial
                 break
             damping = max(DAMPING, damping * DAMPING_GROWTH)
-    return problem.adjusted(problem.fit(state, kernel[1]))
+    return problem.adjusted(fit, kernel[1])
 
 
 def relative_covariance(adjusted: Adjusted, i: int, j: int) -> np.ndarray:
@@ -153,147 +157,160 @@ class _State:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The residuals at a state, and what their derivatives are made of; rows of observations, arms in the world."""
+    """How a state fits the pixels, and what the derivatives are made of. Vectors side by side, in the world.
+
+    arms: (3, M) from the anchor's camera to the landmark. rays: (3, M) to it from the camera that observes it.
+    gradients: (3, 2, M) of its pixel there by its place. used: (M,). off: (2, M) pixels, seen minus projected.
+    squared: (M,) in pixel_sigma; infinite where not used.
+    """
 
     state: _State
     camera: Pinhole
-    arms: np.ndarray  # (L, 3) from the anchor's camera to the landmark
-    points: np.ndarray  # (M, 3)
-    gradients: np.ndarray  # (M, 2, 3) of pixels by points
-    used: np.ndarray  # (M,)
-    off: np.ndarray  # (M, 2) pixels
-    weights: np.ndarray  # (M,)
-    k: float
-    cost: float
+    arms: np.ndarray
+    rays: np.ndarray
+    gradients: np.ndarray
+    used: np.ndarray
+    off: np.ndarray
+    squared: np.ndarray
 
 
-class _System:
-    """The normal equations of the state's step, P of poses and focal length, L of depths.
+@dataclass(frozen=True)
+class _NormalEquations:
+    """Of a step (p, l): p (P,) of poses and focal length, l (L,) of depths. Of the matrix the blocks are h_pp (P, P),
+    h_lp (L, P) and h_l (L,), which is diagonal; b_p, b_l are the right side."""
 
-    h_pp (P, P), h_lp (L, P), h_l (L,): the matrix, whose block of depths is diagonal. b_p, b_l: the right side.
-    """
+    h_pp: np.ndarray
+    h_lp: np.ndarray
+    h_l: np.ndarray
+    b_p: np.ndarray
+    b_l: np.ndarray
 
-    def __init__(self, h_pp, h_lp, h_l, b_p, b_l) -> None:
-        self.h_pp, self.h_lp, self.h_l, self.b_p, self.b_l = h_pp, h_lp, h_l, b_p, b_l
+    def schur_complement(self, damping: float = 0.0) -> np.ndarray:
+        """(P, P): the information of poses and focal length, whatever the depths are."""
+        root = self.h_lp / np.sqrt(self.h_l * (1.0 + damping))[:, None]
+        return self.h_pp + damping * np.diag(np.diag(self.h_pp)) - root.T @ root
 
     def step(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """Of poses and focal length (P,), and of depths (L,)."""
         h_l = self.h_l * (1.0 + damping)
-        reduced = self.reduced(damping)
-        p = _factored_solve(reduced, self.b_p - self.h_lp.T @ (self.b_l / h_l))
+        p = _solved(self.schur_complement(damping), self.b_p - (self.b_l / h_l) @ self.h_lp)
         return p, (self.b_l - self.h_lp @ p) / h_l
 
-    def reduced(self, damping: float = 0.0) -> np.ndarray:
-        """The Schur complement (P, P): the information of poses and focal length, whatever the depths are."""
-        root = self.h_lp / np.sqrt(self.h_l * (1.0 + damping))[:, None]
-        reduced = self.h_pp - root.T @ root
-        reduced[np.diag_indices(len(reduced))] += damping * np.diag(self.h_pp)
-        return reduced
-
     def covariance(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of poses and focal length (P, P), and each depth's variance (L,)."""
-        covariance = _factored_solve(self.reduced(), np.eye(len(self.h_pp)))
+        """Of p (P, P), and the variances (L,) of l."""
+        covariance = _solved(self.schur_complement(), np.eye(len(self.h_pp)))
         share = self.h_lp / self.h_l[:, None]
         return covariance, 1.0 / self.h_l + ((share @ covariance) * share).sum(axis=1)
 
 
 class _Problem:
-    """A bundle, and what of it does not change from step to step."""
+    """A bundle, and what of it stays the same from step to step."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.free = np.flatnonzero(~bundle.held)
-        self.columns = np.full(
-            len(bundle.poses), len(self.free)
-        )  # of blocks of 6; the held ones share the last
-        self.columns[self.free] = np.arange(len(self.free))
         self.size = 6 * len(self.free) + (bundle.focal_sigma > 0)
         self.anchors = bundle.anchors[bundle.landmarks]
         self.counts = np.isfinite(bundle.pixels).all(axis=1) & (self.anchors != bundle.frames)
-        self.pixels = np.where(self.counts[:, None], bundle.pixels, 0.0)
+        self.pixels = np.where(self.counts, bundle.pixels.T, 0.0)
+        # Where in a matrix (L, width) the derivatives by the observer's and the anchor's pose belong; those by poses
+        # that are held come after all others.
+        self.width = 6 * len(self.free) + 6
+        first = np.full(len(bundle.poses), 6 * len(self.free))
+        first[self.free] = 6 * np.arange(len(self.free))
+        rows, step = self.width * bundle.landmarks, np.arange(6)[:, None]
+        self.entries = np.concatenate([rows + first[x] + step for x in (bundle.frames, self.anchors)]).ravel()
         self.log_focal_prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
 
-    def camera(self, state: _State) -> Pinhole:
-        camera, factor = self.bundle.camera, float(np.exp(state.log_focal))
-        return replace(camera, fx=camera.fx * factor, fy=camera.fy * factor)
+    def fit(self, state: _State) -> _Fit:
+        bundle, factor = self.bundle, float(np.exp(state.log_focal))
+        camera = replace(bundle.camera, fx=bundle.camera.fx * factor, fy=bundle.camera.fy * factor)
+        rotations, centres = columns(state.poses)
+        local = camera.backproject(bundle.anchor_pixels, np.exp(state.log_depth)).T
+        arms = (rotations[..., bundle.anchors] * local).sum(axis=1)[:, bundle.landmarks]
+        rotations, rays_from = rotations[..., bundle.frames], centres[:, bundle.frames]
+        rays = centres[:, self.anchors] + arms - rays_from
+        seen, gradients, front = observe(rotations, 0.0, rays, camera)
+        used = self.counts & front
+        off = np.where(used, self.pixels - seen, 0.0)
+        squared = np.where(used, (off**2).sum(axis=0) / bundle.pixel_sigma**2, np.inf)
+        return _Fit(state, camera, arms, rays, gradients, used, off, squared)
 
-    def moved(self, state: _State, p: np.ndarray, depth_step: np.ndarray) -> _State:
-        poses = state.poses.copy()
-        poses[self.free] = perturbed(poses[self.free], p[: 6 * len(self.free)].reshape(-1, 6))
-        focal_step = float(p[-1]) if self.bundle.focal_sigma > 0 else 0.0
-        return _State(poses, state.log_depth + depth_step, state.log_focal + focal_step)
-
-    def fit(self, state: _State, k: float) -> _Fit:
-        """The residuals, and the cost with a kernel k; infinite where a step went beyond numbers."""
-        bundle, camera = self.bundle, self.camera(state)
-        anchor_poses, poses = state.poses[bundle.anchors], state.poses[bundle.frames]
-        with np.errstate(over="ignore", invalid="ignore"):
-            local = camera.backproject(bundle.anchor_pixels, np.exp(state.log_depth))
-            arms = (anchor_poses[:, :3, :3] @ local[..., None])[..., 0]
-            points = (anchor_poses[:, :3, 3] + arms)[bundle.landmarks]
-            seen, gradients, front = observe(poses, points, camera)
-            used = self.counts & front
-            off = np.where(used[:, None], self.pixels - seen, 0.0)
-            squared = np.where(used, (off**2).sum(axis=1) / bundle.pixel_sigma**2, np.inf)
-            cost = kernel_calibration(k)[0] * float(robust_cost(squared[self.counts], k).sum())
-            cost += float((((state.log_depth - bundle.prior) / bundle.prior_sigma) ** 2).sum())
+    def cost(self, fit: _Fit, k: float) -> float:
+        """Twice the negative logarithm of the posterior, but for a constant; what is behind a camera costs k²."""
+        bundle, state = self.bundle, fit.state
+        cost = kernel_calibration(k)[0] * float(robust_cost(fit.squared[self.counts], k).sum())
+        cost += float((((state.log_depth - bundle.prior) / bundle.prior_sigma) ** 2).sum())
         if bundle.focal_sigma > 0:
             cost += ((state.log_focal - self.log_focal_prior) / bundle.focal_sigma) ** 2
         for prior in bundle.pose_priors:
             away, _ = self.prior_residual(state, prior)
             cost += float(away @ prior.known.information @ away)
-        cost = cost if np.isfinite(cost) else np.inf
-        return _Fit(state, camera, arms, points, gradients, used, off, robust_weights(squared, k), k, cost)
+        return cost
 
-    def jacobians(self, fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
-        """Of the observations' pixels (2 M, ...): by poses and focal length (2 M, P), and by their depth (2 M,)."""
-        bundle, state, g = self.bundle, fit.state, fit.gradients
-        rows, free = np.arange(len(g)), len(self.free)
-        arms = fit.arms[bundle.landmarks]
-        blocks = np.zeros((len(g), 2, free + 1, 6))
-        blocks[rows, :, self.columns[bundle.frames], :3] = -g
-        rays = fit.points - state.poses[bundle.frames, :3, 3]
-        blocks[rows, :, self.columns[bundle.frames], 3:] = cross(g, rays[:, None])
-        blocks[rows, :, self.columns[self.anchors], :3] += g
-        blocks[rows, :, self.columns[self.anchors], 3:] += cross(arms[:, None], g)
-        depth = (g @ arms[..., None])[..., 0]
-        if bundle.focal_sigma > 0:
-            # A longer focal length narrows the anchor's ray, but for its part along the axis.
-            axis = state.poses[self.anchors, :3, 2] * np.exp(state.log_depth)[bundle.landmarks, None]
-            centre = np.array([fit.camera.cx, fit.camera.cy])
-            by_ray = (self.pixels - fit.off - centre) - (g @ (arms - axis)[..., None])[..., 0]
-            blocks[:, :, free, 0] = by_ray
-        return blocks.reshape(2 * len(g), -1)[:, : self.size], depth.ravel()
+    def jacobians(self, fit: _Fit, factors: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of the projected pixels, times factors (M,): by the poses that observe and that anchor (6, 2, M) each, by the
+        focal length (2, M) and by the depth (2, M)."""
+        state, g = fit.state, fit.gradients * factors
+        by_observer = np.concatenate([-g, cross(g, fit.rays[:, None])])
+        by_anchor = np.concatenate([g, cross(fit.arms[:, None], g)])
+        # A longer focal length spreads the image, and narrows the anchor's ray but for its part along the axis.
+        axis = np.exp(state.log_depth) * columns(state.poses)[0][:, 2, self.bundle.anchors]
+        centre = np.array([[fit.camera.cx], [fit.camera.cy]])
+        across = fit.arms - axis[:, self.bundle.landmarks]
+        by_focal = factors * (self.pixels - fit.off - centre) - (g * across[:, None]).sum(axis=0)
+        return by_observer, by_anchor, by_focal, (g * fit.arms[:, None]).sum(axis=0)
 
-    def linearise(self, fit: _Fit, curvature: float = 1.0) -> _System:
-        """curvature: what the observations' part of the matrix is multiplied by (`kernel_calibration`)."""
-        bundle, state = self.bundle, fit.state
-        scale = kernel_calibration(fit.k)[0] / bundle.pixel_sigma**2
-        root = np.repeat(np.sqrt(scale * fit.weights), 2)
-        j_p, j_l = self.jacobians(fit)
-        j_p, j_l, off = j_p * root[:, None], j_l * root, fit.off.ravel() * root
-        rows = np.arange(len(off) + 1)
-        by_landmark = csr_array(
-            (j_l, np.repeat(bundle.landmarks, 2), rows), (len(off), len(bundle.anchors))
-        ).T
-        h_l = curvature * np.bincount(np.repeat(bundle.landmarks, 2), j_l**2, len(bundle.anchors))
-        h_pp, h_lp = curvature * (j_p.T @ j_p), curvature * (by_landmark @ j_p)
-        b_p, b_l = j_p.T @ off, by_landmark @ off
+    def normal_equations(self, fit: _Fit, k: float) -> _NormalEquations:
+        """Their matrix is the information that pixels of normal errors and the priors carry."""
+        bundle, state, count = self.bundle, fit.state, len(self.bundle.anchors)
+        scale, curvature = kernel_calibration(k)
+        factors = np.sqrt(scale * curvature * robust_weights(fit.squared, k)) / bundle.pixel_sigma
+        by_observer, by_anchor, by_focal, by_depth = self.jacobians(fit, factors)
+        by_p = self.side_by_side(by_observer, by_anchor, by_focal)
+        off = fit.off * factors / curvature
+        h_pp, b_p = by_p @ by_p.T, by_p @ off.ravel()
+        h_lp = self.by_landmark(*((x * by_depth).sum(axis=-2) for x in (by_observer, by_anchor, by_focal)))
         precision = bundle.prior_sigma**-2.0
-        h_l, b_l = h_l + precision, b_l - precision * (state.log_depth - bundle.prior)
+        h_l = precision + np.bincount(bundle.landmarks, (by_depth**2).sum(axis=0), count)
+        b_l = np.bincount(bundle.landmarks, (by_depth * off).sum(axis=0), count)
+        b_l -= precision * (state.log_depth - bundle.prior)
         if bundle.focal_sigma > 0:
             h_pp[-1, -1] += bundle.focal_sigma**-2.0
             b_p[-1] -= (state.log_focal - self.log_focal_prior) * bundle.focal_sigma**-2.0
         for prior in bundle.pose_priors:
             away, parts = self.prior_residual(state, prior)
-            jacobian = np.zeros((6, self.size + 6))
+            jacobian = np.zeros((6, self.size))
             for pose, derivative in parts:
-                column = 6 * self.columns[pose] if not bundle.held[pose] else self.size
-                jacobian[:, column : column + 6] = derivative
-            jacobian = jacobian[:, : self.size]
+                if not bundle.held[pose]:
+                    column = 6 * int(np.searchsorted(self.free, pose))
+                    jacobian[:, column : column + 6] = derivative
             h_pp += jacobian.T @ prior.known.information @ jacobian
             b_p -= jacobian.T @ prior.known.information @ away
-        return _System(h_pp, h_lp, h_l, b_p, b_l)
+        return _NormalEquations(h_pp, h_lp, h_l, b_p, b_l)
+
+    def side_by_side(
+        self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray
+    ) -> np.ndarray:
+        """The derivatives by p (P, 2 M), each pose's in its own rows."""
+        by_p = np.empty((self.size, 2, len(self.counts)))
+        for row, pose in enumerate(self.free):
+            block = by_p[6 * row : 6 * row + 6]
+            np.multiply(by_observer, self.bundle.frames == pose, out=block)
+            block += by_anchor * (self.anchors == pose)
+        if self.bundle.focal_sigma > 0:
+            by_p[-1] = by_focal
+        return by_p.reshape(self.size, -1)
+
+    def by_landmark(self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray) -> np.ndarray:
+        """Sums (L, P) over each landmark's observations of values (6, M), (6, M) and (M,)."""
+        count, landmarks = len(self.bundle.anchors), self.bundle.landmarks
+        values = np.concatenate([by_observer, by_anchor]).ravel()
+        sums = np.bincount(self.entries, values, count * self.width).reshape(count, self.width)[
+            :, : self.size
+        ]
+        if self.bundle.focal_sigma > 0:
+            sums[:, -1] = np.bincount(landmarks, by_focal, count)
+        return sums
 
     def prior_residual(self, state: _State, prior: PosePrior):
         """(6,), and its derivatives as pairs of a pose's index and (6, 6)."""
@@ -304,34 +321,44 @@ class _Problem:
         away, derivative = perturbation(pose, prior.known.mean)
         return away, ((prior.base, derivative @ by_base), (prior.pose, derivative @ by_pose))
 
-    def adjusted(self, fit: _Fit) -> Adjusted:
+    def moved(self, state: _State, p: np.ndarray, depth_step: np.ndarray) -> _State:
+        poses = state.poses.copy()
+        poses[self.free] = perturbed(poses[self.free], p[: 6 * len(self.free)].reshape(-1, 6))
+        focal_step = float(p[-1]) if self.bundle.focal_sigma > 0 else 0.0
+        # A factor of e at once is more than a linear step can know.
+        return _State(
+            poses,
+            state.log_depth + np.clip(depth_step, -1.0, 1.0),
+            state.log_focal + np.clip(focal_step, -1.0, 1.0),
+        )
+
+    def adjusted(self, fit: _Fit, k: float) -> Adjusted:
         bundle, count = self.bundle, len(self.bundle.poses)
-        covariance, depth_variance = self.linearise(fit, kernel_calibration(fit.k)[1]).covariance()
+        covariance, depth_variance = self.normal_equations(fit, k).covariance()
         whole = np.zeros((6 * count, 6 * count))
         entries = (6 * self.free[:, None] + np.arange(6)).ravel()
         whole[np.ix_(entries, entries)] = covariance[: len(entries), : len(entries)]
+        weights = robust_weights(fit.squared, k)
         return Adjusted(
             poses=fit.state.poses,
             log_depth=fit.state.log_depth,
             camera=fit.camera,
             focal_sigma=float(np.sqrt(covariance[-1, -1])) if bundle.focal_sigma > 0 else 0.0,
-            weights=fit.weights,
-            residuals=fit.off,
+            weights=weights,
+            residuals=fit.off.T,
             covariance=whole,
             log_depth_variance=depth_variance,
-            parallax=self.parallax(fit),
-            cost=fit.cost,
+            parallax=self.parallax(fit, weights),
+            cost=self.cost(fit, k),
         )
 
-    def parallax(self, fit: _Fit) -> np.ndarray:
+    def parallax(self, fit: _Fit, weights: np.ndarray) -> np.ndarray:
         """(L,): between where the landmark is seen and where it would be, had the camera turned on the spot."""
-        landmarks = self.bundle.landmarks
-        poses = fit.state.poses[self.bundle.frames].copy()
-        poses[:, :3, 3] = fit.state.poses[self.anchors, :3, 3]
-        turned, _, front = observe(poses, fit.points, fit.camera)
-        shift = np.linalg.norm(self.pixels - fit.off - turned, axis=1) * (front & (fit.weights > 0.25))
+        rotations = columns(fit.state.poses)[0][..., self.bundle.frames]
+        turned, _, front = observe(rotations, 0.0, fit.arms, fit.camera)
+        shift = np.hypot(*(self.pixels - fit.off - turned)) * (front & (weights > AGREES))
         most = np.zeros(len(self.bundle.anchors))
-        np.maximum.at(most, landmarks, shift)
+        np.maximum.at(most, self.bundle.landmarks, shift)
         return most
 
 
@@ -345,7 +372,7 @@ def _relative(base: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return pose_matrix(axes @ pose[:3, :3], axes @ away), -into_base @ swing, into_base
 
 
-def _factored_solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """matrix⁻¹ right; raises BundleError where there is none."""
     size = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
     scaled = matrix / np.outer(size, size)

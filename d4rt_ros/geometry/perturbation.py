@@ -36,31 +36,37 @@ def perturbation(pose: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def observe(
-    poses: np.ndarray, points: np.ndarray, camera: Pinhole
+    rotations: np.ndarray, centres: np.ndarray, points: np.ndarray, camera: Pinhole
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels (N, 2) of points (N, 3) of the world seen from poses (4, 4) or (N, 4, 4); the pixels' derivatives
-    (N, 2, 3) by the points; and which points are in front of the camera (N,) bool. For those that are not the other
-    two are finite numbers without meaning.
+    """Pixels (2, N) of points (3, N) of the world, the pixels' derivatives (3, 2, N) by the points, and which points
+    are in front of the camera (N,) bool. For those that are not the other two are finite numbers without meaning.
 
-    Of a perturbation of the pose the derivative is [-g, g x r], g this one's rows, r from the camera to the point.
+    rotations (3, 3, N) and centres (3, N) of the cameras (see `columns`), or (3, 3, 1) and (3, 1) of one.
+    Of a perturbation of the camera's pose the derivative is [-g, g x ray], g the one by the point, ray from the camera
+    to the point.
     """
-    axes = np.broadcast_to(np.swapaxes(poses[..., :3, :3], -1, -2), (len(points), 3, 3))  # rows x, y, z
-    local = (axes @ (points - poses[..., :3, 3])[..., None])[..., 0]
-    front = local[:, 2] > NEAREST
-    depth = np.where(front, local[:, 2], 1.0)[:, None]
-    sides = np.where(front[:, None], local[:, :2], 0.0) / depth
-    focal = np.array([camera.fx, camera.fy])
-    derivatives = (focal / depth)[..., None] * (axes[:, :2] - sides[..., None] * axes[:, 2:])
-    return focal * sides + [camera.cx, camera.cy], derivatives, front
+    right, down, forward = np.swapaxes(rotations, 0, 1)  # the camera's axes in the world
+    rays = points - centres
+    depth = (forward * rays).sum(axis=0)
+    front = depth > NEAREST
+    depth = np.where(front, depth, 1.0)
+    x, y = (np.where(front, (axis * rays).sum(axis=0), 0.0) / depth for axis in (right, down))
+    derivatives = [camera.fx / depth * (right - x * forward), camera.fy / depth * (down - y * forward)]
+    pixels = np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy])
+    return pixels, np.stack(derivatives, axis=1), front
+
+
+def columns(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (3, 3, N) and positions (3, N) of poses (N, 4, 4).
+
+    Thousands of small vectors lie side by side here, their components along the first axes: numpy then works on long
+    rows, which is several times as fast.
+    """
+    across = np.ascontiguousarray(np.moveaxis(poses[:, :3], 0, -1))
+    return across[:, :3], across[:, 3]
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """numpy.cross of vectors (..., 3), several times as fast for thousands."""
-    return np.stack(
-        [
-            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
-            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
-        ],
-        axis=-1,
-    )
+    """The cross products of vectors (3, ..., N) that lie side by side."""
+    (ax, ay, az), (bx, by, bz) = a, b
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])

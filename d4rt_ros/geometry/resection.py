@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.perturbation import cross, observe, perturbation, perturbed
-from d4rt_ros.geometry.robust import NARROW, WIDE, kernel_calibration, robust_weights
+from d4rt_ros.geometry.perturbation import columns, cross, observe, perturbation, perturbed
+from d4rt_ros.geometry.robust import NARROW, WIDE, check_kernel, kernel_calibration, robust_weights
 from d4rt_ros.geometry.transforms import is_rigid
 
 MIN_POINTS = 6
@@ -100,31 +100,28 @@ def resect(
     points, spread, pixels = (np.where(finite[:, None], x, 0.0) for x in (points, spread, pixels))
 
     def linearise(pose: np.ndarray):
-        seen, gradient, front = observe(pose, points, camera)
+        rotation, centre = columns(pose[None])
+        seen, by_point, front = observe(rotation, centre, points.T, camera)
         used = finite & front
         _check_count(used)
-        off = np.where(used[:, None], pixels - seen, 0.0)
-        turning = cross(gradient, (points - pose[:3, 3])[:, None])
-        jacobian = np.concatenate([-gradient, turning], axis=2)
-        line = (gradient @ spread[..., None])[..., 0]
+        off = np.where(used, pixels.T - seen, 0.0)
+        jacobian = np.concatenate([-by_point, cross(by_point, (points.T - centre)[:, None])])
+        line = (by_point * spread.T[:, None]).sum(axis=0)
         return off, _whitened(off, line, pixel_sigma), _whitened(jacobian, line, pixel_sigma), used
 
     pose = start
     for k in np.geomspace(*kernel, iterations):
         _, residual, jacobian, used = linearise(pose)
-        weights = used * robust_weights((residual**2).sum(axis=1), k)
-        normal, gradient = _normal_equations(jacobian, residual, weights, kernel_calibration(k)[0])
+        normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
         if prior is not None:
             _add_prior(normal, gradient, pose, prior)
         pose = perturbed(pose, _solved(normal, gradient))
     off, residual, jacobian, used = linearise(pose)
-    weights = used * robust_weights((residual**2).sum(axis=1), kernel[1])
+    information, gradient, weights = _normal_equations(jacobian, residual, used, kernel[1])
     _check_count(weights > USABLE_WEIGHT)
-    scale, curvature = kernel_calibration(kernel[1])
-    information, _ = _normal_equations(jacobian, residual, weights, scale * curvature)
     if prior is not None:
-        _add_prior(information, np.zeros(6), pose, prior)
-    return Resection(pose, _solved(information, np.eye(6)), weights, off)
+        _add_prior(information, gradient, pose, prior)
+    return Resection(pose, _solved(information, np.eye(6)), weights, off.T)
 
 
 def rotation_only(
@@ -151,43 +148,41 @@ def rotation_only(
     rays, rays_b = camera.backproject(a, np.ones(len(a))), camera.backproject(b, np.ones(len(b)))
 
     def linearise(pose: np.ndarray):
-        seen, gradient, front = observe(pose, rays, camera)
+        seen, by_point, front = observe(pose[:3, :3, None], 0.0, rays.T, camera)
         used = finite & front
         _check_count(used)
-        off = np.where(used[:, None], b - seen, 0.0)
-        return off, off / pixel_sigma, cross(gradient, rays[:, None]) / pixel_sigma, used
+        off = np.where(used, b.T - seen, 0.0)
+        return off, off / pixel_sigma, cross(by_point, rays.T[:, None]) / pixel_sigma, used
 
     pose = np.eye(4)
     pose[:3, :3] = Rotation.align_vectors(rays[finite], rays_b[finite])[0].as_matrix()
     _, residual, _, used = linearise(pose)
-    wide = max(kernel[0], 2.0 * float(np.median(np.linalg.norm(residual[used], axis=1))))
+    wide = max(kernel[0], 2.0 * float(np.median(np.hypot(*residual[:, used]))))
     for k in np.geomspace(wide, kernel[1], iterations):
         _, residual, jacobian, used = linearise(pose)
-        weights = used * robust_weights((residual**2).sum(axis=1), k)
-        turn = _solved(*_normal_equations(jacobian, residual, weights, 1.0))
-        pose = perturbed(pose, np.concatenate([np.zeros(3), turn]))
+        normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
+        pose = perturbed(pose, np.concatenate([np.zeros(3), _solved(normal, gradient)]))
     off, residual, jacobian, used = linearise(pose)
-    weights = used * robust_weights((residual**2).sum(axis=1), kernel[1])
-    information, _ = _normal_equations(jacobian, residual, weights, np.prod(kernel_calibration(kernel[1])))
-    return RotationFit(pose[:3, :3], _solved(information, np.eye(3)), weights, off)
+    information, _, weights = _normal_equations(jacobian, residual, used, kernel[1])
+    return RotationFit(pose[:3, :3], _solved(information, np.eye(3)), weights, off.T)
 
 
 def _whitened(values: np.ndarray, line: np.ndarray, sigma: float) -> np.ndarray:
-    """Values (N, 2, ...) times the inverse root of sigma² I + line lineᵀ, line (N, 2)."""
-    length = np.maximum(np.linalg.norm(line, axis=1), np.finfo(float).tiny)
-    direction = line / length[:, None]
-    shrink = 1.0 - sigma / np.hypot(sigma, length)
-    if values.ndim == 2:
-        return (values - (shrink * (values * direction).sum(axis=1))[:, None] * direction) / sigma
-    along = shrink[:, None, None] * (direction[:, None] @ values)
-    return (values - direction[..., None] * along) / sigma
+    """Values (..., 2, N) times the inverse root of sigma² I + line lineᵀ, line (2, N)."""
+    length = np.maximum(np.hypot(*line), np.finfo(float).tiny)
+    direction = line / length
+    along = (values * direction).sum(axis=-2, keepdims=True)
+    return (values - direction * along * (1.0 - sigma / np.hypot(sigma, length))) / sigma
 
 
-def _normal_equations(jacobian, residual, weights, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of whitened residuals (N, 2), seen minus projected, and the projections' derivatives (N, 2, P)."""
-    rows = jacobian.reshape(-1, jacobian.shape[2])
-    weighted = rows * (scale * np.repeat(weights, 2))[:, None]
-    return weighted.T @ rows, weighted.T @ residual.ravel()
+def _normal_equations(jacobian, residual, used, k: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrix (P, P), right side (P,) and weights (N,) of whitened residuals (2, N), seen minus projected, and of the
+    projections' derivatives (P, 2, N); the matrix is the information that normal residuals carry."""
+    weights = used * robust_weights((residual**2).sum(axis=0), k)
+    scale, curvature = kernel_calibration(k)
+    weighted = (jacobian * (scale * weights)).reshape(len(jacobian), -1)
+    normal = curvature * weighted @ jacobian.reshape(len(jacobian), -1).T
+    return normal, weighted @ residual.ravel(), weights
 
 
 def _add_prior(normal: np.ndarray, gradient: np.ndarray, pose: np.ndarray, prior: GaussianPose) -> None:
@@ -224,7 +219,4 @@ def _check_settings(pixel_sigma: float, iterations: int, kernel: tuple[float, fl
     whole_number(iterations, "iterations", 1)
     if not 0 < pixel_sigma < np.inf:
         raise ValueError(f"pixel_sigma = {pixel_sigma}; a positive number of pixels is expected")
-    if not (len(kernel) == 2 and all(0 < k < np.inf for k in kernel)):
-        raise ValueError(
-            f"kernel = {kernel}; two positive numbers are expected, the first width and the last"
-        )
+    check_kernel(kernel)

@@ -24,6 +24,12 @@ def robust_weights(squared: np.ndarray, k: float) -> np.ndarray:
     return (1.0 + squared / k**2) ** -2
 
 
+def check_kernel(kernel: tuple[float, float]) -> None:
+    """Raises ValueError for what is no pair of widths. Below 1 hardly any good residual would count."""
+    if not (len(kernel) == 2 and all(1 <= k < np.inf for k in kernel)):
+        raise ValueError(f"kernel = {kernel}; two widths from 1 are expected, the first and the last")
+
+
 @lru_cache(maxsize=64)
 def kernel_calibration(k: float) -> tuple[float, float]:
     """What the kernel takes from good residuals, which are normal, of two coordinates: (scale, curvature).
