@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.geometry.camera import Pinhole
@@ -21,16 +20,18 @@ from d4rt_ros.geometry.robust import (
     NARROW,
     WIDE,
     check_kernel,
+    inverse_information,
     kernel_calibration,
     robust_cost,
     robust_weights,
 )
-from d4rt_ros.geometry.transforms import adjoint, is_rigid, pose_matrix
+from d4rt_ros.geometry.transforms import adjoint, is_rigid, nearest_rotation, pose_matrix
 
 # Levenberg-Marquardt: the first damping where a step raises the cost, its growth, and how often it is tried.
 DAMPING, DAMPING_GROWTH, DAMPING_TRIALS = 1e-3, 10.0, 6
-# Of the information's smallest eigenvalue, after scaling its diagonal to 1: what is smaller is rounding.
-SINGULAR = 1e-12
+UNDETERMINED = (
+    "the poses are not determined: none is held nor has a prior, or one of them sees too few landmarks"
+)
 # An observation of this weight agrees with the rest.
 AGREES = 0.25
 
@@ -192,12 +193,19 @@ class _NormalEquations:
 
     def step(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
         h_l = self.h_l * (1.0 + damping)
-        p = _solved(self.schur_complement(damping), self.b_p - (self.b_l / h_l) @ self.h_lp)
+        right = self.b_p - (self.b_l / h_l) @ self.h_lp
+        try:
+            p = np.linalg.solve(self.schur_complement(damping), right)
+        except np.linalg.LinAlgError:
+            raise BundleError(UNDETERMINED) from None
         return p, (self.b_l - self.h_lp @ p) / h_l
 
     def covariance(self) -> tuple[np.ndarray, np.ndarray]:
         """Of p (P, P), and the variances (L,) of l."""
-        covariance = _solved(self.schur_complement(), np.eye(len(self.h_pp)))
+        try:
+            covariance = inverse_information(self.schur_complement())
+        except np.linalg.LinAlgError:
+            raise BundleError(UNDETERMINED) from None
         share = self.h_lp / self.h_l[:, None]
         return covariance, 1.0 / self.h_l + ((share @ covariance) * share).sum(axis=1)
 
@@ -219,6 +227,7 @@ class _Problem:
         first[self.free] = 6 * np.arange(len(self.free))
         rows, step = self.width * bundle.landmarks, np.arange(6)[:, None]
         self.entries = np.concatenate([rows + first[x] + step for x in (bundle.frames, self.anchors)]).ravel()
+        self.rows = np.empty((self.size, 2, len(self.counts)))
         self.log_focal_prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
 
     def fit(self, state: _State) -> _Fit:
@@ -292,7 +301,7 @@ class _Problem:
         self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray
     ) -> np.ndarray:
         """The derivatives by p (P, 2 M), each pose's in its own rows."""
-        by_p = np.empty((self.size, 2, len(self.counts)))
+        by_p = self.rows
         for row, pose in enumerate(self.free):
             block = by_p[6 * row : 6 * row + 6]
             np.multiply(by_observer, self.bundle.frames == pose, out=block)
@@ -340,7 +349,7 @@ class _Problem:
         whole[np.ix_(entries, entries)] = covariance[: len(entries), : len(entries)]
         weights = robust_weights(fit.squared, k)
         return Adjusted(
-            poses=fit.state.poses,
+            poses=pose_matrix(nearest_rotation(fit.state.poses[:, :3, :3]), fit.state.poses[:, :3, 3]),
             log_depth=fit.state.log_depth,
             camera=fit.camera,
             focal_sigma=float(np.sqrt(covariance[-1, -1])) if bundle.focal_sigma > 0 else 0.0,
@@ -370,21 +379,6 @@ def _relative(base: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarra
     # A turn of the base swings the pose, which is away from it.
     swing = adjoint(pose_matrix(translation=-away))
     return pose_matrix(axes @ pose[:3, :3], axes @ away), -into_base @ swing, into_base
-
-
-def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """matrix⁻¹ right; raises BundleError where there is none."""
-    size = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
-    scaled = matrix / np.outer(size, size)
-    try:
-        if len(scaled) and not np.linalg.eigvalsh(scaled)[0] > SINGULAR:
-            raise LinAlgError
-        solved = cho_solve(cho_factor(scaled), (right.T / size).T) if len(scaled) else right
-    except (LinAlgError, ValueError):
-        raise BundleError(
-            "the poses are not determined: none is held nor has a prior, or one of them sees too few landmarks"
-        ) from None
-    return (solved.T / size).T
 
 
 def _checked(bundle: Bundle) -> Bundle:

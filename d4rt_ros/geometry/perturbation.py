@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import cross_matrix, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import cross_matrix, pose_matrix
 
 # What is nearer to the camera's plane than this, in the world's unit, is not in front of it.
 NEAREST = 1e-6
@@ -20,7 +20,7 @@ def perturbed(poses: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Poses (..., 4, 4) after perturbations (..., 6)."""
     turns = Rotation.from_rotvec(steps[..., 3:].reshape(-1, 3)).as_matrix()
     turns = turns.reshape(steps.shape[:-1] + (3, 3))
-    return pose_matrix(nearest_rotation(turns @ poses[..., :3, :3]), poses[..., :3, 3] + steps[..., :3])
+    return pose_matrix(turns @ poses[..., :3, :3], poses[..., :3, 3] + steps[..., :3])
 
 
 def perturbation(pose: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.perturbation import columns, cross, observe, perturbation, perturbed
-from d4rt_ros.geometry.robust import NARROW, WIDE, check_kernel, kernel_calibration, robust_weights
-from d4rt_ros.geometry.transforms import is_rigid
+from d4rt_ros.geometry.robust import (
+    NARROW,
+    WIDE,
+    check_kernel,
+    inverse_information,
+    kernel_calibration,
+    robust_weights,
+)
+from d4rt_ros.geometry.transforms import is_rigid, nearest_rotation
 
 MIN_POINTS = 6
 # A point of less weight than this has no say in whether a pose is determined.
 USABLE_WEIGHT = 0.05
-# Of the information's smallest eigenvalue, after scaling its diagonal to 1: what is smaller is rounding.
-SINGULAR = 1e-10
+UNDETERMINED = "the points do not determine the pose: they lie on one line, in one place or too far away"
 
 
 class ResectionError(ValueError):
@@ -115,13 +120,14 @@ def resect(
         normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
         if prior is not None:
             _add_prior(normal, gradient, pose, prior)
-        pose = perturbed(pose, _solved(normal, gradient))
+        pose = perturbed(pose, _step(normal, gradient))
     off, residual, jacobian, used = linearise(pose)
     information, gradient, weights = _normal_equations(jacobian, residual, used, kernel[1])
     _check_count(weights > USABLE_WEIGHT)
     if prior is not None:
         _add_prior(information, gradient, pose, prior)
-    return Resection(pose, _solved(information, np.eye(6)), weights, off.T)
+    pose[:3, :3] = nearest_rotation(pose[:3, :3])
+    return Resection(pose, _covariance(information), weights, off.T)
 
 
 def rotation_only(
@@ -161,10 +167,10 @@ def rotation_only(
     for k in np.geomspace(wide, kernel[1], iterations):
         _, residual, jacobian, used = linearise(pose)
         normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
-        pose = perturbed(pose, np.concatenate([np.zeros(3), _solved(normal, gradient)]))
+        pose = perturbed(pose, np.concatenate([np.zeros(3), _step(normal, gradient)]))
     off, residual, jacobian, used = linearise(pose)
     information, _, weights = _normal_equations(jacobian, residual, used, kernel[1])
-    return RotationFit(pose[:3, :3], _solved(information, np.eye(3)), weights, off.T)
+    return RotationFit(nearest_rotation(pose[:3, :3]), _covariance(information), weights, off.T)
 
 
 def _whitened(values: np.ndarray, line: np.ndarray, sigma: float) -> np.ndarray:
@@ -191,19 +197,21 @@ def _add_prior(normal: np.ndarray, gradient: np.ndarray, pose: np.ndarray, prior
     gradient -= derivative.T @ prior.information @ away
 
 
-def _solved(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """normal⁻¹ right; raises ResectionError where there is none."""
-    size = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
-    scaled = normal / np.outer(size, size)
+def _step(normal: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     try:
-        if not np.linalg.eigvalsh(scaled)[0] > SINGULAR:
-            raise LinAlgError
-        solved = cho_solve(cho_factor(scaled), (right.T / size).T)
-    except (LinAlgError, ValueError):
-        raise ResectionError(
-            "the points do not determine the pose: they lie on one line, in one place or too far away"
-        ) from None
-    return (solved.T / size).T
+        step = np.linalg.solve(normal, gradient)
+    except np.linalg.LinAlgError:
+        raise ResectionError(UNDETERMINED) from None
+    if not np.isfinite(step).all():
+        raise ResectionError(UNDETERMINED)
+    return step
+
+
+def _covariance(information: np.ndarray) -> np.ndarray:
+    try:
+        return inverse_information(information)
+    except np.linalg.LinAlgError:
+        raise ResectionError(UNDETERMINED) from None
 
 
 def _check_count(used: np.ndarray) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 
 # From a wide kernel, which finds the way from a start that is off, to a narrow one, which is right.
 WIDE, NARROW = 8.0, 2.0
+# Of an information's smallest eigenvalue, its diagonal scaled to 1: what is smaller is rounding.
+SINGULAR = 1e-11
 
 
 def robust_cost(squared: np.ndarray, k: float) -> np.ndarray:
@@ -47,3 +49,15 @@ def kernel_calibration(k: float) -> tuple[float, float]:
     a = float(shares @ ((1.0 - t) / (1.0 + t) ** 3))
     b = float(shares @ (weight**2 * squared)) / 2.0
     return a / b, a / float(shares @ weight)
+
+
+def inverse_information(information: np.ndarray) -> np.ndarray:
+    """The covariance (P, P); raises numpy's LinAlgError where there is none, or but for rounding."""
+    if not len(information):
+        return np.zeros((0, 0))
+    size = np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    if not values[0] > SINGULAR:
+        raise np.linalg.LinAlgError("singular information")
+    root = vectors / np.sqrt(values) / size[:, None]
+    return root @ root.T
