@@ -14,7 +14,7 @@ from d4rt_ros.geometry.transforms import invert, transform
 LANDMARK = np.dtype([
     ("id", np.uint64), ("keyframe", np.int64), ("pixel", np.float64, 2), ("log_depth", np.float64),
     ("prior", np.float64), ("prior_sigma", np.float64), ("variance", np.float64), ("weight", np.float64),
-    ("parallax", np.float64),
+    ("parallax", np.float64), ("said", np.float64),
 ])  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from d4rt_ros.geometry.bundle import Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.resection import ResectionError, resect
 from d4rt_ros.geometry.transforms import invert, pose_matrix
-from d4rt_ros.stream.dense import Correction, correction
+from d4rt_ros.stream.dense import Correction, correction, sample_depth
 from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker
 
@@ -60,8 +60,8 @@ class Followed:
 
 class VisualOdometry:
     def __init__(self, camera: Pinhole, start: np.ndarray, tracker: Tracker | None = None, **options) -> None:
-        self.o = dict(px=PIXEL_SIGMA, psig=PRIOR_SIGMA, sure=SURE, pull=0.0) | options
-        self.camera, self.start = camera, start
+        self.o = dict(px=PIXEL_SIGMA, psig=PRIOR_SIGMA, sure=SURE, pull=0.0, pool=0, old=1, hid=0.2, fsig=0.0, iters=3) | options
+        self.camera, self.start, self.focal, self.fs = camera, start, camera.fx, []
         self.unit = max(camera.width, camera.height) / SIDE  # pixels of the image in one of the small
         self.tracker = tracker or Tracker()
         self.landmarks = np.zeros(0, LANDMARK)
@@ -87,7 +87,21 @@ class VisualOdometry:
         points = self.tracker.at(stamp)
         if self._is_keyframe(points):
             self._add_keyframe(points, log_depth, said, image)
-        return self._correction(points, log_depth, said, image)
+        found = self._correction(points, log_depth, said, image)
+        if self.o["pool"]:
+            rows = rows_of(self.landmarks, points.ids)
+            use = points.seen & (rows >= 0) & np.isfinite(said)
+            rows = rows[use]
+            _, depth = self._pixels(rows, self.at(stamp).pose)
+            m = self.landmarks[rows]
+            field = _sampled(found.log, points.pixels[use], image.shape[:2])
+            value = m["log_depth"] + said[use] + field - np.log(depth)
+            ok = np.isfinite(value)
+            share = 1 / np.minimum(m["said"] + 1, self.o["pool"])
+            m["prior"] = np.where(ok, m["prior"] + share * (value - m["prior"]), m["prior"])
+            m["said"] += ok
+            self.landmarks[rows] = m
+        return found
 
     def at(self, stamp: int) -> Followed | None:
         return next((f for f in self.recent if f.stamp == stamp), None)
@@ -143,6 +157,7 @@ class VisualOdometry:
         born["id"], born["keyframe"], born["pixel"] = points.ids[new], number, points.pixels[new]
         born["prior"] = said[new] + (1 - self.o["pull"]) * _sampled(known.log, points.pixels[new], image.shape[:2])
         born["log_depth"], born["weight"] = born["prior"], 1.0
+        born["said"] = 1
         born["prior_sigma"], born["variance"] = self.o["psig"], self.o["psig"] ** 2
         self.landmarks = np.concatenate([self.landmarks, born])
         self.landmarks = self.landmarks[np.argsort(self.landmarks["id"])]
@@ -170,8 +185,8 @@ class VisualOdometry:
                 anchors=np.searchsorted(numbers, landmarks["keyframe"]), anchor_pixels=landmarks["pixel"],
                 log_depth=landmarks["log_depth"], prior=landmarks["prior"], prior_sigma=landmarks["prior_sigma"],
                 frames=np.searchsorted(numbers, frames), landmarks=which, pixels=pixels, camera=self.camera,
-                pixel_sigma=self.o["px"] * self.unit,
-            ))  # fmt: skip
+                pixel_sigma=self.o["px"] * self.unit, focal_sigma=self.o["fsig"], focal_prior=self.focal if self.o["fsig"] else None,
+            ), self.o["iters"])  # fmt: skip
         except BundleError:
             return
         landmarks["log_depth"] = fit.log_depth
@@ -182,6 +197,8 @@ class VisualOdometry:
         weight = np.bincount(which, fit.weights, len(used)) / np.maximum(seen, 1)
         landmarks["weight"] = np.where(seen > 0, weight, landmarks["weight"])
         self.landmarks[used] = landmarks
+        self.camera = fit.camera
+        self.fs.append((fit.camera.fx, fit.focal_sigma))
         self.poses.update(zip(numbers, fit.poses))
         stamps = [k.stamp for k in keyframes]
         for followed in self.recent:
@@ -199,10 +216,20 @@ class VisualOdometry:
         use = points.seen & (rows >= 0) & np.isfinite(said)
         use[use] = (self.landmarks["weight"][rows[use]] > AGREES) & (self.landmarks["variance"][rows[use]] < self.o["sure"] ** 2)
         _, depth = self._pixels(rows[use], self.at(points.stamp).pose)
-        found = correction(
-            log_depth, image, points.pixels[use], np.log(depth) - said[use],
-            np.sqrt(self.landmarks["variance"][rows[use]]), self.offset,
-        )  # fmt: skip
+        pixels, values, sigmas = points.pixels[use], np.log(depth) - said[use], np.sqrt(self.landmarks["variance"][rows[use]])
+        if self.o["old"]:
+            m = self.landmarks
+            others = np.flatnonzero(~np.isin(m["id"], points.ids[points.seen]) & (m["weight"] > AGREES) & (m["variance"] < self.o["sure"] ** 2))
+            px, d = self._pixels(others, self.at(points.stamp).pose)
+            h, w = image.shape[:2]
+            inside = (px[:, 0] >= 0) & (px[:, 0] <= w - 1) & (px[:, 1] >= 0) & (px[:, 1] <= h - 1)
+            px, d, others = px[inside], d[inside], others[inside]
+            value = np.log(d) - sample_depth(log_depth, px, (h, w))
+            near = np.isfinite(value) & (np.abs(value - np.median(values) if len(values) else value) < self.o["hid"])
+            pixels = np.concatenate([pixels, px[near]]); values = np.concatenate([values, value[near]])
+            sigmas = np.concatenate([sigmas, np.sqrt(m["variance"][others[near]] + 0.05**2)])
+        found = correction(log_depth, image, pixels, values, sigmas, self.offset)
+        self.used = len(values)
         if use.sum() > 5:
             self.offset = (found.offset, 0.3)
         return found
