@@ -60,7 +60,7 @@ class Followed:
 
 class VisualOdometry:
     def __init__(self, camera: Pinhole, start: np.ndarray, tracker: Tracker | None = None, **options) -> None:
-        self.o = dict(px=PIXEL_SIGMA, psig=PRIOR_SIGMA, sure=SURE, pull=0.0, pool=0, old=1, hid=0.2, fsig=0.0, iters=3) | options
+        self.o = dict(px=PIXEL_SIGMA, psig=PRIOR_SIGMA, sure=SURE, pull=0.0, pool=0, old=1, hid=0.4, fuse=0, fsg=0.3, fsig=0.0, iters=3) | options
         self.camera, self.start, self.focal, self.fs = camera, start, camera.fx, []
         self.unit = max(camera.width, camera.height) / SIDE  # pixels of the image in one of the small
         self.tracker = tracker or Tracker()
@@ -69,6 +69,7 @@ class VisualOdometry:
         self.poses: dict[int, np.ndarray] = {}
         self.recent: deque[Followed] = deque(maxlen=RECENT)
         self.offset = (0.0, 0.3)
+        self.dense = []
 
     def follow(self, image: np.ndarray, stamp: int, fillable=None) -> Followed:
         predicted = self._predicted(stamp)
@@ -88,6 +89,10 @@ class VisualOdometry:
         if self._is_keyframe(points):
             self._add_keyframe(points, log_depth, said, image)
         found = self._correction(points, log_depth, said, image)
+        if self.o["fuse"] and self.keyframes[-1].stamp == stamp:
+            depth = np.exp(log_depth + found.log)
+            xyz = self.camera.grid(depth.shape[1], depth.shape[0]).backproject_map(depth).reshape(-1, 3)
+            self.dense = [*self.dense, (self.keyframes[-1].number, xyz[np.isfinite(xyz).all(1)])][-10:]
         if self.o["pool"]:
             rows = rows_of(self.landmarks, points.ids)
             use = points.seen & (rows >= 0) & np.isfinite(said)
@@ -208,7 +213,7 @@ class VisualOdometry:
     def _forget(self, oldest: int) -> None:
         keep = (self.landmarks["keyframe"] >= oldest) | np.isin(self.landmarks["id"], self.tracker.ids)
         self.landmarks = self.landmarks[keep]
-        used = {*self.landmarks["keyframe"].tolist(), *(k.number for k in self.keyframes)}
+        used = {*self.landmarks["keyframe"].tolist(), *(n for n, _ in self.dense), *(k.number for k in self.keyframes)}
         self.poses = {n: pose for n, pose in self.poses.items() if n in used}
 
     def _correction(self, points: TrackedPoints, log_depth, said, image) -> Correction:
@@ -228,6 +233,19 @@ class VisualOdometry:
             near = np.isfinite(value) & (np.abs(value - np.median(values) if len(values) else value) < self.o["hid"])
             pixels = np.concatenate([pixels, px[near]]); values = np.concatenate([values, value[near]])
             sigmas = np.concatenate([sigmas, np.sqrt(m["variance"][others[near]] + 0.05**2)])
+        if self.o["fuse"]:
+            h, w = image.shape[:2]
+            for number, xyz in self.dense[-self.o["fuse"]:]:
+                if number not in self.poses or number == self.keyframes[-1].number and self.keyframes[-1].stamp == points.stamp:
+                    continue
+                world = xyz @ self.poses[number][:3, :3].T + self.poses[number][:3, 3]
+                px, d = seen_from(world, self.at(points.stamp).pose, self.camera)
+                inside = np.isfinite(d) & (px[:, 0] >= 0) & (px[:, 0] <= w - 1) & (px[:, 1] >= 0) & (px[:, 1] <= h - 1)
+                px, d = px[inside], d[inside]
+                value = np.log(d) - sample_depth(log_depth, px, (h, w))
+                near = np.isfinite(value) & (np.abs(value - np.median(values) if len(values) else value) < self.o["hid"])
+                pixels = np.concatenate([pixels, px[near]]); values = np.concatenate([values, value[near]])
+                sigmas = np.concatenate([sigmas, np.full(near.sum(), self.o["fsg"])])
         found = correction(log_depth, image, pixels, values, sigmas, self.offset)
         self.used = len(values)
         if use.sum() > 5:
