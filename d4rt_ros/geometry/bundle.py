@@ -227,7 +227,15 @@ class _Problem:
         first[self.free] = 6 * np.arange(len(self.free))
         rows, step = self.width * bundle.landmarks, np.arange(6)[:, None]
         self.entries = np.concatenate([rows + first[x] + step for x in (bundle.frames, self.anchors)]).ravel()
-        self.rows = np.empty((self.size, 2, len(self.counts)))
+        # What a pose neither observes nor anchors stays 0.
+        self.by_p = np.zeros((self.size, 2, len(self.counts)))
+        self.blocks = [
+            (
+                self.by_p[6 * i : 6 * i + 6],
+                *(np.flatnonzero(x == pose) for x in (bundle.frames, self.anchors)),
+            )
+            for i, pose in enumerate(self.free)
+        ]
         self.log_focal_prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
 
     def fit(self, state: _State) -> _Fit:
@@ -300,15 +308,13 @@ class _Problem:
     def side_by_side(
         self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray
     ) -> np.ndarray:
-        """The derivatives by p (P, 2 M), each pose's in its own rows."""
-        by_p = self.rows
-        for row, pose in enumerate(self.free):
-            block = by_p[6 * row : 6 * row + 6]
-            np.multiply(by_observer, self.bundle.frames == pose, out=block)
-            block += by_anchor * (self.anchors == pose)
+        """The derivatives by p (P, 2 M), each pose's in its own rows; overwritten by the next call."""
+        for block, seen, anchored in self.blocks:
+            block[:, :, seen] = by_observer[:, :, seen]
+            block[:, :, anchored] = by_anchor[:, :, anchored]
         if self.bundle.focal_sigma > 0:
-            by_p[-1] = by_focal
-        return by_p.reshape(self.size, -1)
+            self.by_p[-1] = by_focal
+        return self.by_p.reshape(self.size, -1)
 
     def by_landmark(self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray) -> np.ndarray:
         """Sums (L, P) over each landmark's observations of values (6, M), (6, M) and (M,)."""
