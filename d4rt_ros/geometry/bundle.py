@@ -290,7 +290,7 @@ class _Problem:
         precision = bundle.prior_sigma**-2.0
         h_l = precision + np.bincount(bundle.landmarks, (by_depth**2).sum(axis=0), count)
         b_l = np.bincount(bundle.landmarks, (by_depth * off).sum(axis=0), count)
-        b_l -= precision * (state.log_depth - bundle.prior)
+        b_l = b_l - precision * (state.log_depth - bundle.prior)
         if bundle.focal_sigma > 0:
             h_pp[-1, -1] += bundle.focal_sigma**-2.0
             b_p[-1] -= (state.log_focal - self.log_focal_prior) * bundle.focal_sigma**-2.0
@@ -314,7 +314,7 @@ class _Problem:
             block[:, :, anchored] = by_anchor[:, :, anchored]
         if self.bundle.focal_sigma > 0:
             self.by_p[-1] = by_focal
-        return self.by_p.reshape(self.size, -1)
+        return self.by_p.reshape(self.size, 2 * len(self.counts))
 
     def by_landmark(self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray) -> np.ndarray:
         """Sums (L, P) over each landmark's observations of values (6, M), (6, M) and (M,)."""
@@ -354,8 +354,10 @@ class _Problem:
         entries = (6 * self.free[:, None] + np.arange(6)).ravel()
         whole[np.ix_(entries, entries)] = covariance[: len(entries), : len(entries)]
         weights = robust_weights(fit.squared, k)
+        poses = fit.state.poses.copy()
+        poses[self.free, :3, :3] = nearest_rotation(poses[self.free, :3, :3])
         return Adjusted(
-            poses=pose_matrix(nearest_rotation(fit.state.poses[:, :3, :3]), fit.state.poses[:, :3, 3]),
+            poses=poses,
             log_depth=fit.state.log_depth,
             camera=fit.camera,
             focal_sigma=float(np.sqrt(covariance[-1, -1])) if bundle.focal_sigma > 0 else 0.0,
@@ -424,6 +426,9 @@ def _checked(bundle: Bundle) -> Bundle:
     if not 0 < bundle.pixel_sigma < np.inf:
         raise BundleError(f"pixel_sigma = {bundle.pixel_sigma}; a positive number of pixels is expected")
     pixels = real_array(bundle.pixels, "pixels", (seen, 2), error=error)
+    for prior in bundle.pose_priors:
+        tied = [prior.pose] if prior.base is None else [prior.pose, prior.base]
+        _indices(tied, "a pose prior", len(tied), len(poses))
     return replace(bundle, poses=poses, held=held, pixels=pixels, **numbers, **indices)
 
 

@@ -26,7 +26,7 @@ MIN_POINTS = 6
 USABLE_WEIGHT = 0.05
 # Where more points than this share have less, something large may move.
 MANY_ASTRAY = 0.15
-UNDETERMINED = "the points do not determine the pose: they lie on one line, in one place or too far away"
+UNDETERMINED = "the points do not determine the pose: they lie on one line or in one place"
 
 
 class ResectionError(ValueError):
