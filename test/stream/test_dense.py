@@ -142,14 +142,21 @@ def test_an_upright_image_is_the_lying_one_turned():
     np.testing.assert_allclose(upright.sigma.T, lying.sigma, atol=1e-9)
 
 
-def test_variances_are_those_of_the_inverse():
-    lattice = dense._Lattice.over(np.random.default_rng(0).normal(size=GRID), plain_image())
-    at = np.random.default_rng(1).random((50, 2))
-    band = lattice.precision(*lattice.interpolation(at, np.zeros(50)), np.full(50, 400.0))
-    count = band.shape[1]
-    matrix = sum(np.diag(row[: count - k], -k) for k, row in enumerate(band))
+@pytest.mark.parametrize("size", [SIZE, (200, 150), (70, 150)])
+def test_variances_are_those_of_the_inverse(size):
+    lattice = dense._Lattice.over(np.random.default_rng(0).normal(size=GRID), plain_image(size))
+    points = lattice.between(np.random.default_rng(1).random((50, 2)), np.zeros(50))
+    posterior, _ = lattice.posterior(points, np.zeros(50), np.full(50, 0.05), (0.0, 0.1))
+    count = posterior.band.shape[1]
+    matrix = sum(np.diag(row[: count - k], -k) for k, row in enumerate(posterior.band))
     matrix = matrix + np.tril(matrix, -1).T
-    np.testing.assert_allclose(lattice.variances(band), np.diag(np.linalg.inv(matrix)), rtol=1e-9)
+    # With the offset as one more unknown.
+    pull = dense.DEVIATION**-2
+    whole = np.full((count + 1, count + 1), -pull)
+    whole[:-1, :-1], whole[-1, -1] = matrix, 0.1**-2 + count * pull
+    expected = np.diag(np.linalg.inv(whole))
+    np.testing.assert_allclose(posterior.variances(), expected[:-1], rtol=1e-9)
+    assert 1 / posterior.information == pytest.approx(expected[-1])
 
 
 def test_arguments_that_do_not_fit_are_refused():
