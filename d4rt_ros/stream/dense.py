@@ -18,12 +18,14 @@ from d4rt_ros.geometry.arguments import real_array
 from d4rt_ros.tasks.questions import pixel_grid
 
 NODES = 18  # of the lattice along the shorter side
-NEIGHBOURS = 0.3  # sd between neighbouring nodes
-DEVIATION = 2.0  # sd of each node from the common offset, besides
-DEPTH_JUMP, INTENSITY_JUMP = 0.15, 15.0  # in log depth and of 255, which loosen a node from its neighbour
+SPREAD = 0.2  # typical sd of the model's log depth about a common offset
+TYPICAL = 20.0  # points that this counts for, beside what the points themselves say
+NEIGHBOURS = 0.8  # sd between neighbouring nodes, in units of that
+DEVIATION = 20.0  # sd of each node from the common offset besides, in units of that
+DEPTH_JUMP, INTENSITY_JUMP = 0.1, 20.0  # in log depth and of 255, which loosen a node from its neighbour
 PASSES = 3
 CUT = 2.5  # sd at which a point loses most of its weight (Geman-McClure)
-MODEL_SIGMA = 0.05  # of the model's log depth about any smooth correction
+MODEL_SIGMA = 0.25  # of the model's log depth about any smooth correction, in units of that
 BLUR = 0.1  # nodes whose log depth differs by more say little of a pixel between them (Kopf 2007)
 SURFACE = 0.15  # pixels of a grid that differ less in log depth are of one surface
 
@@ -73,10 +75,11 @@ def correction(
     at = pixels[usable] / corner
     points = lattice.between(at, _nearest(filled, at))
     agreement = np.zeros(len(values))
-    posterior, agreement[usable] = lattice.posterior(points, values[usable], sigmas[usable], prior)
+    spread = _spread(values[usable], sigmas[usable])
+    posterior, agreement[usable] = lattice.posterior(points, values[usable], sigmas[usable], spread, prior)
     u, v = pixel_grid(log_depth.shape, (2, 2))
     grid = lattice.between(np.stack([u.ravel(), v.ravel()], 1), filled.ravel())
-    sigma = np.sqrt(grid.of(posterior.variances()) + MODEL_SIGMA**2)
+    sigma = np.sqrt(grid.of(posterior.variances()) + (MODEL_SIGMA * spread) ** 2)
     return Correction(
         grid.of(posterior.field).reshape(log_depth.shape),
         sigma.reshape(log_depth.shape),
@@ -104,6 +107,16 @@ def sample_depth(log_depth, pixels, size: tuple[int, int]) -> np.ndarray:
     share = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], 1)
     one_surface = inside & (four.max(1) - four.min(1) < SURFACE)
     return np.where(one_surface, (share * four).sum(1), np.nan)
+
+
+def _spread(values: np.ndarray, sigmas: np.ndarray) -> float:
+    """The standard deviation of the model's log depth about a common offset: by the points, more than their errors
+    explain, as far as there are enough of them."""
+    if not len(values):
+        return SPREAD
+    scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+    excess = max(scatter**2 - np.median(sigmas) ** 2, 0.0)
+    return float(np.sqrt((len(values) * excess + TYPICAL * SPREAD**2) / (len(values) + TYPICAL)))
 
 
 def _filled(log_depth: np.ndarray) -> np.ndarray:
@@ -153,9 +166,9 @@ class _Posterior:
     information: float
 
     @classmethod
-    def solved(cls, band, lines: int, gradient, prior: tuple[float, float]) -> _Posterior:
+    def solved(cls, band, lines: int, gradient, pull: float, prior: tuple[float, float]) -> _Posterior:
         """By elimination of the field: solveh_banded's two right sides are the points' and the offset's."""
-        pull, (mean, sigma) = DEVIATION**-2, prior
+        mean, sigma = prior
         sides = np.stack([gradient, np.full(len(gradient), pull)], 1)
         alone, per_offset = solveh_banded(band, sides, lower=True, check_finite=False).T
         information = sigma**-2 + pull * (1.0 - per_offset).sum()
@@ -237,24 +250,29 @@ class _Lattice:
         return _Between(nodes, share / share.sum(1, keepdims=True))
 
     def posterior(
-        self, points: _Between, values: np.ndarray, sigmas: np.ndarray, prior: tuple[float, float]
+        self,
+        points: _Between,
+        values: np.ndarray,
+        sigmas: np.ndarray,
+        spread: float,
+        prior: tuple[float, float],
     ) -> tuple[_Posterior, np.ndarray]:
         """The field given values (N,) at points, and their robust weights (N,) (Geman-McClure)."""
         i, j = np.triu_indices(4)
         low = np.minimum(points.nodes[:, i], points.nodes[:, j])
         place = (np.abs(points.nodes[:, i] - points.nodes[:, j]) * len(self.depth) + low).ravel()
         product = points.share[:, i] * points.share[:, j]
-        variance = sigmas**2 + MODEL_SIGMA**2
+        variance = sigmas**2 + (MODEL_SIGMA * spread) ** 2
+        smooth, pull = self.smooth / spread**2, (DEVIATION * spread) ** -2
         weight = np.ones(len(values))
         for k in range(PASSES + 1):
             sure = (weight / variance)[:, None]
-            band = np.bincount(place, (sure * product).ravel(), self.smooth.size)
+            band = np.bincount(place, (sure * product).ravel(), smooth.size)
             gradient = np.bincount(
                 points.nodes.ravel(), (points.share * sure * values[:, None]).ravel(), len(self.depth)
             )
-            posterior = _Posterior.solved(
-                self.smooth + band.reshape(self.smooth.shape), max(self.shape), gradient, prior
-            )
+            band = smooth + band.reshape(smooth.shape)
+            posterior = _Posterior.solved(band, max(self.shape), gradient, pull, prior)
             if k < PASSES:
                 residual = (values - points.of(posterior.field)) / np.sqrt(variance)
                 weight = 1.0 / (1.0 + (residual / CUT) ** 2) ** 2
