@@ -227,7 +227,15 @@ class _Problem:
         first[self.free] = 6 * np.arange(len(self.free))
         rows, step = self.width * bundle.landmarks, np.arange(6)[:, None]
         self.entries = np.concatenate([rows + first[x] + step for x in (bundle.frames, self.anchors)]).ravel()
-        self.rows = np.empty((self.size, 2, len(self.counts)))
+        # What a pose neither observes nor anchors stays 0.
+        self.by_p = np.zeros((self.size, 2, len(self.counts)))
+        self.blocks = [
+            (
+                self.by_p[6 * i : 6 * i + 6],
+                *(np.flatnonzero(x == pose) for x in (bundle.frames, self.anchors)),
+            )
+            for i, pose in enumerate(self.free)
+        ]
         self.log_focal_prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
 
     def fit(self, state: _State) -> _Fit:
@@ -282,7 +290,7 @@ class _Problem:
         precision = bundle.prior_sigma**-2.0
         h_l = precision + np.bincount(bundle.landmarks, (by_depth**2).sum(axis=0), count)
         b_l = np.bincount(bundle.landmarks, (by_depth * off).sum(axis=0), count)
-        b_l -= precision * (state.log_depth - bundle.prior)
+        b_l = b_l - precision * (state.log_depth - bundle.prior)
         if bundle.focal_sigma > 0:
             h_pp[-1, -1] += bundle.focal_sigma**-2.0
             b_p[-1] -= (state.log_focal - self.log_focal_prior) * bundle.focal_sigma**-2.0
@@ -300,15 +308,13 @@ class _Problem:
     def side_by_side(
         self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray
     ) -> np.ndarray:
-        """The derivatives by p (P, 2 M), each pose's in its own rows."""
-        by_p = self.rows
-        for row, pose in enumerate(self.free):
-            block = by_p[6 * row : 6 * row + 6]
-            np.multiply(by_observer, self.bundle.frames == pose, out=block)
-            block += by_anchor * (self.anchors == pose)
+        """The derivatives by p (P, 2 M), each pose's in its own rows; overwritten by the next call."""
+        for block, seen, anchored in self.blocks:
+            block[:, :, seen] = by_observer[:, :, seen]
+            block[:, :, anchored] = by_anchor[:, :, anchored]
         if self.bundle.focal_sigma > 0:
-            by_p[-1] = by_focal
-        return by_p.reshape(self.size, -1)
+            self.by_p[-1] = by_focal
+        return self.by_p.reshape(self.size, 2 * len(self.counts))
 
     def by_landmark(self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray) -> np.ndarray:
         """Sums (L, P) over each landmark's observations of values (6, M), (6, M) and (M,)."""
@@ -348,8 +354,10 @@ class _Problem:
         entries = (6 * self.free[:, None] + np.arange(6)).ravel()
         whole[np.ix_(entries, entries)] = covariance[: len(entries), : len(entries)]
         weights = robust_weights(fit.squared, k)
+        poses = fit.state.poses.copy()
+        poses[self.free, :3, :3] = nearest_rotation(poses[self.free, :3, :3])
         return Adjusted(
-            poses=pose_matrix(nearest_rotation(fit.state.poses[:, :3, :3]), fit.state.poses[:, :3, 3]),
+            poses=poses,
             log_depth=fit.state.log_depth,
             camera=fit.camera,
             focal_sigma=float(np.sqrt(covariance[-1, -1])) if bundle.focal_sigma > 0 else 0.0,
@@ -418,6 +426,9 @@ def _checked(bundle: Bundle) -> Bundle:
     if not 0 < bundle.pixel_sigma < np.inf:
         raise BundleError(f"pixel_sigma = {bundle.pixel_sigma}; a positive number of pixels is expected")
     pixels = real_array(bundle.pixels, "pixels", (seen, 2), error=error)
+    for prior in bundle.pose_priors:
+        tied = [prior.pose] if prior.base is None else [prior.pose, prior.base]
+        _indices(tied, "a pose prior", len(tied), len(poses))
     return replace(bundle, poses=poses, held=held, pixels=pixels, **numbers, **indices)
 
 

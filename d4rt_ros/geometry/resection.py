@@ -16,14 +16,17 @@ from d4rt_ros.geometry.robust import (
     check_kernel,
     inverse_information,
     kernel_calibration,
+    robust_cost,
     robust_weights,
 )
-from d4rt_ros.geometry.transforms import is_rigid, nearest_rotation
+from d4rt_ros.geometry.transforms import is_rigid, nearest_rotation, pose_matrix
 
 MIN_POINTS = 6
 # A point of less weight than this has no say in whether a pose is determined.
 USABLE_WEIGHT = 0.05
-UNDETERMINED = "the points do not determine the pose: they lie on one line, in one place or too far away"
+# Where more points than this share have less, something large may move.
+MANY_ASTRAY = 0.15
+UNDETERMINED = "the points do not determine the pose: they lie on one line or in one place"
 
 
 class ResectionError(ValueError):
@@ -114,20 +117,33 @@ def resect(
         line = (by_point * spread.T[:, None]).sum(axis=0)
         return off, _whitened(off, line, pixel_sigma), _whitened(jacobian, line, pixel_sigma), used
 
-    pose = start
-    for k in np.geomspace(*kernel, iterations):
-        _, residual, jacobian, used = linearise(pose)
-        normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
+    def descended(widths) -> _Descent:
+        pose = start
+        for k in widths:
+            _, residual, jacobian, used = linearise(pose)
+            normal, gradient, _ = _normal_equations(jacobian, residual, used, k)
+            if prior is not None:
+                _add_prior(normal, gradient, pose, prior)
+            pose = perturbed(pose, _step(normal, gradient))
+        off, residual, jacobian, used = linearise(pose)
+        k = kernel[1]
+        information, _, weights = _normal_equations(jacobian, residual, used, k)
+        squared = np.where(used, (residual**2).sum(axis=0), np.inf)[finite]
+        cost = kernel_calibration(k)[0] * float(robust_cost(squared, k).sum())
         if prior is not None:
-            _add_prior(normal, gradient, pose, prior)
-        pose = perturbed(pose, _step(normal, gradient))
-    off, residual, jacobian, used = linearise(pose)
-    information, gradient, weights = _normal_equations(jacobian, residual, used, kernel[1])
-    _check_count(weights > USABLE_WEIGHT)
-    if prior is not None:
-        _add_prior(information, gradient, pose, prior)
-    pose[:3, :3] = nearest_rotation(pose[:3, :3])
-    return Resection(pose, _covariance(information), weights, off.T)
+            cost += _add_prior(information, np.zeros(6), pose, prior)
+        return _Descent(cost, pose, information, weights, off)
+
+    best = descended(np.geomspace(*kernel, iterations))
+    if np.count_nonzero(best.weights < USABLE_WEIGHT) > MANY_ASTRAY * np.count_nonzero(finite):
+        # The wide kernel may have gone half way towards what moves; the narrow one stays with what is near the start.
+        try:
+            best = min(best, descended([kernel[1]] * iterations), key=lambda x: x.cost)
+        except ResectionError:
+            pass
+    _check_count(best.weights > USABLE_WEIGHT)
+    pose = pose_matrix(nearest_rotation(best.pose[:3, :3]), best.pose[:3, 3])
+    return Resection(pose, _covariance(best.information), best.weights, best.off.T)
 
 
 def rotation_only(
@@ -173,6 +189,17 @@ def rotation_only(
     return RotationFit(nearest_rotation(pose[:3, :3]), _covariance(information), weights, off.T)
 
 
+@dataclass(frozen=True)
+class _Descent:
+    """Where Gauss-Newton ended: robust cost, pose (4, 4), information (6, 6), weights (N,), off (2, N) pixels."""
+
+    cost: float
+    pose: np.ndarray
+    information: np.ndarray
+    weights: np.ndarray
+    off: np.ndarray
+
+
 def _whitened(values: np.ndarray, line: np.ndarray, sigma: float) -> np.ndarray:
     """Values (..., 2, N) times the inverse root of sigma² I + line lineᵀ, line (2, N)."""
     length = np.maximum(np.hypot(*line), np.finfo(float).tiny)
@@ -191,10 +218,12 @@ def _normal_equations(jacobian, residual, used, k: float) -> tuple[np.ndarray, n
     return normal, weighted @ residual.ravel(), weights
 
 
-def _add_prior(normal: np.ndarray, gradient: np.ndarray, pose: np.ndarray, prior: GaussianPose) -> None:
+def _add_prior(normal: np.ndarray, gradient: np.ndarray, pose: np.ndarray, prior: GaussianPose) -> float:
+    """Adds to both in place, and returns the prior's cost."""
     away, derivative = perturbation(pose, prior.mean)
     normal += derivative.T @ prior.information @ derivative
     gradient -= derivative.T @ prior.information @ away
+    return float(away @ prior.information @ away)
 
 
 def _step(normal: np.ndarray, gradient: np.ndarray) -> np.ndarray:

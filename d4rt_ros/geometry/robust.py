@@ -18,7 +18,8 @@ SINGULAR = 1e-11
 
 def robust_cost(squared: np.ndarray, k: float) -> np.ndarray:
     """Costs of squared Mahalanobis lengths; what is infinite costs k²."""
-    return k**2 - k**2 / (1.0 + squared / k**2)
+    share = np.minimum(squared / k**2, 1e30)
+    return k**2 * share / (1.0 + share)
 
 
 def robust_weights(squared: np.ndarray, k: float) -> np.ndarray:

@@ -15,14 +15,17 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import distance_transform_edt
 
 from d4rt_ros.geometry.arguments import real_array
+from d4rt_ros.tasks.questions import pixel_grid
 
 NODES = 18  # of the lattice along the shorter side
-NEIGHBOURS = 0.3  # sd between neighbouring nodes
-DEVIATION = 2.0  # sd of each node from the common offset, besides
-DEPTH_JUMP, INTENSITY_JUMP = 0.15, 15.0  # in log depth and of 255, which loosen a node from its neighbour
+SPREAD = 0.2  # typical sd of the model's log depth about a common offset
+TYPICAL = 20.0  # points that this counts for, beside what the points themselves say
+NEIGHBOURS = 0.8  # sd between neighbouring nodes, in units of that
+DEVIATION = 20.0  # sd of each node from the common offset besides, in units of that
+DEPTH_JUMP, INTENSITY_JUMP = 0.1, 20.0  # in log depth and of 255, which loosen a node from its neighbour
 PASSES = 3
 CUT = 2.5  # sd at which a point loses most of its weight (Geman-McClure)
-MODEL_SIGMA = 0.05  # of the model's log depth about any smooth correction
+MODEL_SIGMA = 0.25  # of the model's log depth about any smooth correction, in units of that
 BLUR = 0.1  # nodes whose log depth differs by more say little of a pixel between them (Kopf 2007)
 SURFACE = 0.15  # pixels of a grid that differ less in log depth are of one surface
 
@@ -65,32 +68,25 @@ def correction(
         raise ValueError(
             f"{len(pixels)} pixels, {len(values)} values, {len(sigmas)} sigmas; give one of each"
         )
-    size = np.shape(image)[:2]
-    known = np.isfinite(log_depth)
-    filled = _filled(log_depth, known)
+    corner = np.array(np.shape(image)[1::-1]) - 1.0
+    filled = _filled(log_depth)
     lattice = _Lattice.over(filled, image)
     usable = np.isfinite(pixels).all(1) & np.isfinite(values) & np.isfinite(sigmas) & (sigmas > 0)
+    at = pixels[usable] / corner
+    points = lattice.between(at, _nearest(filled, at))
     agreement = np.zeros(len(values))
-    at = pixels[usable] / (np.array(size[::-1]) - 1.0)
-    nodes, share = lattice.interpolation(at, _nearest(filled, at))
-    y, variance = values[usable], sigmas[usable] ** 2 + MODEL_SIGMA**2
-    weight = np.ones(len(y))
-    for k in range(PASSES + 1):
-        band = lattice.precision(nodes, share, weight / variance)
-        field, per_offset, offset, information = _solve(
-            band, lattice.information(nodes, share, weight / variance, y), prior
-        )
-        if k < PASSES:
-            residual = (y - (share * field[nodes]).sum(1)) / np.sqrt(variance)
-            weight = 1.0 / (1.0 + (residual / CUT) ** 2) ** 2
-    agreement[usable] = weight
-    node_variance = lattice.variances(band) + per_offset**2 / information
-    h, w = log_depth.shape
-    u, v = np.meshgrid(np.linspace(0, 1, w), np.linspace(0, 1, h))
-    nodes, share = lattice.interpolation(np.stack([u.ravel(), v.ravel()], 1), filled.ravel())
-    log = (share * field[nodes]).sum(1).reshape(h, w)
-    sigma = np.sqrt((share * node_variance[nodes]).sum(1) + MODEL_SIGMA**2).reshape(h, w)
-    return Correction(log, sigma, float(offset), float(information**-0.5), agreement)
+    spread = _spread(values[usable], sigmas[usable])
+    posterior, agreement[usable] = lattice.posterior(points, values[usable], sigmas[usable], spread, prior)
+    u, v = pixel_grid(log_depth.shape, (2, 2))
+    grid = lattice.between(np.stack([u.ravel(), v.ravel()], 1), filled.ravel())
+    sigma = np.sqrt(grid.of(posterior.variances()) + (MODEL_SIGMA * spread) ** 2)
+    return Correction(
+        grid.of(posterior.field).reshape(log_depth.shape),
+        sigma.reshape(log_depth.shape),
+        posterior.offset,
+        posterior.information**-0.5,
+        agreement,
+    )
 
 
 def sample_depth(log_depth, pixels, size: tuple[int, int]) -> np.ndarray:
@@ -113,8 +109,19 @@ def sample_depth(log_depth, pixels, size: tuple[int, int]) -> np.ndarray:
     return np.where(one_surface, (share * four).sum(1), np.nan)
 
 
-def _filled(log_depth: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _spread(values: np.ndarray, sigmas: np.ndarray) -> float:
+    """The standard deviation of the model's log depth about a common offset: by the points, more than their errors
+    explain, as far as there are enough of them."""
+    if not len(values):
+        return SPREAD
+    scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+    excess = max(scatter**2 - np.median(sigmas) ** 2, 0.0)
+    return float(np.sqrt((len(values) * excess + TYPICAL * SPREAD**2) / (len(values) + TYPICAL)))
+
+
+def _filled(log_depth: np.ndarray) -> np.ndarray:
     """With the nearest known value where there is none; zeros where there is none at all."""
+    known = np.isfinite(log_depth)
     if known.all():
         return log_depth
     if not known.any():
@@ -131,10 +138,72 @@ def _nearest(grid: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Between:
+    """Points between the nodes of a lattice: the nodes (N, 4) around each, and their shares in it (N, 4)."""
+
+    nodes: np.ndarray
+    share: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Values (nodes,) at the points (N,)."""
+        return (self.share * values[self.nodes]).sum(1)
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """Of the field, given points.
+
+    band: (b + 1, nodes) lower form, the information of its deviation from the offset. lines: of nodes.
+    field: (nodes,) the mean. per_offset: (nodes,) how it goes with the offset. offset, information: the common
+    part, and its inverse variance.
+    """
+
+    band: np.ndarray
+    lines: int
+    field: np.ndarray
+    per_offset: np.ndarray
+    offset: float
+    information: float
+
+    @classmethod
+    def solved(cls, band, lines: int, gradient, pull: float, prior: tuple[float, float]) -> _Posterior:
+        """By elimination of the field: solveh_banded's two right sides are the points' and the offset's."""
+        mean, sigma = prior
+        sides = np.stack([gradient, np.full(len(gradient), pull)], 1)
+        alone, per_offset = solveh_banded(band, sides, lower=True, check_finite=False).T
+        information = sigma**-2 + pull * (1.0 - per_offset).sum()
+        offset = (mean * sigma**-2 + pull * alone.sum()) / information
+        return cls(band, lines, alone + offset * per_offset, per_offset, float(offset), float(information))
+
+    def variances(self) -> np.ndarray:
+        """(nodes,), exact: the diagonal of the inverse of the band, which is block tridiagonal, and the offset's part.
+
+        By elimination from both ends: inv(A)ii = inv(F_i + G_i - D_i), where F_i and G_i are the Schur complements of
+        the block D_i after all before and after all behind it are eliminated (the block Thomas algorithm twice).
+        """
+        size = self.band.shape[1] // self.lines
+        blocks = np.zeros((self.lines, size, 2 * size))  # a line's nodes x those of this and the next line
+        i = np.arange(size)
+        for k in np.flatnonzero(self.band.any(1)):
+            near = i[: 2 * size - k]  # the band of the last node ends one beyond the next line
+            blocks[:, near, near + k] = self.band[k].reshape(self.lines, size)[:, near]
+        diagonal = blocks[:, :, :size] + np.triu(blocks[:, :, :size], 1).swapaxes(1, 2)
+        link = blocks[:-1, :, size:]
+        both = np.stack([diagonal, diagonal[::-1]])
+        links = np.stack([link, link[::-1].swapaxes(1, 2)])
+        for n in range(self.lines - 1):
+            both[:, n + 1] -= links[:, n].swapaxes(1, 2) @ np.linalg.solve(both[:, n], links[:, n])
+        inverse = np.linalg.inv(both[0] + both[1, ::-1] - diagonal)
+        own = np.diagonal(inverse, axis1=1, axis2=2).ravel()
+        return own + self.per_offset**2 / self.information
+
+
+@dataclass(frozen=True)
 class _Lattice:
     """Nodes over the image, from corner to corner, numbered along the shorter side first, which keeps the band narrow.
 
-    shape: (rows, columns). depth: (nodes,) log depth. smooth: the band, (b + 1, nodes) lower form, of the prior.
+    shape: (rows, columns). depth: (nodes,) log depth. smooth: (b + 1, nodes), lower form of the band of the prior's
+    information about the field's deviation from the offset.
     """
 
     shape: tuple[int, int]
@@ -146,30 +215,26 @@ class _Lattice:
         height, width = np.shape(image)[:2]
         unit = NODES / min(height, width)
         rows, columns = max(round(height * unit), 2), max(round(width * unit), 2)
-        u, v = np.meshgrid(np.linspace(0, 1, columns), np.linspace(0, 1, rows))
-        middle = cv2.medianBlur(log_depth.astype(np.float32), 3) if min(log_depth.shape) > 2 else log_depth
-        depth = _nearest(middle, np.stack([u.ravel(), v.ravel()], 1)).reshape(rows, columns).astype(float)
+        u, v = pixel_grid((rows, columns), (2, 2))
+        calm = cv2.medianBlur(log_depth.astype(np.float32), 3)
+        depth = _nearest(calm, np.stack([u.ravel(), v.ravel()], 1)).reshape(rows, columns).astype(float)
         small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         grey = (cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim == 3 else small).astype(float)
-        lines = depth.T if rows <= columns else depth
-        grey = grey.T if rows <= columns else grey
-        short = min(rows, columns)
-        across, along = _coupling(lines, grey, 0), _coupling(lines, grey, 1)
-        band = np.zeros((short + 2, depth.size))
-        diagonal = np.full(lines.shape, DEVIATION**-2)
-        for coupling, before, after in (
-            (across, np.s_[:-1], np.s_[1:]),
-            (along, np.s_[:, :-1], np.s_[:, 1:]),
-        ):
-            diagonal[before] += coupling
-            diagonal[after] += coupling
-        band[0] = diagonal.ravel()
-        band[1].reshape(lines.shape)[:, :-1] = -along
-        band[short].reshape(lines.shape)[:-1] = -across
-        return cls((rows, columns), lines.ravel(), band)
+        if rows <= columns:
+            depth, grey = depth.T, grey.T
+        lines, size = depth.shape
+        within, onwards = _coupling(depth, grey, 1), _coupling(depth, grey, 0)
+        diagonal = np.full(depth.shape, DEVIATION**-2)
+        diagonal[:, :-1] += within
+        diagonal[:, 1:] += within
+        diagonal[:-1] += onwards
+        diagonal[1:] += onwards
+        band = np.zeros((size + 2, lines, size))
+        band[0], band[1, :, :-1], band[size, :-1] = diagonal, -within, -onwards
+        return cls((rows, columns), depth.ravel(), band.reshape(size + 2, -1))
 
-    def interpolation(self, at: np.ndarray, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of points (N, 2) in 0..1 of the image, with their log depth: nodes (N, 4) and their shares (N, 4).
+    def between(self, at: np.ndarray, log_depth: np.ndarray) -> _Between:
+        """Points (N, 2) in 0..1 of the image, with their log depth.
 
         Joint bilateral (Kopf et al. 2007): of the four nodes around those of the same depth count.
         """
@@ -181,58 +246,39 @@ class _Lattice:
         first = corner[:, 0] * step_x + corner[:, 1] * step_y
         nodes = first[:, None] + np.array([0, step_x, step_y, step_x + step_y])
         share = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], 1) + 1e-3
-        share /= 1e-3 + ((self.depth[nodes] - log_depth[:, None]) / BLUR) ** 4 + 1.0
-        return nodes, share / share.sum(1, keepdims=True)
+        share /= 1.0 + ((self.depth[nodes] - log_depth[:, None]) / BLUR) ** 4
+        return _Between(nodes, share / share.sum(1, keepdims=True))
 
-    def precision(self, nodes: np.ndarray, share: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """The prior's band with that of the points' information."""
-        count = len(self.depth)
+    def posterior(
+        self,
+        points: _Between,
+        values: np.ndarray,
+        sigmas: np.ndarray,
+        spread: float,
+        prior: tuple[float, float],
+    ) -> tuple[_Posterior, np.ndarray]:
+        """The field given values (N,) at points, and their robust weights (N,) (Geman-McClure)."""
         i, j = np.triu_indices(4)
-        low = np.minimum(nodes[:, i], nodes[:, j])
-        offset = np.abs(nodes[:, i] - nodes[:, j])
-        value = weight[:, None] * share[:, i] * share[:, j]
-        band = np.bincount((offset * count + low).ravel(), value.ravel(), self.smooth.size)
-        return self.smooth + band.reshape(self.smooth.shape)
-
-    def information(self, nodes, share, weight, y) -> np.ndarray:
-        return np.bincount(nodes.ravel(), (share * (weight * y)[:, None]).ravel(), len(self.depth))
-
-    def variances(self, band: np.ndarray) -> np.ndarray:
-        """The diagonal of the inverse of a matrix in lower band form, which is block tridiagonal.
-
-        By elimination from both ends: inv(A)ii = inv(F_i + G_i - D_i), where F_i and G_i are the Schur complements of
-        the block D_i after all before and after all behind it are eliminated (block Thomas algorithm).
-        """
-        short = min(self.shape)
-        lines = band.shape[1] // short
-        blocks = np.zeros((lines, short, 2 * short))  # of columns of nodes: rows of these and of the next
-        i = np.arange(short)
-        for k in np.flatnonzero(band.any(1)):
-            near = i[: 2 * short - k]  # the band of the last node ends one beyond the next line
-            blocks[:, near, near + k] = band[k].reshape(lines, short)[:, near]
-        diagonal = blocks[:, :, :short].copy()
-        diagonal += np.triu(diagonal, 1).swapaxes(1, 2)
-        next_ = blocks[:-1, :, short:]  # rows: nodes of this line; columns: of the next
-        both = np.stack([diagonal, diagonal[::-1]])
-        link = np.stack([next_, next_[::-1].swapaxes(1, 2)])
-        for n in range(lines - 1):
-            both[:, n + 1] -= link[:, n].swapaxes(1, 2) @ np.linalg.solve(both[:, n], link[:, n])
-        inverse = np.linalg.inv(both[0] + both[1, ::-1] - diagonal)
-        return np.diagonal(inverse, axis1=1, axis2=2).ravel()
+        low = np.minimum(points.nodes[:, i], points.nodes[:, j])
+        place = (np.abs(points.nodes[:, i] - points.nodes[:, j]) * len(self.depth) + low).ravel()
+        product = points.share[:, i] * points.share[:, j]
+        variance = sigmas**2 + (MODEL_SIGMA * spread) ** 2
+        smooth, pull = self.smooth / spread**2, (DEVIATION * spread) ** -2
+        weight = np.ones(len(values))
+        for k in range(PASSES + 1):
+            sure = (weight / variance)[:, None]
+            band = np.bincount(place, (sure * product).ravel(), smooth.size)
+            gradient = np.bincount(
+                points.nodes.ravel(), (points.share * sure * values[:, None]).ravel(), len(self.depth)
+            )
+            band = smooth + band.reshape(smooth.shape)
+            posterior = _Posterior.solved(band, max(self.shape), gradient, pull, prior)
+            if k < PASSES:
+                residual = (values - points.of(posterior.field)) / np.sqrt(variance)
+                weight = 1.0 / (1.0 + (residual / CUT) ** 2) ** 2
+        return posterior, weight
 
 
 def _coupling(depth: np.ndarray, grey: np.ndarray, axis: int) -> np.ndarray:
     jump = (np.diff(depth, axis=axis) / DEPTH_JUMP) ** 2 + (np.diff(grey, axis=axis) / INTENSITY_JUMP) ** 2
     return NEIGHBOURS**-2 / (1.0 + jump)
-
-
-def _solve(band, information, prior: tuple[float, float]):
-    """The field and its dependence on the offset, the offset and its information, that of the points in it."""
-    mean, sigma = prior
-    pull = DEVIATION**-2
-    alone, per_offset = solveh_banded(
-        band, np.stack([information, np.full(len(information), pull)], 1), lower=True, check_finite=False
-    ).T
-    certainty = sigma**-2 + pull * (1.0 - per_offset).sum()
-    offset = (mean * sigma**-2 + pull * alone.sum()) / certainty
-    return alone + offset * per_offset, per_offset, offset, certainty

@@ -13,6 +13,7 @@ import numpy as np
 from d4rt_ros.stream.pixels import small_grey
 
 SIDE = 320
+SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
 COARSE = 4  # times smaller is the image in which guesses are compared
 WINDOW, LEVELS = 15, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
@@ -28,8 +29,9 @@ SHORTEST = 24  # pixels of a side that flow needs
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image as it is searched. scale: (2,) its pixels per pixel of the image, x and y. even: (h, w) uint8 at
-    one brightness and contrast, so that exposure hardly matters. coarse: (h/4, w/4) float32."""
+    """A small image as it is searched. scale: (2,) its pixels per pixel of the image, x and y. grey: (h, w) uint8,
+    smoothed. even: (h, w) uint8, the same without what changes slowly and at one contrast everywhere, so that
+    exposure does not matter. coarse: (h/4, w/4) float32, of `even`."""
 
     scale: np.ndarray
     grey: np.ndarray
@@ -59,6 +61,7 @@ def picture(image: np.ndarray) -> Picture:
     import cv2
 
     grey, scale = small_grey(image, SIDE)
+    grey = cv2.GaussianBlur(grey, (0, 0), SMOOTHING)
     even = even_contrast(grey)
     h, w = even.shape
     small = cv2.resize(even, (max(2, w // COARSE), max(2, h // COARSE)), interpolation=cv2.INTER_AREA)

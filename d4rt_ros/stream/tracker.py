@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d4rt_ros.stream.corners import close, corners
 from d4rt_ros.stream.flow import (
-    MARGIN,
     TILE,
     Picture,
     likeness,
@@ -25,9 +25,6 @@ from d4rt_ros.stream.flow import (
     whole_shift,
 )
 
-CELL = 16  # pixels of the small image that have one point
-CORNER = 2e-5  # least eigenvalue of the gradients (OpenCV's scale)
-APART = 6.4  # pixels: of two points that are nearer the older stays
 RESERVE = 5  # one in so many places is for those who may come back
 SPARED = int(0.25e9)  # ns
 KEPT = 64  # images whose points can be asked for
@@ -154,12 +151,13 @@ class Tracker:
         """Of seen points that are too near each other only the older stays."""
         points = self._points
         at = np.where(points["seen"][:, None], new.small(points["pixel"]), np.nan)
-        near = ((at[:, None] - at[None]) ** 2).sum(axis=2) < APART**2
+        near = close(at, at)
         older = points["id"][None] < points["id"][:, None]
         self._points = points[~(near & older).any(axis=1)]
 
     def _bear(self, new: Picture, stamp: int, fillable: np.ndarray | None) -> None:
-        at = _births(new, new.small(self.pixels[self.seen]), fillable)
+        allowed = None if fillable is None else _shrunk(fillable, new)
+        at = corners(new.grey, new.small(self.pixels[self.seen]), allowed)
         at = at[: self._make_room(len(at), stamp)]
         born = np.zeros(len(at), POINT)
         born["id"] = np.arange(self._next, self._next + len(at))
@@ -181,36 +179,6 @@ class Tracker:
         excess = max(len(points) + room - self._most, 0)
         self._points = np.delete(points, way[:excess])
         return room
-
-
-def _births(new: Picture, taken: np.ndarray, fillable: np.ndarray | None) -> np.ndarray:
-    """The best corner (M, 2) of every cell that has one and no point yet, the best first."""
-    import cv2
-
-    strength = cv2.cornerMinEigenVal(new.grey, 5, 3)
-    if fillable is not None:
-        strength[~_shrunk(fillable, new)] = 0
-    h, w = strength.shape
-    covered = np.zeros((h, w), np.uint8)
-    x, y = np.rint(taken).astype(int).T
-    covered[y, x] = 1
-    near = cv2.dilate(covered, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
-    strength[near > 0] = 0
-    rows, columns = -(-h // CELL), -(-w // CELL)
-    border = MARGIN + 2
-    strength[:border] = strength[-border:] = strength[:, :border] = strength[:, -border:] = 0
-    whole = np.zeros((rows * CELL, columns * CELL), np.float32)
-    whole[:h, :w] = strength
-    cells = whole.reshape(rows, CELL, columns, CELL).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-    best = cells.argmax(axis=1)
-    strongest = cells[np.arange(len(cells)), best]
-    strongest[(y // CELL) * columns + x // CELL] = 0
-    at = np.stack([
-        np.tile(np.arange(columns), rows) * CELL + best % CELL,
-        np.repeat(np.arange(rows), columns) * CELL + best // CELL,
-    ], 1)  # fmt: skip
-    order = np.argsort(-strongest)
-    return at[order[strongest[order] > CORNER]].astype(np.float64)
 
 
 def _shrunk(fillable: np.ndarray, new: Picture) -> np.ndarray:

@@ -63,19 +63,24 @@ def test_unsure_points_say_little():
 
 def test_a_correction_does_not_cross_a_jump_of_the_depth():
     near_and_far = np.where(np.arange(GRID[1]) < 24, 0.0, 1.0) * np.ones(GRID)
-    pixels = pixels_of(200, 0)
-    pixels = pixels[pixels[:, 0] < 95]
-    result = correction(
-        near_and_far, plain_image(), pixels, np.full(len(pixels), 0.3), np.full(len(pixels), 0.05)
-    )
-    even = correction(
-        np.zeros(GRID), plain_image(), pixels, np.full(len(pixels), 0.3), np.full(len(pixels), 0.05)
-    )
-    assert np.abs(result.log[:, :23] - 0.3).max() < 0.03
-    assert result.log[:, 25].mean() < even.log[:, 25].mean() - 0.03
-    assert result.sigma[:, 25].mean() > 1.3 * even.sigma[:, 25].mean()
-    # Even the grid's points that stand right at the jump belong to one side.
-    assert result.log[:, 23].mean() - result.log[:, 24].mean() > 0.5 * (0.3 - result.log[:, 26].mean())
+    pixels = pixels_of(60, 0)
+    pixels = pixels[np.abs(pixels[:, 0] - 99.5) > 15]
+    truth = np.where(np.arange(GRID[1]) < 24, 0.3, -0.1) * np.ones(GRID)
+    values, sigmas = np.where(pixels[:, 0] < 99.5, 0.3, -0.1), np.full(len(pixels), 0.05)
+    jump = correction(near_and_far, plain_image(), pixels, values, sigmas)
+    even = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
+    beside = np.s_[:, 21:27]
+    assert np.abs(jump.log - truth)[beside].max() < 0.1 < 0.15 < np.abs(even.log - truth)[beside].max()
+
+
+def test_where_no_point_is_beyond_a_jump_it_is_less_sure():
+    near_and_far = np.where(np.arange(GRID[1]) < 24, 0.0, 1.0) * np.ones(GRID)
+    pixels = pixels_of(100, 0) * [0.45, 1.0]
+    values, sigmas = np.full(100, 0.3), np.full(100, 0.05)
+    jump = correction(near_and_far, plain_image(), pixels, values, sigmas)
+    even = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
+    assert jump.sigma[:, 26].mean() > 1.3 * even.sigma[:, 26].mean()
+    np.testing.assert_allclose(jump.sigma[:, 15], even.sigma[:, 15], rtol=0.1)
 
 
 def test_an_edge_of_the_image_loosens_too():
@@ -142,14 +147,21 @@ def test_an_upright_image_is_the_lying_one_turned():
     np.testing.assert_allclose(upright.sigma.T, lying.sigma, atol=1e-9)
 
 
-def test_variances_are_those_of_the_inverse():
-    lattice = dense._Lattice.over(np.random.default_rng(0).normal(size=GRID), plain_image())
-    at = np.random.default_rng(1).random((50, 2))
-    band = lattice.precision(*lattice.interpolation(at, np.zeros(50)), np.full(50, 400.0))
-    count = band.shape[1]
-    matrix = sum(np.diag(row[: count - k], -k) for k, row in enumerate(band))
+@pytest.mark.parametrize("size", [SIZE, (200, 150), (70, 150)])
+def test_variances_are_those_of_the_inverse(size):
+    lattice = dense._Lattice.over(np.random.default_rng(0).normal(size=GRID), plain_image(size))
+    points = lattice.between(np.random.default_rng(1).random((50, 2)), np.zeros(50))
+    posterior, _ = lattice.posterior(points, np.zeros(50), np.full(50, 0.05), 0.3, (0.0, 0.1))
+    count = posterior.band.shape[1]
+    matrix = sum(np.diag(row[: count - k], -k) for k, row in enumerate(posterior.band))
     matrix = matrix + np.tril(matrix, -1).T
-    np.testing.assert_allclose(lattice.variances(band), np.diag(np.linalg.inv(matrix)), rtol=1e-9)
+    # With the offset as one more unknown.
+    pull = (0.3 * dense.DEVIATION) ** -2
+    whole = np.full((count + 1, count + 1), -pull)
+    whole[:-1, :-1], whole[-1, -1] = matrix, 0.1**-2 + count * pull
+    expected = np.diag(np.linalg.inv(whole))
+    np.testing.assert_allclose(posterior.variances(), expected[:-1], rtol=1e-9)
+    assert 1 / posterior.information == pytest.approx(expected[-1])
 
 
 def test_arguments_that_do_not_fit_are_refused():
