@@ -1,260 +1,246 @@
-"""Where the camera is, by points that are followed in the pixels and whose depth the model proposes.
+"""Where the camera is, image by image: by points that are followed in the pixels and whose depth the model proposes.
 
-Every image is followed: its points by the tracker, its pose from the landmarks among them (`geometry.resection`). A
-window's newest image, once the model has spoken of it, may become a keyframe: its new points become landmarks, at the
-model's depth, and the newest keyframes are adjusted together (`geometry.bundle`). Older keyframes are held where they
-were, which carries the scale.
+Two frames are kept (REP 105). In the map everything is where it is now known to be; the world is continuous: from image
+to image the camera moves in it as it moves in the map, and what was said in it is never taken back.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry.bundle import Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.resection import ResectionError, resect
-from d4rt_ros.geometry.transforms import invert, pose_matrix
-from d4rt_ros.stream.dense import Correction, correction, sample_depth
-from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
+from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.stream.dense import Correction, correction
+from d4rt_ros.stream.local_map import AGREES, OFFSET_SIGMA, LocalMap
+from d4rt_ros.stream.relocation import Landmarks, find
+from d4rt_ros.stream.results import Pose
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker
+from d4rt_ros.stream.window import WindowFrame
+from d4rt_ros.stream.world import LOST_COVARIANCE
+from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR
 
-SIDE = 320  # pixels of an image's larger side that the numbers of pixels here speak of
-PIXEL_SIGMA = 1.0  # of a followed point, in such pixels: with what the camera's model leaves out
-PRIOR_SIGMA = 0.5  # of the model's log depth
-SURE = 0.4  # sd of the log depth of landmarks that correct the dense depth
-KEYFRAMES, HELD = 8, 2  # that are adjusted together, and how many of the oldest of these are held
-REMEMBERED = 40  # keyframes whose landmarks are kept
 RECENT = 64  # images whose poses are kept
-AGREES = 0.3  # weight of a landmark that is at rest
-FEWEST = 10  # landmarks that a pose needs
-MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe, and after LATE images
-LATE = 8
+FEWEST, LEAST_SHARE = 10, 0.25  # landmarks that must agree with a pose, and their share of those that are seen
+FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
+LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
+VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
+GRID = (12, 16)  # of the depth of such a keyframe
+UNKNOWN = "no window of images has been placed in the world yet"
 
 
-@dataclass
-class Keyframe:
-    """number: counts keyframes. stamp: ns. points: what was followed there. pose: world_from_camera (4, 4)."""
+@dataclass(eq=False)
+class Followed:
+    """An image. number: counts images. pose: map_from_camera (4, 4), as it is now known. world_from_camera: as it was
+    said. covariance: (6, 6) of the latter. reason: why the pose is not known, "" where it is; then both are the last
+    good ones. keyframe: the number of the one before it. world: counts worlds."""
 
     number: int
-    stamp: int
-    points: TrackedPoints
-
-
-@dataclass
-class Followed:
-    """An image by its pixels. pose: world_from_camera (4, 4) in the map, where the map has it now. world_from_camera:
-    the continuous one, as it was said. covariance: (6, 6) of the pose against the landmarks. agree: how many landmarks
-    agree, and the share of those that were seen."""
-
     stamp: int
     pose: np.ndarray
     world_from_camera: np.ndarray
     covariance: np.ndarray
-    agree: int
-    share: float
+    reason: str
+    keyframe: int
+    world: int
+    agree: int = 0
 
 
 class VisualOdometry:
-    def __init__(self, camera: Pinhole, start: np.ndarray, tracker: Tracker | None = None, **options) -> None:
-        self.o = dict(px=PIXEL_SIGMA, psig=PRIOR_SIGMA, sure=SURE, pull=0.0, pool=0, old=1, hid=0.4, fuse=0, fsg=0.3, fsig=0.0, iters=3) | options
-        self.camera, self.start, self.focal, self.fs = camera, start, camera.fx, []
-        self.unit = max(camera.width, camera.height) / SIDE  # pixels of the image in one of the small
-        self.tracker = tracker or Tracker()
-        self.landmarks = np.zeros(0, LANDMARK)
-        self.keyframes: list[Keyframe] = []
-        self.poses: dict[int, np.ndarray] = {}
+    """Keeps one world after another. world: counts them. last_loss: why the camera was lost last, or ""."""
+
+    def __init__(self, tracker: Tracker, world: int = 0) -> None:
+        self.tracker, self.world, self.last_loss = tracker, world, ""
+        self.map: LocalMap | None = None
         self.recent: deque[Followed] = deque(maxlen=RECENT)
-        self.offset = (0.0, 0.3)
-        self.dense = []
+        self._good: Followed | None = None  # the last image whose pose is known
+        self._images, self._last_image = 0, None
+        self._views: deque[tuple[Landmarks, int]] = deque(maxlen=VIEWS)
 
-    def follow(self, image: np.ndarray, stamp: int, fillable=None) -> Followed:
-        predicted = self._predicted(stamp)
-        rows = rows_of(self.landmarks, self.tracker.ids)
-        expected = np.full((len(rows), 2), np.nan)
-        expected[rows >= 0] = self._pixels(rows[rows >= 0], predicted)[0]
-        self.tracker.follow(image, stamp, [expected] if len(self.recent) else [], fillable)
-        found = self._resected(self.tracker.at(stamp), predicted)
-        last = self.recent[-1] if self.recent else None
-        world = found[0] if last is None else last.world_from_camera @ invert(last.pose) @ found[0]
-        self.recent.append(Followed(stamp, found[0], world, *found[1:]))
-        return self.recent[-1]
-
-    def place(self, image: np.ndarray, stamp: int, log_depth: np.ndarray, said: np.ndarray) -> Correction:
-        """log_depth: (h, w) of the model; said: (N,) the model's log depth of the points of that image."""
-        points = self.tracker.at(stamp)
-        if self._is_keyframe(points):
-            self._add_keyframe(points, log_depth, said, image)
-        found = self._correction(points, log_depth, said, image)
-        if self.o["fuse"] and self.keyframes[-1].stamp == stamp:
-            depth = np.exp(log_depth + found.log)
-            xyz = self.camera.grid(depth.shape[1], depth.shape[0]).backproject_map(depth).reshape(-1, 3)
-            self.dense = [*self.dense, (self.keyframes[-1].number, xyz[np.isfinite(xyz).all(1)])][-10:]
-        if self.o["pool"]:
-            rows = rows_of(self.landmarks, points.ids)
-            use = points.seen & (rows >= 0) & np.isfinite(said)
-            rows = rows[use]
-            _, depth = self._pixels(rows, self.at(stamp).pose)
-            m = self.landmarks[rows]
-            field = _sampled(found.log, points.pixels[use], image.shape[:2])
-            value = m["log_depth"] + said[use] + field - np.log(depth)
-            ok = np.isfinite(value)
-            share = 1 / np.minimum(m["said"] + 1, self.o["pool"])
-            m["prior"] = np.where(ok, m["prior"] + share * (value - m["prior"]), m["prior"])
-            m["said"] += ok
-            self.landmarks[rows] = m
-        return found
+    @property
+    def camera(self) -> Pinhole | None:
+        """As far as it is known better than before."""
+        return self.map and self.map.camera
 
     def at(self, stamp: int) -> Followed | None:
-        return next((f for f in self.recent if f.stamp == stamp), None)
+        """One of the newest images."""
+        return next((followed for followed in self.recent if followed.stamp == stamp), None)
 
-    def _pixels(self, rows, pose):
-        return seen_from(positions(self.landmarks[rows], self.poses, self.camera)[0], pose, self.camera)
+    # Every image
+
+    def follow(self, frame: WindowFrame) -> Followed:
+        """The next image."""
+        image, stamp, last = frame.image, frame.stamp, self._good
+        self._images += 1
+        start = self._predicted(stamp)
+        expected = [] if self.map is None else [self.map.expected(self.tracker.ids, start)]
+        self.tracker.follow(image, stamp, expected, frame.frame.valid)
+        same = self._last_image is not None and np.array_equal(image, self._last_image)
+        self._last_image = image
+        if self.map is None:
+            followed = Followed(self._images, stamp, start, start, LOST_COVARIANCE, UNKNOWN, -1, self.world)
+        elif same and last is self.recent[-1]:
+            followed = Followed(self._images, stamp, last.pose, last.world_from_camera, last.covariance, "", last.keyframe, self.world, last.agree)
+        else:
+            followed = self._measured(stamp, start, last)
+        self._note(followed)
+        return followed
+
+    def _measured(self, stamp: int, start: np.ndarray, last: Followed) -> Followed:
+        fit, shown = self.map.resect(self.tracker.at(stamp), start)
+        agree = 0 if fit is None else int((fit.weights > AGREES).sum())
+        lost = bool(self.recent[-1].reason)
+        fewest, share = (FEWEST_AGAIN, LEAST_SHARE_AGAIN) if lost else (FEWEST, LEAST_SHARE)
+        if agree < fewest or agree < share * shown:
+            reason = (
+                f"{agree} of {shown} followed points of known depth agree with one motion of the camera; "
+                f"{max(fewest, round(share * shown))} must"
+            )
+            return self._lost(stamp, reason, agree)
+        return self._moved(stamp, fit.world_from_camera, fit.covariance, agree)
+
+    def _moved(self, stamp: int, pose: np.ndarray, covariance: np.ndarray, agree: int) -> Followed:
+        """An image whose pose in the map is known, with its covariance against the landmarks."""
+        last, keyframe = self._good, self.map.keyframes[-1].number
+        world = last.world_from_camera @ invert(last.pose) @ pose
+        world[:3, :3] = nearest_rotation(world[:3, :3])
+        lever = adjoint(pose_matrix(translation=self.map.poses[keyframe][:3, 3] - pose[:3, 3]))
+        whole = lever @ self.map.covariances[keyframe] @ lever.T + covariance + COVARIANCE_FLOOR
+        turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
+        return Followed(self._images, stamp, pose, world, turned @ whole @ turned.T, "", keyframe, self.world, agree)
+
+    def _lost(self, stamp: int, reason: str, agree: int = 0) -> Followed:
+        last = self._good
+        self.last_loss = reason
+        return Followed(self._images, stamp, last.pose, last.world_from_camera, LOST_COVARIANCE, reason, last.keyframe, self.world, agree)
+
+    def _note(self, followed: Followed) -> None:
+        self.recent.append(followed)
+        if not followed.reason:
+            self._good = followed
 
     def _predicted(self, stamp: int) -> np.ndarray:
-        """At constant velocity."""
-        if len(self.recent) < 2:
-            return self.recent[-1].pose if self.recent else self.start
-        a, b = self.recent[-2], self.recent[-1]
-        share = min((stamp - b.stamp) / (b.stamp - a.stamp), 2.0)
+        """Where the camera is at constant velocity."""
+        good = [f for f in self.recent if not f.reason and f.world == self.world][-2:]
+        if len(good) < 2 or self.recent[-1].reason:
+            return self._good.pose if self._good else np.eye(4)
+        a, b = good
+        share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
         step = invert(a.pose) @ b.pose
-        turn = Rotation.from_matrix(step[:3, :3]).as_rotvec() * share
+        turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()
         return b.pose @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), share * step[:3, 3])
 
-    def _resected(self, points: TrackedPoints, start: np.ndarray):
-        rows = rows_of(self.landmarks, points.ids)
-        use = points.seen & (rows >= 0)
-        use[use] = self.landmarks["weight"][rows[use]] > AGREES
-        if use.sum() < FEWEST:
-            return start, np.eye(6), 0, 0.0
-        where, spread = positions(self.landmarks[rows[use]], self.poses, self.camera)
-        try:
-            fit = resect(where, spread, points.pixels[use], self.camera, start, self.o["px"] * self.unit)
-        except ResectionError:
-            return start, np.eye(6), 0, 0.0
-        agree = fit.weights > AGREES
-        return fit.world_from_camera, fit.covariance, int(agree.sum()), float(agree.mean())
+    # Every window
 
-    def _is_keyframe(self, points: TrackedPoints) -> bool:
-        if not self.keyframes:
-            return True
-        last = self.keyframes[-1]
-        images = sum(last.stamp < f.stamp <= points.stamp for f in self.recent)
-        if images < 2:
-            return False
-        known = rows_of(self.landmarks, points.ids[points.seen]) >= 0
-        _, a, b = np.intersect1d(points.ids[points.seen], last.points.ids[last.points.seen], return_indices=True)
-        if not len(a) or known.mean() < 0.7:
-            return True
-        moved = points.pixels[points.seen][a] - last.points.pixels[last.points.seen][b]
-        moved = np.median(np.linalg.norm(moved, axis=1)) / self.unit
-        return moved > MOVED or (images >= LATE and moved > MOVED_LITTLE)
+    def place(
+        self, frame: WindowFrame, problem: str, said: np.ndarray | None, camera: Pinhole, start: np.ndarray, recover: float
+    ) -> Followed:
+        """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem."""
+        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        if problem:
+            self.last_loss = problem
+            followed.reason, followed.covariance = followed.reason or problem, LOST_COVARIANCE
+            if self._good is followed:
+                self._good = next((f for f in reversed(self.recent) if not f.reason), followed)
+            return followed
+        if self.map is None:
+            self._begin(followed, points, said, frame, camera, start)
+        elif followed.reason:
+            found = self._found(frame)
+            if found is not None:
+                self.map.begin_again()
+                self._rejoin(followed, points, said, found, frame)
+            elif (frame.stamp - self._good.stamp) / 1e9 >= recover:
+                self.world += 1
+                self._begin(followed, points, said, frame, camera, start)
+        elif self.map.is_due(points, followed.number):
+            self._add_keyframe(followed, points, said, frame)
+        return followed
 
-    def _add_keyframe(self, points: TrackedPoints, log_depth, said, image) -> None:
-        number = self.keyframes[-1].number + 1 if self.keyframes else 0
-        known = self._correction(points, log_depth, said, image)
-        self.poses[number] = self.at(points.stamp).pose.copy()
-        new = points.seen & (rows_of(self.landmarks, points.ids) < 0) & np.isfinite(said)
-        born = np.zeros(new.sum(), LANDMARK)
-        born["id"], born["keyframe"], born["pixel"] = points.ids[new], number, points.pixels[new]
-        born["prior"] = said[new] + (1 - self.o["pull"]) * _sampled(known.log, points.pixels[new], image.shape[:2])
-        born["log_depth"], born["weight"] = born["prior"], 1.0
-        born["said"] = 1
-        born["prior_sigma"], born["variance"] = self.o["psig"], self.o["psig"] ** 2
-        self.landmarks = np.concatenate([self.landmarks, born])
-        self.landmarks = self.landmarks[np.argsort(self.landmarks["id"])]
-        self.keyframes = [*self.keyframes, Keyframe(number, points.stamp, points)][-KEYFRAMES:]
-        self._adjust()
-        self._forget(number - REMEMBERED)
+    def _begin(self, followed, points, said, frame, camera, start) -> None:
+        """A new world."""
+        self.map = LocalMap(camera, frame.frame.camera is not None)
+        self._views.clear()
+        followed.pose, followed.world_from_camera = start.copy(), start.copy()
+        followed.covariance, followed.reason, followed.world = COVARIANCE_FLOOR.copy(), "", self.world
+        self._good = followed
+        self._add_keyframe(followed, points, said, frame)
 
-    def _adjust(self) -> None:
-        keyframes = self.keyframes
-        rows = [rows_of(self.landmarks, k.points.ids) for k in keyframes]
-        good = [(r >= 0) & k.points.seen for r, k in zip(rows, keyframes)]
-        frames = np.concatenate([np.full(g.sum(), k.number) for g, k in zip(good, keyframes)])
-        which = np.concatenate([r[g] for r, g in zip(rows, good)])
-        pixels = np.concatenate([k.points.pixels[g] for g, k in zip(good, keyframes)])
-        used, which = np.unique(which, return_inverse=True)
-        landmarks = self.landmarks[used]
-        numbers = np.unique(np.concatenate([[k.number for k in keyframes], landmarks["keyframe"]]))
-        free = [k.number for k in keyframes[min(HELD, len(keyframes) - 1):]]
-        if len(keyframes) < 2:
-            return
-        before = {n: self.poses[n] for n in numbers}
-        try:
-            fit = adjust(Bundle(
-                poses=np.stack([self.poses[n] for n in numbers]), held=~np.isin(numbers, free),
-                anchors=np.searchsorted(numbers, landmarks["keyframe"]), anchor_pixels=landmarks["pixel"],
-                log_depth=landmarks["log_depth"], prior=landmarks["prior"], prior_sigma=landmarks["prior_sigma"],
-                frames=np.searchsorted(numbers, frames), landmarks=which, pixels=pixels, camera=self.camera,
-                pixel_sigma=self.o["px"] * self.unit, focal_sigma=self.o["fsig"], focal_prior=self.focal if self.o["fsig"] else None,
-            ), self.o["iters"])  # fmt: skip
-        except BundleError:
-            return
-        landmarks["log_depth"] = fit.log_depth
-        landmarks["parallax"] = np.maximum(landmarks["parallax"], fit.parallax)
-        drift = (self.unit / np.maximum(landmarks["parallax"], 1e-3)) ** 2
-        landmarks["variance"] = np.minimum(fit.log_depth_variance + drift, landmarks["prior_sigma"] ** 2)
-        seen = np.bincount(which, fit.weights > 0, len(used))
-        weight = np.bincount(which, fit.weights, len(used)) / np.maximum(seen, 1)
-        landmarks["weight"] = np.where(seen > 0, weight, landmarks["weight"])
-        self.landmarks[used] = landmarks
-        self.camera = fit.camera
-        self.fs.append((fit.camera.fx, fit.focal_sigma))
-        self.poses.update(zip(numbers, fit.poses))
-        stamps = [k.stamp for k in keyframes]
-        for followed in self.recent:
-            number = keyframes[max(np.searchsorted(stamps, followed.stamp, "right") - 1, 0)].number
-            followed.pose = self.poses[number] @ invert(before[number]) @ followed.pose
+    def _rejoin(self, followed, points, said, found, frame) -> None:
+        last = self._good
+        followed.world_from_camera = last.world_from_camera @ invert(last.pose) @ found.pose
+        followed.pose, followed.covariance, followed.reason = found.pose, found.covariance, ""
+        self._good = followed
+        self._add_keyframe(followed, points, said, frame)
 
-    def _forget(self, oldest: int) -> None:
-        keep = (self.landmarks["keyframe"] >= oldest) | np.isin(self.landmarks["id"], self.tracker.ids)
-        self.landmarks = self.landmarks[keep]
-        used = {*self.landmarks["keyframe"].tolist(), *(n for n, _ in self.dense), *(k.number for k in self.keyframes)}
-        self.poses = {n: pose for n, pose in self.poses.items() if n in used}
+    def _add_keyframe(self, followed, points, said, frame) -> None:
+        motions = self.map.add_keyframe(points, followed.number, followed.pose, followed.covariance, said)
+        number = followed.keyframe = self.map.keyframes[-1].number
+        for other in self.recent:
+            if other.world != self.world or other.reason:
+                continue
+            if other.number >= followed.number:
+                other.keyframe = number
+            if other.keyframe in motions:
+                other.pose = motions[other.keyframe] @ other.pose
+        depth = said + self.map.error_near(points, followed.pose, said, points.pixels)
+        self._views.append((Landmarks(frame, self.map.camera, _grid(points, depth, frame.image.shape[:2])), number))
 
-    def _correction(self, points: TrackedPoints, log_depth, said, image) -> Correction:
-        rows = rows_of(self.landmarks, points.ids)
-        use = points.seen & (rows >= 0) & np.isfinite(said)
-        use[use] = (self.landmarks["weight"][rows[use]] > AGREES) & (self.landmarks["variance"][rows[use]] < self.o["sure"] ** 2)
-        _, depth = self._pixels(rows[use], self.at(points.stamp).pose)
-        pixels, values, sigmas = points.pixels[use], np.log(depth) - said[use], np.sqrt(self.landmarks["variance"][rows[use]])
-        if self.o["old"]:
-            m = self.landmarks
-            others = np.flatnonzero(~np.isin(m["id"], points.ids[points.seen]) & (m["weight"] > AGREES) & (m["variance"] < self.o["sure"] ** 2))
-            px, d = self._pixels(others, self.at(points.stamp).pose)
-            h, w = image.shape[:2]
-            inside = (px[:, 0] >= 0) & (px[:, 0] <= w - 1) & (px[:, 1] >= 0) & (px[:, 1] <= h - 1)
-            px, d, others = px[inside], d[inside], others[inside]
-            value = np.log(d) - sample_depth(log_depth, px, (h, w))
-            near = np.isfinite(value) & (np.abs(value - np.median(values) if len(values) else value) < self.o["hid"])
-            pixels = np.concatenate([pixels, px[near]]); values = np.concatenate([values, value[near]])
-            sigmas = np.concatenate([sigmas, np.sqrt(m["variance"][others[near]] + 0.05**2)])
-        if self.o["fuse"]:
-            h, w = image.shape[:2]
-            for number, xyz in self.dense[-self.o["fuse"]:]:
-                if number not in self.poses or number == self.keyframes[-1].number and self.keyframes[-1].stamp == points.stamp:
-                    continue
-                world = xyz @ self.poses[number][:3, :3].T + self.poses[number][:3, 3]
-                px, d = seen_from(world, self.at(points.stamp).pose, self.camera)
-                inside = np.isfinite(d) & (px[:, 0] >= 0) & (px[:, 0] <= w - 1) & (px[:, 1] >= 0) & (px[:, 1] <= h - 1)
-                px, d = px[inside], d[inside]
-                value = np.log(d) - sample_depth(log_depth, px, (h, w))
-                near = np.isfinite(value) & (np.abs(value - np.median(values) if len(values) else value) < self.o["hid"])
-                pixels = np.concatenate([pixels, px[near]]); values = np.concatenate([values, value[near]])
-                sigmas = np.concatenate([sigmas, np.full(near.sum(), self.o["fsg"])])
-        found = correction(log_depth, image, pixels, values, sigmas, self.offset)
-        self.used = len(values)
-        if use.sum() > 5:
-            self.offset = (found.offset, 0.3)
-        return found
+    def _found(self, frame: WindowFrame):
+        """The pose (4, 4) of a lost camera in the map by the features of an earlier keyframe, and its covariance."""
+        views = list(self._views)[::-1]
+        others = views[1:]
+        turn = self._images % max(len(others), 1)
+        for view, number in [*views[:1], *(others[turn:] + others[:turn])[: TRIES - 1]]:
+            if number not in self.map.poses:
+                continue
+            step = find(view, frame.image, self.map.camera)
+            if step is not None:
+                return _Found(self.map.poses[number] @ step.i_from_j, self.map.covariances[number] + step.covariance)
+        return None
+
+    # What it is good for
+
+    def pose(self, followed: Followed) -> Pose:
+        """As it is published, in the model's unit."""
+        return Pose(
+            world_from_camera=followed.world_from_camera.copy(),
+            covariance=followed.covariance.copy(),
+            trusted=not followed.reason,
+            reason=followed.reason,
+            world=followed.world,
+            map_from_world=followed.pose @ invert(followed.world_from_camera),
+            last_loss=self.last_loss,
+        )
+
+    def correct(self, frame: WindowFrame, log_depth: np.ndarray, said: np.ndarray) -> Correction:
+        """What the model's depth of a window's newest image is to be multiplied by. log_depth: (h, w) on a grid."""
+        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        none = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
+        known, offset = none, self.map.offset if self.map else 0.0
+        if not followed.reason:
+            near = self.map.known(points, followed.pose, said)
+            offset = float(np.median(near[1])) if len(near[1]) else offset
+            far = self.map.known_elsewhere(points, followed.pose, log_depth, frame.image.shape[:2], offset)
+            known = tuple(np.concatenate(pair) for pair in zip(near, far))
+        return correction(log_depth, frame.image, *known, (offset, OFFSET_SIGMA))
 
 
-def _sampled(grid: np.ndarray, pixels: np.ndarray, size) -> np.ndarray:
-    import cv2
+@dataclass(frozen=True)
+class _Found:
+    pose: np.ndarray
+    covariance: np.ndarray
 
-    x, y = (pixels * (np.array(grid.shape[::-1]) - 1) / (np.array(size[::-1]) - 1)).astype(np.float32).T[..., None]
-    return cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+
+def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Depth (rows, columns) over an image, everywhere that of the nearest point."""
+    good = np.isfinite(log_depth) & points.seen
+    if not good.any():
+        return np.full(GRID, np.nan)
+    v, u = np.meshgrid(np.linspace(0, size[0] - 1, GRID[0]), np.linspace(0, size[1] - 1, GRID[1]), indexing="ij")
+    away = ((np.stack([u, v], -1)[..., None, :] - points.pixels[good]) ** 2).sum(-1)
+    return np.exp(log_depth[good])[away.argmin(-1)]
