@@ -131,8 +131,8 @@ def _tracks(drawn: Drawing) -> list[Marker]:
     points = _points(positions[here, -1])
     heads = _marker("tracks", Marker.POINTS, points, THICK * drawn.unit, colours)
     heads.scale.y = heads.scale.x
-    away = np.linalg.norm(positions - positions[:, -1:], axis=-1)
-    moved = np.where(known, away, 0.0).max(axis=1) > THICK * drawn.unit
+    away = np.where(known[..., None], positions, 0) - np.where(known[:, -1:, None], positions[:, -1:], 0)
+    moved = (np.linalg.norm(away, axis=-1) * known).max(axis=1) > THICK * drawn.unit
     ends, tints = [], []
     for row, head, colour in zip(here, points, colours):
         if moved[row]:
