@@ -57,6 +57,15 @@ class Area:
     height: int
     mask: np.ndarray | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the rectangle, as if it were an image of its own."""
+        return self.height, self.width
+
+    def crop(self, image: np.ndarray) -> np.ndarray:
+        """The rectangle of an image (H, W[, C]) of the view; not copied."""
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
     def camera(self, camera: Pinhole) -> Pinhole:
         """The camera of the rectangle alone, of that of the whole view."""
         return replace(

@@ -25,14 +25,14 @@ def region_from_message(msg) -> Region | None:
 
 
 class Interest:
-    """Which region is asked for, and which is used: None is the whole image. apply(region): have it used.
+    """Which region is asked for, and which is used: None is the whole image.
 
-    Safe to use from several threads.
+    apply(region): have it used. wanted: what is asked for now. Safe to use from several threads.
     """
 
     def __init__(self, apply: Callable[[Region | None], None]) -> None:
         self._apply, self._lock = apply, threading.Lock()
-        self._wanted: Region | None = None
+        self.wanted: Region | None = None
         self._image: tuple[tuple[int, int], Lens | None] | None = None
         self._unfit = self._refused = ""
 
@@ -46,7 +46,7 @@ class Interest:
         with self._lock:
             if self._image is not None:
                 area_of(region, *self._image)
-            self._wanted, self._unfit, self._refused = region, "", ""
+            self.wanted, self._unfit, self._refused = region, "", ""
             self._apply(region)
 
     def take(self, msg) -> None:
@@ -54,7 +54,7 @@ class Interest:
         try:
             self.choose(region_from_message(msg))
         except RegionError as error:
-            now = "the whole image" if self._wanted is None else str(self._wanted)
+            now = "the whole image" if self.wanted is None else str(self.wanted)
             self._refused = f"a message on roi is refused: {error}; {now} stays"
 
     def see(self, size: tuple[int, int], lens: Lens | None) -> None:
@@ -64,7 +64,7 @@ class Interest:
                 return
             self._image, self._unfit = (size, lens), ""
             try:
-                area_of(self._wanted, size, lens)
+                area_of(self.wanted, size, lens)
             except RegionError as error:
                 self._unfit = f"the whole image is used instead of the region of interest: {error}"
-            self._apply(None if self._unfit else self._wanted)
+            self._apply(None if self._unfit else self.wanted)

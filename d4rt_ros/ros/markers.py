@@ -7,6 +7,7 @@ costs 3 us to make, so that those of one place are one.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -18,11 +19,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from d4rt_ros.geometry import Pinhole, pose_matrix
 from d4rt_ros.ros import messages
-from d4rt_ros.stream import StreamTracks
+from d4rt_ros.stream import Pose, StreamTracks
 
 LIFETIME = 5  # seconds; slower than that no model gives results
 MOST_TAIL = 6  # positions of a track's tail
 MOST_KEYFRAMES = 50
+REMEMBERED = 100  # results that may turn out to be keyframes
 SIGMAS = 2.0  # of the ellipsoid: 74 % of what a pose may be lies within, in three dimensions
 
 # In the model's unit of length, about the mean depth of a window.
@@ -52,6 +54,27 @@ class Drawing:
     pose: np.ndarray | None = None
     covariance: np.ndarray | None = None
     unit: float = 1.0
+
+
+class Keyframes:
+    """Where the camera was at the frames that later ones were placed from, as far as these gave results themselves."""
+
+    def __init__(self) -> None:
+        self._results: deque = deque(maxlen=REMEMBERED)  # stamp and world_from_camera
+        self._kept: dict[int, np.ndarray] = {}
+
+    @property
+    def poses(self) -> np.ndarray:
+        """(K, 4, 4), oldest first."""
+        return np.array(list(self._kept.values())).reshape(-1, 4, 4)
+
+    def add(self, stamp: int, pose: Pose) -> None:
+        """A pose that is trusted."""
+        self._results.append((stamp, pose.world_from_camera))
+        if pose.keyframe is not None and pose.keyframe not in self._kept:
+            self._kept |= {stamp: place for stamp, place in self._results if stamp == pose.keyframe}
+            while len(self._kept) > MOST_KEYFRAMES:
+                del self._kept[next(iter(self._kept))]
 
 
 def marker_array(header, drawn: Drawing, new_world: bool = False) -> MarkerArray:

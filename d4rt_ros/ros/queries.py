@@ -29,6 +29,7 @@ class Context:
     lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence; without what the
     node broadcasts itself.
     want_pose(): have the camera's pose in the world computed from now on.
+    world_frame, map_frame: ours, which TF does not know; "": there is no map.
     """
 
     windows: Sequence[EncodedWindow]
@@ -37,6 +38,7 @@ class Context:
     want_pose: Callable[[], None] | None
     max_points: int
     world_frame: str = "world"
+    map_frame: str = ""
 
 
 def answer_query(request, response, context: Context):
@@ -133,7 +135,9 @@ def _track_points(request, response, context: Context) -> None:
         xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
         uv = _topic_pixels(uv, np.arange(count), window)
     _fill_header(response, window, context.world_frame, window.stamps[-1])
-    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.result.scale.metres)))
+    response.positions = messages.flat(
+        transform(world_from_camera, xyz * np.float32(window.result.scale.metres))
+    )
     response.pixels = messages.flat(uv)
     response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
 
@@ -204,6 +208,9 @@ def _from_camera(
         return {}, False
     if frame == world:
         return {newest: _world_from_camera(window, context)}, True
+    if context.map_frame and frame == context.map_frame:
+        world_from_camera = _world_from_camera(window, context)
+        return {newest: window.result.pose.map_from_world @ world_from_camera}, True
     try:
         return {t: context.lookup(frame, camera, int(window.stamps[t])) for t in times}, False
     except LookupError as error:
@@ -214,9 +221,14 @@ def _from_camera(
         later = isinstance(unconnected, NotHeardYet) or isinstance(error, NotHeardYet)
         raise Refused(
             NOT_READY if later else INVALID,
-            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}', and {unconnected}",
+            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}'{_named_map(context)}, and "
+            f"{unconnected}",
         ) from None
     return {newest: frame_from_world @ _world_from_camera(window, context)}, True
+
+
+def _named_map(context: Context) -> str:
+    return f" nor the map '{context.map_frame}'" if context.map_frame else ""
 
 
 def _world_from_camera(window: EncodedWindow, context: Context) -> np.ndarray:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 
@@ -66,42 +67,50 @@ def sigmas(covariance: np.ndarray) -> tuple[float, float]:
 
 
 class StatusTopic:
-    """Publishes ~/status; for any thread. world: the frame of poses.
-
-    Where the message type was not generated (a build of before it was there) nothing is published.
-    """
+    """Publishes ~/status; for any thread. world: the frame of poses, as it is named now."""
 
     def __init__(self, node, world: str) -> None:
         from d4rt_ros.msg import Status
 
-        self._type, self._world = Status, world
+        self.world = world
+        self._node, self._type = node, Status
         self._publisher = qos.publisher(node, Status, TOPIC, qos.LATCHED)
         self._lock = threading.Lock()
-        self._last = Standing()
+        self._last: Standing | None = None
         self._times: deque[float] = deque()
 
     @property
     def listened(self) -> bool:
+        """Whether somebody wants to know."""
         return self._publisher.get_subscription_count() > 0
 
-    def result(self, result: Result, latency: float) -> None:
-        """A window's, or an image's, result is there."""
+    @property
+    def state(self) -> int | None:
+        """As it was told last."""
+        return self._last and self._last.state
+
+    def result(self, result: Result, latency: float, current: Callable[[], bool] = lambda: True) -> None:
+        """A result is there, where it is still of the `current` world. latency: seconds since its image came."""
         with self._lock:
             now = time.monotonic()
             self._times.append(now)
             while now - self._times[0] > RATED:
                 self._times.popleft()
             rate = (len(self._times) - 1) / (now - self._times[0]) if len(self._times) > 1 else math.nan
-            self._publish(standing(result, latency, rate), result.stamp)
+            if current():
+                self._publish(standing(result, latency, rate), result.stamp)
 
-    def becomes(self, state: int, reason: str, stamp: int) -> None:
-        """Without a result: the state is another now, from `stamp` (ns, the clock's) on."""
+    def becomes(self, state: int, reason: str, current: Callable[[], bool] = lambda: True) -> None:
+        """Without a result the state is this one now, for this reason."""
         with self._lock:
-            if state != self._last.state:
+            before = self._last
+            if (before is None or (before.state, before.reason) != (state, reason)) and current():
                 self._times.clear()
-                self._publish(Standing(state, reason, self._last.world), stamp)
+                world = 0 if before is None else before.world
+                self._publish(Standing(state, reason, world), self._node.get_clock().now().nanoseconds)
 
     def _publish(self, now: Standing, stamp: int) -> None:
         self._last = now
-        header = messages.header_message(stamp, self._world)
-        self._publisher.publish(self._type(header=header, **vars(now)))
+        if self._node.context.ok():
+            header = messages.header_message(stamp, self.world)
+            self._publisher.publish(self._type(header=header, **vars(now)))
