@@ -3,26 +3,32 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("visualization_msgs.msg", reason="needs visualization_msgs")
+pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from geometry_msgs.msg import Point  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra.numpy import arrays  # noqa: E402
-from visualization_msgs.msg import Marker  # noqa: E402
+from ros_testing import Running, info  # noqa: E402
+from small_results import judged, small_result  # noqa: E402
+from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from d4rt_ros.geometry import Pinhole, pose_from_quaternion  # noqa: E402
-from d4rt_ros.ros import messages  # noqa: E402
+from d4rt_ros.ros import messages, publishing  # noqa: E402
 from d4rt_ros.ros.markers import (  # noqa: E402
     FAST,
     LIFETIME,
+    MOST_KEYFRAMES,
     UNKNOWN_SPEED,
     Drawing,
+    Keyframes,
     ellipsoid,
     frusta,
     marker_array,
     speed_colours,
 )
-from d4rt_ros.stream import StreamTracks  # noqa: E402
+from d4rt_ros.stream import Outputs, StreamTracks  # noqa: E402
 
 HEADER = messages.header_message(1_700_000_000_123_456_789, "world")
 CAMERA = Pinhole(100.0, 110.0, 30.0, 25.0, 64, 48)
@@ -151,3 +157,72 @@ def test_the_ellipsoid_is_that_of_the_covariance(root):
     axes, diameters = ellipsoid(covariance, 2.0)
     assert np.linalg.det(axes) == pytest.approx(1)
     np.testing.assert_allclose(axes @ np.diag((diameters / 4) ** 2) @ axes.T, covariance, atol=1e-7)
+
+
+def test_a_keyframe_is_drawn_once_poses_are_measured_from_it():
+    keyframes, moved = Keyframes(), pose_from_quaternion([0, 0, 0, 1], [1, 0, 0])
+    poses = [
+        small_result([i], moved, of_pose=dict(keyframe=at)).pose for i, at in enumerate([None, 0, 0, 99, 2])
+    ]
+    for stamp, pose in enumerate(poses):
+        keyframes.add(stamp, pose)
+        assert len(keyframes.poses) == [0, 1, 1, 1, 2][stamp]
+    np.testing.assert_array_equal(keyframes.poses[0], moved)
+    for stamp in range(5, 3 * MOST_KEYFRAMES):
+        keyframes.add(stamp, small_result([stamp], moved, of_pose=dict(keyframe=stamp - 1)).pose)
+    assert keyframes.poses.shape == (MOST_KEYFRAMES, 4, 4)
+
+
+# Through the node
+
+MARKERS = "/d4rt/markers"
+
+
+def altered(running, **judgement):
+    pipeline = running.node._streaming.pipeline
+    pipeline.process = lambda *args: judged(type(pipeline).process(pipeline, *args), **judgement)
+
+
+def test_the_node_draws_in_the_world_and_anew_in_each():
+    with Running({"frames.world": "odom"}) as running:
+        heard = running.active().user.heard
+        running.listen(MarkerArray, MARKERS)
+        running.send_info(info())
+        running.stream(count=7)
+        assert running.user.until(lambda: len(heard[MARKERS]) == 4)
+        first, *later = heard[MARKERS]
+        assert first.markers[0].action == Marker.DELETEALL
+        assert all(m.action == Marker.ADD for array in later for m in array.markers)
+        drawn = by_name(later[-1])
+        assert {"trajectory", "keyframes", "tracks", "uncertainty"} <= set(drawn)  # nothing moves: no tails
+        assert {m.header.frame_id for m in later[-1].markers} == {"odom"}
+        assert {messages.nanoseconds(m.header.stamp) for m in later[-1].markers} == {100_600_000_000}
+        assert len(drawn["trajectory"].points) == 4
+        points = places(drawn["tracks"])
+        np.testing.assert_allclose(points[:, 0], 2.0, atol=1e-4)  # the wall, ahead
+        altered(running, lost="too few points agree")
+        running.stream(begin=7, count=2)
+        altered(running, world=5)
+        running.stream(begin=9, count=1)
+        assert running.user.until(lambda: len(heard[MARKERS]) == 5)
+        anew = heard[MARKERS][-1].markers
+        assert anew[0].action == Marker.DELETEALL and "trajectory" not in by_name(heard[MARKERS][-1])
+
+
+def test_markers_are_made_only_while_somebody_listens(monkeypatch):
+    made = []
+    monkeypatch.setattr(publishing, "marker_array", lambda *args: made.append(args) or marker_array(*args))
+    with Running() as running:
+        running.active().stream(count=6)
+        assert not made and running.node._outputs.wanted() == Outputs(points=False, tracks=False, pose=True)
+        running.listen(MarkerArray, MARKERS)
+        assert running.node._outputs.wanted() == Outputs(points=False, tracks=True, pose=True)
+        running.stream(begin=6, count=1)
+        assert len(made) == 1
+
+
+def test_without_tf_markers_bring_the_pose():
+    with Running({"tf.publish": "none"}) as running:
+        running.active().listen(MarkerArray, MARKERS)
+        running.stream(count=5)
+        running.user.newest(MARKERS)
