@@ -35,6 +35,7 @@ TRAJECTORY, KEYFRAME = ColorRGBA(r=0.3, g=0.8, b=1.0, a=1.0), ColorRGBA(r=1.0, g
 UNCERTAIN = ColorRGBA(r=0.8, g=0.4, b=1.0, a=0.35)
 # Of a frustum, between its tip and its corners.
 EDGES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
+COLOURS = 30, 230  # of OpenCV's Turbo, whose ends are too dark for RViz's background
 UNKNOWN_SPEED = np.array([0.6, 0.6, 0.6])
 
 
@@ -94,13 +95,13 @@ def marker_array(header, drawn: Drawing, new_world: bool = False) -> MarkerArray
 
 
 def speed_colours(velocities: np.ndarray, fast: float) -> np.ndarray:
-    """(N, 3) in 0..1 of velocities (N, 3): from dark blue for what stands still to dark red for `fast` and more; grey
-    where it is not known."""
+    """(N, 3) in 0..1 of velocities (N, 3): from blue for what stands still to red for `fast` and more; grey where it is
+    not known."""
     import cv2
 
     speeds = np.linalg.norm(velocities, axis=1)
     known = np.isfinite(speeds)
-    levels = np.clip(np.where(known, speeds, 0.0) / fast * 255, 0, 255).astype(np.uint8)
+    levels = np.interp(np.where(known, speeds, 0.0) / fast, [0, 1], COLOURS).astype(np.uint8)
     if not len(levels):
         return np.empty((0, 3))
     colours = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1] / 255

@@ -149,6 +149,28 @@ def test_a_camera_that_stops_is_told_and_that_it_goes_on():
         becomes(running, Status.TRACKING)
 
 
+def test_a_window_that_fails_is_told_and_the_next_one_too():
+    with Running() as running:
+        listening(running.active())
+        running.stream(count=5)
+        becomes(running, Status.TRACKING)
+        running.model.fail = True
+        running.stream(begin=5, count=1)
+        assert "RuntimeError: the model broke" in becomes(running, Status.STOPPED).reason
+        running.model.fail = False
+        running.stream(begin=6, count=1)
+        becomes(running, Status.TRACKING)
+
+
+def test_who_listens_to_it_wants_the_pose():
+    with Running({"tf.publish": "none"}) as running:
+        running.active().stream(count=5)
+        heard = listening(running)
+        assert running.user.until(lambda: heard) and heard[0].state == Status.IDLE
+        running.stream(begin=5, count=2)
+        becomes(running, Status.TRACKING)
+
+
 def test_a_model_that_cannot_be_loaded_is_told():
     def load(values):
         raise ValueError("gone.safetensors: no such file")
