@@ -173,6 +173,7 @@ class D4rtNode(NodeMixin, Node):
         with self._changing:
             self._streaming, self._phase, self._failure = streaming, "inactive", ""
             pending = self._pending
+        self._status.becomes(status.STARTING, "the node is inactive; activate it")
         if pending:
             self._parameters_changed(pending)
         return NodeMixin.on_configure(self, state)
@@ -194,6 +195,7 @@ class D4rtNode(NodeMixin, Node):
         except Exception as error:
             self._failure = f"cannot be activated: {error or type(error).__name__}"
             self.get_logger().error(self._failure)
+            self._status.becomes(status.STOPPED, self._failure)
             return FAILURE
         self._tell_of_unused_overrides(inputs)
         self._inputs, self._phase, self._failure = inputs, "active", ""
@@ -204,7 +206,7 @@ class D4rtNode(NodeMixin, Node):
     def on_deactivate(self, state) -> TransitionCallbackReturn:
         self._phase = "inactive"
         self._stop_listening("the node was deactivated")
-        self._status.becomes(status.STOPPED, "the node is not active; activate it")
+        self._status.becomes(status.STOPPED, "the node is not active")
         return NodeMixin.on_deactivate(self, state)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
@@ -230,7 +232,7 @@ class D4rtNode(NodeMixin, Node):
         self._stop_listening("the node was shut down")
         self._release(patience)
         if not process.told():
-            self._status.becomes(status.STOPPED, "the node is not active; configure and activate it")
+            self._status.becomes(status.STOPPED, "the node is not active")
 
     def destroy_node(self) -> None:
         """Once a transition that is under way has ended; its model's loading is given up by `close`."""
@@ -258,7 +260,7 @@ class D4rtNode(NodeMixin, Node):
         self._calibration = Calibration()
         streaming = self._streaming
         if streaming is not None:
-            streaming.reset(reason)
+            streaming.reset(reason, ends=True)
 
     def _release(self, patience: float = PATIENCE) -> None:
         with self._changing:

@@ -69,7 +69,8 @@ def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odom
 
 
 class Publishers:
-    """The node's topics. `listener` hears the robot's own transforms. Raises ValueError for frames that cannot be.
+    """The node's topics. `listener` hears the robot's own transforms. world, base, map_name: frames; "" for no map.
+    Raises ValueError for frames that cannot be.
 
     One thread, the worker's, follows TF and publishes; `wanted`, `problems` and `change` are for any.
     """
@@ -83,7 +84,7 @@ class Publishers:
         path_length: int,
         listener: TransformListener,
         when_lost: str = "inflate",
-        map: str = "",
+        map_name: str = "",
     ) -> None:
         from d4rt_ros.msg import Tracks
 
@@ -93,7 +94,7 @@ class Publishers:
         )
         if self.world == self._base:
             raise ValueError(f"frames.world and frames.base are both '{self.world}'; give one another name")
-        self._map, wrong_map = broadcasting.mended(map, "frames.map") if map else ("", "")
+        self._map, wrong_map = broadcasting.mended(map_name, "frames.map") if map_name else ("", "")
         if self._map == self._base:
             raise ValueError(f"frames.map and frames.base are both '{self._map}'; give one another name")
         if self._map == self.world:  # the user's map is the world itself

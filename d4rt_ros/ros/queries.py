@@ -201,16 +201,13 @@ def _from_camera(
     our world, by the newest camera.
 
     A frame that TF connects to the camera stands where TF has it at the time of t_cam; one that it connects to our
-    world, at the time of the newest frame.
+    world, or our map, at the time of the newest frame.
     """
     camera, world, newest = window.camera_frame, context.world_frame, len(window.stamps) - 1
     if frame == camera:
         return {}, False
     if frame == world:
         return {newest: _world_from_camera(window, context)}, True
-    if context.map_frame and frame == context.map_frame:
-        world_from_camera = _world_from_camera(window, context)
-        return {newest: window.result.pose.map_from_world @ world_from_camera}, True
     try:
         return {t: context.lookup(frame, camera, int(window.stamps[t])) for t in times}, False
     except LookupError as error:
@@ -219,6 +216,9 @@ def _from_camera(
         frame_from_world = context.lookup(frame, world, int(window.stamps[-1]))
     except LookupError as error:
         later = isinstance(unconnected, NotHeardYet) or isinstance(error, NotHeardYet)
+        if frame == context.map_frame and not later:  # nor is it the robot's own map
+            world_from_camera = _world_from_camera(window, context)
+            return {newest: window.result.pose.map_from_world @ world_from_camera}, True
         raise Refused(
             NOT_READY if later else INVALID,
             f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}'{_named_map(context)}, and "

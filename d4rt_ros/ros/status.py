@@ -67,7 +67,7 @@ def sigmas(covariance: np.ndarray) -> tuple[float, float]:
 
 
 class StatusTopic:
-    """Publishes ~/status; for any thread. world: the frame of poses, as it is named now."""
+    """Publishes ~/status; for any thread. world: the name of the frame of poses."""
 
     def __init__(self, node, world: str) -> None:
         from d4rt_ros.msg import Status
@@ -94,7 +94,7 @@ class StatusTopic:
         with self._lock:
             now = time.monotonic()
             self._times.append(now)
-            while now - self._times[0] > RATED:
+            while len(self._times) > 2 and now - self._times[0] > RATED:
                 self._times.popleft()
             rate = (len(self._times) - 1) / (now - self._times[0]) if len(self._times) > 1 else math.nan
             if current():

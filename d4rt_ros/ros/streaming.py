@@ -95,15 +95,16 @@ class Streaming:
         if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
             self._statistics.count("skipped")
 
-    def reset(self, reason: str) -> bool:
+    def reset(self, reason: str, ends: bool = False) -> bool:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
-        whether there was anything to forget."""
+        whether there was anything to forget. ends: nothing follows for now."""
         with self._lock:
             anything = bool(len(self.window) or self.windows)
             self.window.reset(reason)
             self._forget()
         with self._publishing:  # what is being published now is out
-            self._begin_anew(reason)
+            if not ends:
+                self._begin_anew(reason)
             return anything
 
     def run(self, question: Callable):

@@ -189,4 +189,27 @@ def test_without_tf_the_map_can_be_asked_for_all_the_same():
         running.listen(Odometry, "/d4rt/odometry")
         running.stream(count=4)
         request = Query.Request(u=[10.0], v=[20.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="map")
+        first = running.user.call(Query, "/d4rt/query", request)
+        assert (
+            first.status == Query.Response.NOT_READY and "ask again" in first.message
+        )  # TF is heard from now on
         assert running.user.call(Query, "/d4rt/query", request).status == Query.Response.OK
+
+
+def test_without_tf_the_robots_own_map_is_not_ours_either():
+    with Running({"tf.publish": "none"}) as running:
+        corrected(running.active())
+        running.listen(Odometry, "/d4rt/odometry")
+        running.stream(count=4)
+        request = Query.Request(u=[10.0], v=[20.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="map")
+        running.user.call(Query, "/d4rt/query", request)
+        know(running, "map", "odom")
+        running.stream(begin=4, count=1)
+        response = running.user.call(Query, "/d4rt/query", request)
+        assert response.status == Query.Response.INVALID and "does not connect" in response.message
+        know(running, "odom", "cam")
+        running.stream(begin=5, count=1)
+        response = running.user.call(Query, "/d4rt/query", request)
+        assert (
+            response.status == Query.Response.OK and response.points[2] == 2.0
+        )  # as TF has it: the camera's own axes

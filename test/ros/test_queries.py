@@ -114,15 +114,19 @@ def test_answers_in_the_world():
     assert response.header.frame_id == "world" and response.header.stamp == stamp(100.3)
 
 
-def test_answers_in_our_map_whatever_tf_has_of_that_name():
+def test_answers_in_our_map():
     window = _window(map_from_world=MAP_FROM_WORLD @ MAP_FROM_WORLD)
-    response = _query(replace(_context(kept=[window]), map_frame="map"), frame_id="/map")
+    response = _query(replace(_context(kept=[window]), map_frame="site"), frame_id="/site")
     corrected = MAP_FROM_WORLD @ MAP_FROM_WORLD @ WORLD_FROM_CAMERA
     np.testing.assert_allclose(_points(response), transform(corrected, _wall([10], [20])), rtol=1e-5)
-    assert response.header.frame_id == "map" and response.header.stamp == stamp(100.3)
-    lost = _query(replace(_context(lost=LOST), map_frame="map"), frame_id="map")
+    assert response.header.frame_id == "site" and response.header.stamp == stamp(100.3)
+    lost = _query(replace(_context(lost=LOST), map_frame="site"), frame_id="site")
     assert lost.status == NOT_READY and LOST in lost.message
-    assert "nor the map 'map'" in _query(replace(_context(), map_frame="map"), frame_id="attic").message
+    assert "nor the map 'site'" in _query(replace(_context(), map_frame="site"), frame_id="attic").message
+    # One that TF has is the robot's.
+    robots = _query(replace(_context(kept=[window]), map_frame="map"), frame_id="map")
+    expected = transform(MAP_FROM_WORLD @ WORLD_FROM_CAMERA, _wall([10], [20]))
+    np.testing.assert_allclose(_points(robots), expected, rtol=1e-5)
 
 
 def test_answers_in_a_frame_of_tf_at_each_time():
