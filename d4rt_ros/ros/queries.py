@@ -29,6 +29,7 @@ class Context:
     lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence; without what the
     node broadcasts itself.
     want_pose(): have the camera's pose in the world computed from now on.
+    world_frame, map_frame: ours, which TF does not know; "": there is no map.
     """
 
     windows: Sequence[EncodedWindow]
@@ -37,6 +38,7 @@ class Context:
     want_pose: Callable[[], None] | None
     max_points: int
     world_frame: str = "world"
+    map_frame: str = ""
 
 
 def answer_query(request, response, context: Context):
@@ -199,7 +201,7 @@ def _from_camera(
     our world, by the newest camera.
 
     A frame that TF connects to the camera stands where TF has it at the time of t_cam; one that it connects to our
-    world, at the time of the newest frame.
+    world, or our map, at the time of the newest frame.
     """
     camera, world, newest = window.camera_frame, context.world_frame, len(window.stamps) - 1
     if frame == camera:
@@ -214,11 +216,19 @@ def _from_camera(
         frame_from_world = context.lookup(frame, world, int(window.stamps[-1]))
     except LookupError as error:
         later = isinstance(unconnected, NotHeardYet) or isinstance(error, NotHeardYet)
+        if frame == context.map_frame and not later:  # nor is it the robot's own map
+            world_from_camera = _world_from_camera(window, context)
+            return {newest: window.result.pose.map_from_world @ world_from_camera}, True
         raise Refused(
             NOT_READY if later else INVALID,
-            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}', and {unconnected}",
+            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}'{_named_map(context)}, and "
+            f"{unconnected}",
         ) from None
     return {newest: frame_from_world @ _world_from_camera(window, context)}, True
+
+
+def _named_map(context: Context) -> str:
+    return f" nor the map '{context.map_frame}'" if context.map_frame else ""
 
 
 def _world_from_camera(window: EncodedWindow, context: Context) -> np.ndarray:

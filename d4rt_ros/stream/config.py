@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from d4rt_ros.geometry.region import Region
 from d4rt_ros.tasks.adaptive_depth import MIN_QUERIES
 from d4rt_ros.tasks.questions import check_grid
 from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS
@@ -33,7 +34,8 @@ class PipelineConfig:
     grid, whose other points are interpolated (None: every point is asked). pose_min_inliers: the share of
     points that must agree with a pose for it to be trusted. max_gap: the longest pause within a window, in periods
     of the stream. recover_seconds: for how long since it was last known (by stamps) the camera is looked for in the
-    old world once it is lost; then a new world begins. metres: in the model's unit of length; 0: not known. Raises
+    old world once it is lost; then a new world begins. metres: in the model's unit of length; 0: not known. region:
+    of the image, which points and tracks are limited to, not what places the camera; None: all of it. Raises
     ValueError for what cannot be."""
 
     frames: int | None = None
@@ -48,6 +50,7 @@ class PipelineConfig:
     pose_min_inliers: float = 0.5
     recover_seconds: float = 5.0
     metres: float = 0.0
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         for name in ("depth_size", "tracks_size", "pose_grid"):

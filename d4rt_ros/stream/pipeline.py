@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.region import Area, area_of
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model, Scene
@@ -29,7 +30,7 @@ from d4rt_ros.stream.results import (
 from d4rt_ros.stream.sight import Sight, sight
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.adaptive_depth import GridAnswers, depth_grid_task
-from d4rt_ros.tasks.batch import Batch
+from d4rt_ros.tasks.batch import Batch, cropped
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
@@ -59,13 +60,16 @@ class Seen:
 class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
-    outputs: what is wanted. grid: of the newest frame's points, for `points` or, of a camera without a calibration, for
-    its focal lengths alone. place: for the newest camera's place. tracks: of the newest frame's points, in its camera.
+    outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera without a calibration. place: for
+    the newest camera's place. tracks: of the area's points, in the newest camera.
     """
 
     outputs: Outputs
     scene: Scene | None = None
+    area: Area | None = None
     grid: GridAnswers | None = None
+    wide: GridAnswers | None = None
     place: PlaceAnswers | None = None
     tracks: PointTracks | None = None
 
@@ -107,38 +111,43 @@ class Pipeline:
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
-        each level of a depth grid that is not asked whole; none where there is nothing to measure."""
+        each level of a depth grid that is not asked whole; none where there is nothing to measure. Raises RegionError
+        where config.region is not within the images."""
         if seen.sight.problem:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
         scene = self._model.encode([self.prepared(frame) for frame in seen.clip])
-        batch, grid, place, tracks = Batch(scene), _nothing, _nothing, _nothing
+        batch, grid, wide, place, tracks = Batch(scene), _nothing, _nothing, _nothing, _nothing
+        area = area_of(config.region, scene.size, seen.newest.lens)
         if outputs.points:
-            grid = batch.add(depth_grid_task(scene, newest, config.depth_size, config.depth_points))
-        elif seen.newest.camera is None:
+            # Of the area's size, which is all that this asks of a scene.
+            points = depth_grid_task(area, newest, config.depth_size, config.depth_points)
+            grid = batch.add(cropped(points, area.x, area.y))
+        if seen.newest.camera is None:
             every = config.pose_grid[0] * config.pose_grid[1]
-            grid = batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
+            whole = outputs.points and area.size == scene.size
+            wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
         if outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
         if outputs.tracks:
-            u, v = (x.ravel() for x in pixel_grid(config.tracks_size, scene.size))
-            shown = seen.newest.filled(u, v)
+            u, v = (x.ravel() for x in pixel_grid(config.tracks_size, area.size))
+            u, v = u + area.x, v + area.y
+            shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        return Proposal(outputs, scene, grid(), place(), tracks())
+        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks())
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves."""
         outputs, newest = proposal.outputs, seen.newest
-        camera = self._camera(newest, proposal.grid)
+        camera = self._camera(newest, proposal.wide)
         pose = self._pose(seen, proposal.place, camera.pinhole) if outputs.world else None
-        shown = outputs.points and proposal.grid is not None
         moving = outputs.tracks and pose.trusted
         result = Result(
             camera=camera,
             window=window_cameras(seen.clip, pose),
             pose=pose,
-            points=_points(newest, proposal.grid, camera.pinhole) if shown else None,
+            points=_points(newest, proposal, camera.pinhole) if proposal.grid is not None else None,
             tracks=self._tracks(seen, proposal.tracks, pose) if moving else None,
             scene=proposal.scene,
             problem=seen.sight.problem,
@@ -206,5 +215,9 @@ def _nothing() -> None:
     """The result of what nobody asked."""
 
 
-def _points(newest: Frame, grid: GridAnswers, camera: Pinhole) -> Points:
-    return coloured_points(grid.point_map(), newest.image, camera, newest.valid)
+def _points(newest: Frame, proposal: Proposal, camera: Pinhole) -> Points:
+    """Of the area, as of an image of its own."""
+    area = proposal.area
+    masks = [area.crop(mask) for mask in (newest.valid, area.mask) if mask is not None]
+    valid = np.logical_and.reduce(masks) if masks else None
+    return coloured_points(proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid)
