@@ -26,7 +26,9 @@ def rows_of(landmarks: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.where(landmarks["id"][rows] == ids, rows, -1)
 
 
-def positions(landmarks: np.ndarray, poses: dict[int, np.ndarray], camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+def positions(
+    landmarks: np.ndarray, poses: dict[int, np.ndarray], camera: Pinhole
+) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, 3) in the world, and the standard deviation (N, 3) of each along the ray that it was found on.
 
     poses: world_from_camera (4, 4) of keyframes by their number. camera: of their images.
@@ -40,7 +42,9 @@ def positions(landmarks: np.ndarray, poses: dict[int, np.ndarray], camera: Pinho
     return world_from_anchor[:, :3, 3] + arms, arms * np.sqrt(landmarks["variance"])[:, None]
 
 
-def seen_from(points: np.ndarray, world_from_camera: np.ndarray, camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+def seen_from(
+    points: np.ndarray, world_from_camera: np.ndarray, camera: Pinhole
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) and depths along z (N,) of points (N, 3) of the world; NaN behind the camera."""
     local = transform(invert(world_from_camera), points)
     return camera.project(local), np.where(local[:, 2] > 0, local[:, 2], np.nan)

@@ -144,19 +144,28 @@ class LocalMap:
         return points.pixels[use], np.log(depth) - said[use], np.sqrt(self.landmarks["variance"][rows[use]])
 
     def known_elsewhere(
-        self, points: TrackedPoints, pose: np.ndarray, log_depth: np.ndarray, size: tuple[int, int], offset: float
+        self,
+        points: TrackedPoints,
+        pose: np.ndarray,
+        log_depth: np.ndarray,
+        corner,
+        size: tuple[int, int],
+        offset: float,
     ) -> tuple[np.ndarray, ...]:
         """The same of landmarks that lie in view and are not followed any more. log_depth: (h, w) the model's, on a grid
-        over the image of `size` (height, width); offset: how wrong it is as a whole."""
+        over a part of the image from pixel `corner` (x, y) on, of `size` (height, width); offset: how wrong it is as a
+        whole."""
         rows = np.flatnonzero(~np.isin(self.landmarks["id"], points.ids[points.seen]))
         rows = rows[self._is_sure(rows)]
         pixels, depth = self.project(rows, pose)
-        values = np.log(depth) - sample_depth(log_depth, np.nan_to_num(pixels, nan=-1.0), size)
+        values = np.log(depth) - sample_depth(log_depth, np.nan_to_num(pixels - corner, nan=-1.0), size)
         near = np.abs(values - offset) < HIDDEN  # of NaN this is false
         sigmas = np.sqrt(self.landmarks["variance"][rows[near]] + 0.05**2)
         return pixels[near], values[near], sigmas
 
-    def error_near(self, points: TrackedPoints, pose: np.ndarray, said: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    def error_near(
+        self, points: TrackedPoints, pose: np.ndarray, said: np.ndarray, pixels: np.ndarray
+    ) -> np.ndarray:
         """How wrong the model's log depth is at pixels (N, 2), by the sure landmarks around."""
         at, values, sigmas = self.known(points, pose, said)
         good = np.isfinite(values)
@@ -203,7 +212,9 @@ class LocalMap:
         except BundleError:
             return  # what was, stands
         self.camera = fit.camera
-        self.focal_sigma = float(np.clip(FOCAL_MEMORY * fit.focal_sigma, self._least_focal_sigma, self._most_focal_sigma))
+        self.focal_sigma = float(
+            np.clip(FOCAL_MEMORY * fit.focal_sigma, self._least_focal_sigma, self._most_focal_sigma)
+        )
         landmarks["log_depth"] = fit.log_depth
         landmarks["parallax"] = np.maximum(landmarks["parallax"], fit.parallax)
         # Followed points drift by about a pixel, all observations of one alike.
@@ -224,7 +235,9 @@ class LocalMap:
                 self.covariances[number] = lever @ self.covariances[held] @ lever.T + covariance
 
     def _forget(self, oldest: int, alive: np.ndarray) -> None:
-        self.landmarks = self.landmarks[(self.landmarks["keyframe"] >= oldest) | np.isin(self.landmarks["id"], alive)]
+        self.landmarks = self.landmarks[
+            (self.landmarks["keyframe"] >= oldest) | np.isin(self.landmarks["id"], alive)
+        ]
         used = {*self.landmarks["keyframe"].tolist(), *(k.number for k in self.keyframes)}
         self.poses = {n: pose for n, pose in self.poses.items() if n in used}
         self.covariances = {n: c for n, c in self.covariances.items() if n in used}
