@@ -264,8 +264,10 @@ class D4rtNode(NodeMixin, Node):
 
     def _release(self, patience: float = PATIENCE) -> None:
         with self._changing:
-            worker, outputs = self._worker, self._outputs
+            worker, outputs, streaming = self._worker, self._outputs, self._streaming
             self._worker = self._streaming = self._outputs = None
+        if streaming is not None:
+            streaming.close()
         if worker is not None and not worker.stop(patience) and patience:
             self.get_logger().warning("the model is still computing; it is let go once it has finished")
         if outputs is not None:

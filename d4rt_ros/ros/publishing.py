@@ -72,7 +72,7 @@ class Publishers:
     """The node's topics. `listener` hears the robot's own transforms. world, base, map_name: frames; "" for no map.
     Raises ValueError for frames that cannot be.
 
-    One thread, the worker's, follows TF and publishes; `wanted`, `problems` and `change` are for any.
+    One thread at a time follows TF and publishes; `wanted`, `problems` and `change` are for any.
     """
 
     def __init__(
@@ -175,26 +175,41 @@ class Publishers:
         camera_from_base = self._camera_from_child(stamp)
         return None if camera_from_base is None else invert(camera_from_base)
 
-    def publish(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
-        """Publish what is listened to, as long as the result is of the `current` world."""
-        before, child, placed = self._before, self._broadcast.child, None
-        if result.pose is not None and result.pose.world != self._world:
+    def publish_pose(self, result: Result, current: Callable[[], bool] = lambda: True) -> None:
+        """Publish where an image was taken, as far as it is listened to, as long as it is of the `current` world."""
+        before, child, placed, self._before = self._before, self._broadcast.child, None, None
+        if result.pose is None:
+            return
+        if result.pose.world != self._world:
             self._world = result.pose.world
             self._path.clear()
             self._keyframes = Keyframes()
-        if child is not None and result.pose is not None:
+        if child is not None:
             camera_from_child = self._camera_from_child(result.stamp)
             if camera_from_child is not None:
-                placed = Placed(result, camera_from_child)
-        self._before = placed
-        frames = FrameNames(self.world, self._base, self._camera)
-        subscribed = self._subscribed()
-        made = {}
+                self._before = placed = Placed(result, camera_from_child)
+        made, subscribed = {}, self._subscribed()
         if placed is not None and result.trusted:  # first, so that what follows can be transformed
             made = self._pose_messages(result, placed.world_from_child, subscribed)
-        made |= result_messages(
-            result, frames, subscribed, child or self._camera, placed, before, self._when_lost, lenses
-        )
+        made |= self._messages(result, subscribed & {ODOMETRY}, placed, before)
+        self._send(made, current)
+
+    def publish_window(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
+        """Publish what a window shows, as far as it is listened to. lenses: of its frames (io.Frame)."""
+        subscribed = self._subscribed()
+        made = self._messages(result, subscribed - {ODOMETRY}, lenses=lenses)
+        if result.trusted and MARKERS in subscribed:
+            header = messages.header_message(result.stamp, self.world)
+            made[MARKERS] = marker_array(header, self._drawing(result), self._drawn != result.pose.world)
+            self._drawn = result.pose.world
+        self._send(made, current)
+
+    def _messages(self, result: Result, topics: set[str], placed=None, before=None, lenses=()) -> dict:
+        frames = FrameNames(self.world, self._base, self._camera)
+        child = self._broadcast.child or self._camera
+        return result_messages(result, frames, topics, child, placed, before, self._when_lost, lenses)
+
+    def _send(self, made: dict, current: Callable[[], bool]) -> None:
         for topic, message in made.items():
             if not current():
                 return
@@ -230,7 +245,7 @@ class Publishers:
             return None
 
     def _pose_messages(self, result: Result, pose: np.ndarray, subscribed: set[str]) -> dict:
-        """What follows from a pose that is trusted: its place in the path, on /tf and among markers."""
+        """What follows from a pose that is trusted: its place in the path, on /tf and among keyframes."""
         made, header = {}, messages.header_message(result.stamp, self.world)
         transforms = self._transforms(result, pose)
         if transforms:
@@ -241,9 +256,6 @@ class Publishers:
         if PATH in subscribed:
             made[PATH] = Path(header=header, poses=list(self._path))
         self._keyframes.add(result.stamp, result.pose)
-        if MARKERS in subscribed:
-            made[MARKERS] = marker_array(header, self._drawing(result), self._drawn != self._world)
-            self._drawn = self._world
         return made
 
     def _transforms(self, result: Result, pose: np.ndarray) -> list[TransformStamped]:

@@ -1,4 +1,5 @@
-"""One model on one camera's stream: frames come in one thread, windows are computed in the worker's."""
+"""One model on one camera's stream: frames come in one thread, are followed in another, and windows are encoded in the
+worker's."""
 
 from __future__ import annotations
 
@@ -54,6 +55,8 @@ class Streaming:
         # that nothing of before is published after.
         self._lock = threading.Lock()  # of the window, and of what a restart changes
         self._publishing = threading.Lock()
+        # Images are followed and windows placed in turns, in two threads.
+        self._pixels, self._state = Worker("d4rt pixels"), threading.Lock()
         model.between_chunks = worker.serve_pending
 
     @property
@@ -141,10 +144,35 @@ class Streaming:
     def _begin_anew(self, reason: str) -> None:
         self._status.becomes(STARTING, f"everything begins anew: {reason}")
 
+    def close(self) -> None:
+        """Images are followed no more."""
+        self._pixels.stop()
+
     def _forget(self) -> None:
+        self._pixels.discard()
         self._worker.discard()
         self.windows, self.result = [], None
         self._statistics.count("restarts")
+
+    def _follow(
+        self, image: WindowFrame, clip: list[WindowFrame] | None, camera_frame: str, received: float
+    ) -> None:
+        """Publish where an image was taken, and have the window computed that is due with it."""
+        try:
+            with self._state:
+                result = self.pipeline.follow(image)
+            if result is not None:
+                with self._publishing:
+                    if image.epoch == self.epoch:
+                        self.publishers.publish_pose(result, lambda: image.epoch == self.epoch)
+        except Exception as error:
+            self._statistics.problem("failures", f"{type(error).__name__}: {error}")
+            self._warn("failure", f"following an image failed, the next is tried: {traceback.format_exc()}")
+        if clip is None:
+            return
+        self.pipeline.prepared(image)
+        if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
+            self._statistics.count("skipped")
 
     def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
@@ -156,7 +184,11 @@ class Streaming:
                 return
             wanted = self._wanted(clip)
             begin = time.monotonic()
-            result = self.pipeline.process(clip, wanted)
+            with self._state:
+                seen = self.pipeline.track(clip)
+            proposal = self.pipeline.encode(seen, wanted)
+            with self._state:
+                result = self.pipeline.place(seen, proposal)
             if result.points is not None:
                 self._fit_depth(time.monotonic() - begin)
             self._finish(result, clip, camera_frame, received)
@@ -197,5 +229,7 @@ class Streaming:
                 self.result = result
                 self.windows = kept([window, *self.windows], self._history)
             current = lambda: epoch == self.epoch  # noqa: E731
-            self.publishers.publish(result, lenses, current)
+            if not self.pipeline.follows:  # else its pose was published when its image came
+                self.publishers.publish_pose(result, current)
+            self.publishers.publish_window(result, lenses, current)
             self._status.result(result, time.monotonic() - received, current)

@@ -25,7 +25,6 @@ from d4rt_ros.stream.results import (
     WindowCameras,
     coloured_points,
     scaled,
-    scaled_pose,
     window_cameras,
     world_tracks,
 )
@@ -110,29 +109,37 @@ class Pipeline:
         proposal = self.encode(seen, outputs)
         return self.place(seen, proposal)
 
-    def follow(self, frame: WindowFrame) -> Pose | None:
-        """The place of an image by its pixels, as soon as it comes; None where poses are the model's alone.
+    @property
+    def follows(self) -> bool:
+        """Whether images are placed by their pixels, one by one."""
+        return self._odometry is not None
 
-        Every image, in order; a window's are followed in `track` where they were not before.
+    def follow(self, frame: WindowFrame) -> Result | None:
+        """The place of an image by its pixels, as soon as it comes: a result of this image alone. None where poses are
+        the model's, or no window has yet said where the world is.
+
+        Every image, in order; a window's newest is followed in `track` if it was not before.
         """
-        if frame.epoch != self._epoch or (self._newest is not None and frame.stamp < self._newest.stamp):
-            self._restart(frame.epoch, self._world + 1)
+        self._follow_restarts(frame)
         if self._odometry is None:
             return None
-        return self._scaled_pose(self._odometry.pose(self._odometry.follow(frame)))
+        followed = self._odometry.follow(frame)
+        if self._said_world != followed.world:
+            return None
+        camera = self._known_camera(frame.frame)
+        result = Result(camera, self._odometry.cameras([frame]), self._odometry.pose(followed))
+        return self._scaled(result)
 
     def track(self, clip: Sequence[WindowFrame]) -> Seen:
         """What the images of a window show by themselves."""
         newest = clip[-1]
-        if newest.epoch != self._epoch or (self._newest is not None and newest.stamp < self._newest.stamp):
-            self._restart(newest.epoch, self._world + 1)
+        self._follow_restarts(newest)
         keyframe, points = None, None
         if self._odometry is None:
             keyframe = self._localiser.keyframe_index(clip)
         else:
-            for frame in clip:
-                if not self._odometry.recent or frame.stamp > self._odometry.recent[-1].stamp:
-                    self._odometry.follow(frame)
+            if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
+                self._odometry.follow(newest)
             points = self._odometry.tracker.at(newest.stamp)
         seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
         self._newest = newest
@@ -184,8 +191,7 @@ class Pipeline:
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
         )
-        metres = self.config.metres
-        return scaled(result, Scale(metres, 0.0, "fixed")) if metres else result
+        return self._scaled(result)
 
     def prepared(self, frame: WindowFrame) -> object:
         """A frame as the model takes it, made once, however many windows it is in: earlier, where a thread has the
@@ -210,6 +216,11 @@ class Pipeline:
         per_second = self._model.queries_per_second if budget else None
         queries = fitting_depth_queries(self.config, budget, took, per_second) if per_second else None
         self.change(replace(self.config, depth_queries=queries))
+
+    def _follow_restarts(self, frame: WindowFrame) -> None:
+        """An image of a new epoch, or older than the last one, begins a new world."""
+        if frame.epoch != self._epoch or (self._newest is not None and frame.stamp < self._newest.stamp):
+            self._restart(frame.epoch, self._world + 1)
 
     def _restart(self, epoch: int, world: int) -> None:
         config = self.config
@@ -302,8 +313,9 @@ class Pipeline:
         rows = np.flatnonzero(proposal.area.contains(points.pixels))
         return self._trails.tracks(stamps, rows, rest[rows], answers.confidence[rows], self._odometry.tracker)
 
-    def _scaled_pose(self, pose: Pose) -> Pose:
-        return scaled_pose(pose, self.config.metres) if self.config.metres else pose
+    def _scaled(self, result: Result) -> Result:
+        metres = self.config.metres
+        return scaled(result, Scale(metres, 0.0, "fixed")) if metres else result
 
 
 def _nothing() -> None:

@@ -232,7 +232,7 @@ def scaled(result: Result, scale: Scale) -> Result:
         result,
         scale=scale,
         unit=result.unit * metres,
-        pose=pose and scaled_pose(pose, metres),
+        pose=pose and _scaled_pose(pose, metres),
         window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
@@ -243,7 +243,7 @@ def scaled(result: Result, scale: Scale) -> Result:
     )  # fmt: skip
 
 
-def scaled_pose(pose: Pose, metres: float) -> Pose:
+def _scaled_pose(pose: Pose, metres: float) -> Pose:
     """A pose, whose lengths are in the model's unit, with its lengths in metres."""
     lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
     grown = np.outer(lengths, lengths)

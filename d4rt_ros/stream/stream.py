@@ -26,9 +26,12 @@ class Stream:
     def add(self, frame: Frame, outputs: Outputs = Outputs()) -> Result | None:
         """Take a frame; a result where a window is due. Raises StampError for a frame that is refused."""
         due = self.window.add(frame)
-        self.pose = self.pipeline.follow(WindowFrame(frame, epoch=self.window.restarts))
-        result = self.pipeline.process(self.window.clip(), outputs) if due else None
-        self.pose = result.pose if result else self.pose
+        clip = self.window.clip()
+        kept = clip and clip[-1].frame is frame
+        followed = self.pipeline.follow(clip[-1] if kept else WindowFrame(frame, self.window.restarts))
+        result = self.pipeline.process(clip, outputs) if due else None
+        known = followed or result
+        self.pose = known.pose if known else None
         return result
 
     def reset(self) -> None:
