@@ -135,7 +135,7 @@ SETTINGS = {
         choices=("pixels", "none"),
         live=False,
     ),
-    "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(10, 5000), live=False),
+    "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(50, 5000), live=False),
     "tracks.unseen": Setting(
         2.0,
         "Seconds after which a point that is no longer seen is given up; one that comes back earlier keeps its id.",
@@ -249,6 +249,9 @@ def pipeline_config(values: dict) -> PipelineConfig:
         pose_method=values["pose.method"],
         recover_seconds=values["recover.seconds"],
         metres=values["scale.metres"],
+        refine=values["refine"],
+        tracks_max=values["tracks.max"],
+        tracks_unseen_seconds=values["tracks.unseen"],
     )
 
 
