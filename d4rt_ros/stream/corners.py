@@ -5,27 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 CELL = 16  # pixels; each has one point
-APART = 6.4  # pixels; points that are nearer to each other show the same
-AROUND = np.ones((13, 13), np.uint8)  # the pixels that are not farther than that, about
+AROUND = np.ones((13, 13), np.uint8)  # the pixels near a corner that have no other
 BLOCK = 5  # pixels over which gradients are averaged
 WEAKEST = 20.0  # mean squared gradient (Sobel's, in grey levels) across the weaker direction
 OVER_NOISE = (
     60.0  # the same, over the square of the noise (below): twice what the highest of noise's own corners have
 )
 EDGE = 0.1  # a corner's weaker direction has so much of the stronger; on a straight edge points slide
-ROUNDS = 3  # what is near a stronger corner waits until that one's own neighbours have made way
+ROUNDS = 2  # what is near a stronger corner waits until that one's own neighbours have made way
 BORDER = 5  # pixels without corners
 
 
 def corners(
     grey: np.ndarray, taken: np.ndarray, allowed: np.ndarray | None = None, cell: int = CELL
 ) -> np.ndarray:
-    """The best corner (x, y) of every cell of an image (h, w) uint8 that has one and no taken point, the best first.
+    """The best corner (x, y) of every cell of an image (h, w) uint8 that has one and no taken point, (M, 2) float64.
 
-    taken: (N, 2) pixels. allowed: (h, w) bool, where corners may be. Returns (M, 2) float64 pixels, none within APART
-    of another or of a taken one.
+    taken: (N, 2) pixels; no corner is near one. allowed: (h, w) bool, where corners may be.
     """
-    import cv2
 
     strength = _strength(grey)
     if allowed is not None:
@@ -37,7 +34,7 @@ def corners(
 
 
 def _peaks(strength: np.ndarray, taken: np.ndarray, cell: int) -> np.ndarray:
-    """What is strongest for APART around and in its cell, (M, 2), the strongest first; not near what is taken."""
+    """What is strongest around and in its cell, (M, 2), the strongest first; not near what is taken."""
     import cv2
 
     h, w = strength.shape
@@ -61,23 +58,19 @@ def _peaks(strength: np.ndarray, taken: np.ndarray, cell: int) -> np.ndarray:
     return at[np.argsort(-strongest)[: np.count_nonzero(strongest)]]
 
 
-def close(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) bool, which of the pixels (N, 2) and (M, 2) are within APART of each other."""
-    return ((a[:, None] - b[None]) ** 2).sum(axis=2) < APART**2
-
-
 def _strength(grey: np.ndarray) -> np.ndarray:
     """(h, w) float32, the least eigenvalue of the gradients' structure (Shi and Tomasi, CVPR 1994); 0 where there
     is no corner."""
     import cv2
 
     x, y = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    xx, yy, xy = (cv2.blur(product, (BLOCK, BLOCK)) for product in (x * x, y * y, x * y))
-    half = (xx + yy) / 2
-    root = cv2.magnitude((xx - yy) / 2, xy)
+    xx, yy, xy = (cv2.blur(cv2.multiply(*pair), (BLOCK, BLOCK)) for pair in ((x, x), (y, y), (x, y)))
+    half = cv2.addWeighted(xx, 0.5, yy, 0.5, 0)
+    root = cv2.magnitude(cv2.addWeighted(xx, 0.5, yy, -0.5, 0), xy)
     least = half - root
     threshold = max(WEAKEST, OVER_NOISE * _noise(grey) ** 2)
-    return least * ((least > threshold) & (least > EDGE * (half + root)))
+    least *= (least > threshold) & (least > EDGE * (half + root))
+    return least
 
 
 def _noise(grey: np.ndarray) -> float:

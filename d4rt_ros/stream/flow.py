@@ -15,13 +15,14 @@ from d4rt_ros.stream.pixels import small_grey
 SIDE = 320
 SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
 COARSE = 4  # times smaller is the image in which guesses are compared
-WINDOW, LEVELS = 15, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
+WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
 PATCH = 9  # pixels of the side of what is compared after flow
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
 TILE_LEVELS = 1
 NEIGHBOURHOOD = 15  # what a point's contrast is measured against
 CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
+LIKE = 0.8  # least correlation of a patch with what was found of it
 SAME_GUESS = 1.5  # guesses nearer to each other lead to the same place
 MARGIN = 3  # no points nearer to the border
 SHORTEST = 24  # pixels of a side that flow needs
@@ -86,7 +87,7 @@ def whole_shift(a: Picture, b: Picture) -> np.ndarray:
 
     window = cv2.createHanningWindow(a.coarse.shape[::-1], cv2.CV_32F)
     (x, y), _ = cv2.phaseCorrelate(a.coarse, b.coarse, window)
-    return np.array([x, y]) * (a.size / a.coarse.shape[::-1])
+    return np.nan_to_num([x, y]) * (a.size / a.coarse.shape[::-1])
 
 
 def search(
@@ -130,7 +131,7 @@ def search_tiles(
         at = at - middle
         good &= np.abs(at).max(axis=1) < TILE // 2
         rows, at = rows[good], at[good] + start[rows[good]]
-        good = likeness(middles(known[rows]), patches(b, at)) > 0.8
+        good = likeness(middles(known[rows]), patches(b, at)) > LIKE
         there[rows[good]], found[rows[good]] = at[good], True
     return there, found & b.inside(there)
 
@@ -158,10 +159,12 @@ def _best_first(a: Picture, b: Picture, points: np.ndarray, guesses: np.ndarray)
     coarse = (np.concatenate([points[None], guesses]) + 0.5) * shrink - 0.5
     before = _cut(a.coarse, coarse[0], PATCH)
     likely = np.stack([likeness(before, _cut(b.coarse, np.nan_to_num(at), PATCH)) for at in coarse[1:]])
-    likely[~np.isfinite(guesses).all(axis=2)] = np.nan
-    # Where all agree, one whose own patch is plain need not be asked.
-    score = np.nan_to_num(likely + np.nanmean(likely, axis=1, keepdims=True), nan=-9.0)
-    order = np.argsort(-score, axis=0, kind="stable")
+    known = np.isfinite(guesses).all(axis=2)
+    # Where a guess is right for most it is likely right for a point whose own surroundings tell nothing.
+    score = likely + (likely * known).sum(axis=1, keepdims=True) / np.maximum(
+        known.sum(axis=1, keepdims=True), 1
+    )
+    order = np.argsort(-np.where(known, score, -9.0), axis=0, kind="stable")
     return _distinct(np.take_along_axis(guesses, order[..., None], axis=0))
 
 

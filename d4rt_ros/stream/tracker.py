@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from d4rt_ros.stream.corners import close, corners
+from d4rt_ros.stream.corners import corners
 from d4rt_ros.stream.flow import (
+    LIKE,
     TILE,
     Picture,
     likeness,
@@ -25,10 +27,14 @@ from d4rt_ros.stream.flow import (
     whole_shift,
 )
 
+APART = 6.4  # pixels; of two points that are nearer to each other the older stays
 RESERVE = 5  # one in so many places is for those who may come back
-SPARED = int(0.25e9)  # ns
+SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
+NEIGHBOURS = 40.0  # pixels within which points move alike, about
 KEPT = 64  # images whose points can be asked for
-LIKE_BIRTH, LIKE_LAST, RENEW = 0.7, 0.8, 0.85
+# A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
+# left though from one image to the next nothing changed: things look otherwise from elsewhere.
+LIKE_FIRST, RENEWED, UNCHANGED = 0.7, 0.85, 0.95
 POINT = np.dtype([
     ("id", np.uint64), ("born", np.int64), ("last_seen", np.int64), ("pixel", np.float64, 2), ("seen", bool),
     ("tile", np.uint8, (TILE, TILE)),
@@ -80,30 +86,43 @@ class Tracker:
         """Find the points in the next image (H, W, 3) uint8, of a later stamp in ns, and let new ones be born.
 
         expected: guesses (N, 2) of where the present points are in it, pixels, row i of ids[i], NaN where unknown;
-        the surest first. fillable: (H, W) bool, where points may be born.
+        the surest first. The pixels decide which is right, and also try where a point was and how the whole image
+        seems to have moved. fillable: (H, W) bool, where points may be born; None: everywhere. An image of another
+        shape than the last ends all points. Raises ValueError for a stamp that is not later, and for guesses of
+        another shape.
         """
+        if self._recent and stamp <= self._recent[-1].stamp:
+            raise ValueError(
+                f"an image of {stamp} ns comes after one of {self._recent[-1].stamp} ns; images are followed in the "
+                "order of their stamps: call restart() where time jumps back"
+            )
+        expected = [np.asarray(guess, float) for guess in expected]
+        if any(guess.shape != self.pixels.shape for guess in expected):
+            shapes = ", ".join(str(guess.shape) for guess in expected)
+            raise ValueError(
+                f"guesses of shape {shapes} for {len(self.ids)} points; give a row (x, y) for each"
+            )
         old, new = self._picture, picture(image)
         if old is not None and (new.size != old.size).any():
             self._points, old = self._points[:0], None
         if old is not None:
-            self._move(old, new, stamp, [new.small(np.asarray(e, float)) for e in expected])
+            self._move(old, new, stamp, [new.small(guess) for guess in expected])
         self._picture = new
         self._bear(new, stamp, fillable)
-        self._recent.append(TrackedPoints(stamp, self.ids.copy(), self.pixels.copy(), self.seen.copy()))
+        self._recent.append(self._noted(stamp))
 
     def recover(self, ids: np.ndarray, expected: np.ndarray) -> None:
-        """Look for unseen points of `ids` where they are expected in the newest image, (N, 2) pixels."""
-        if self._picture is None:
+        """Look for those of the points `ids` (N,) that the newest image does not show where it is expected to show
+        them, (N, 2) pixels, NaN where unknown."""
+        if not self._recent or not len(ids):
             return
+        ids, expected, stamp = np.asarray(ids), np.asarray(expected, float), self._recent[-1].stamp
         lost = np.flatnonzero(~self.seen & np.isin(self.ids, ids))
         order = np.argsort(ids)
-        guess = np.asarray(expected, float)[order[np.searchsorted(ids, self.ids[lost], sorter=order)]]
-        newest = self._recent.pop()
-        self._find(lost, self._picture, newest.stamp, [self._picture.small(guess)])
-        self._thin(self._picture)
-        self._recent.append(
-            TrackedPoints(newest.stamp, self.ids.copy(), self.pixels.copy(), self.seen.copy())
-        )
+        rows = order[np.searchsorted(ids, self.ids[lost], sorter=order)]
+        self._find(lost, self._picture, [self._picture.small(expected[rows])], stamp)
+        self._let_go(self._picture, stamp)
+        self._recent[-1] = self._noted(stamp)
 
     def at(self, stamp: int) -> TrackedPoints | None:
         """The points of one of the newest images, None where it is none of them."""
@@ -113,47 +132,50 @@ class Tracker:
         """Let go of points for good."""
         self._points = self._points[~np.isin(self.ids, ids)]
 
+    def _noted(self, stamp: int) -> TrackedPoints:
+        return TrackedPoints(stamp, self.ids.copy(), self.pixels.copy(), self.seen.copy())
+
     def _move(self, old: Picture, new: Picture, stamp: int, expected: list[np.ndarray]) -> None:
-        points = self._points
-        before = old.small(points["pixel"])
-        guesses = expected + [before + whole_shift(old, new), before]
-        seen = np.flatnonzero(points["seen"])
+        """Find those that the last image showed, then those that it did not."""
+        points, before = self._points, old.small(self.pixels)
+        seen = np.flatnonzero(self.seen)
+        guesses = [*expected, before + whole_shift(old, new), before]
         there, found = search(old, new, before[seen], [guess[seen] for guess in guesses])
-        good, at = seen[found], there[found]
+        rows, at = seen[found], there[found]
         now = patches(new, at)
-        last = likeness(patches(old, before[good]), now)
-        birth = likeness(middles(points["tile"][good]), now)
-        kept = (last > LIKE_LAST) & (birth > LIKE_BIRTH)
-        renewed = kept & (birth < RENEW) & (last > 0.95)
-        good, at = good[kept], at[kept]
-        lost = np.setdiff1d(np.arange(len(points)), good)
-        moved = _follow_neighbours(before[lost], before[good], at - before[good])
-        points["seen"][good], points["last_seen"][good] = True, stamp
-        points["pixel"][good] = new.full(at)
-        points["tile"][good[renewed[kept]]] = tiles(new, at[renewed[kept]])
+        last, first = likeness(patches(old, before[rows]), now), likeness(middles(points["tile"][rows]), now)
+        alike = (last > LIKE) & (first > LIKE_FIRST)
+        changed = alike & (first < RENEWED) & (last > UNCHANGED)
+        points["tile"][rows[changed]] = tiles(new, at[changed])
+        rows, at = rows[alike], at[alike]
+        self._note(rows, new, at, stamp)
+
+        lost = np.setdiff1d(np.arange(len(points)), rows)
+        beside = before[lost] + _with_neighbours(points[lost], before[lost], points[rows], before[rows], at)
+        guesses = [*(guess[lost] for guess in expected), beside]
         points["seen"][lost] = False
-        guess = before[lost] + moved
-        for e in expected[::-1]:
-            guess = np.where(np.isfinite(e[lost]), e[lost], guess)
-        points["pixel"][lost] = new.full(guess)
-        self._find(lost, new, stamp, [*(e[lost] for e in expected), before[lost] + moved])
-        self._points = points[stamp - points["last_seen"] <= self._unseen]
-        self._thin(new)
+        points["pixel"][lost] = new.full(_first_known(guesses))
+        self._find(lost, new, guesses, stamp)
+        self._let_go(new, stamp)
 
-    def _find(self, rows: np.ndarray, new: Picture, stamp: int, guesses: list[np.ndarray]) -> None:
-        points = self._points
-        there, found = search_tiles(points["tile"][rows], new, guesses)
-        rows = rows[found]
-        points["seen"][rows], points["last_seen"][rows] = True, stamp
-        points["pixel"][rows] = new.full(there[found])
+    def _find(self, rows: np.ndarray, new: Picture, guesses: list[np.ndarray], stamp: int) -> None:
+        """Look for points that the last image did not show."""
+        there, found = search_tiles(self._points["tile"][rows], new, guesses)
+        self._note(rows[found], new, there[found], stamp)
 
-    def _thin(self, new: Picture) -> None:
-        """Of seen points that are too near each other only the older stays."""
+    def _note(self, rows: np.ndarray, new: Picture, at: np.ndarray, stamp: int) -> None:
+        """Points were found."""
         points = self._points
-        at = np.where(points["seen"][:, None], new.small(points["pixel"]), np.nan)
-        near = close(at, at)
-        older = points["id"][None] < points["id"][:, None]
-        self._points = points[~(near & older).any(axis=1)]
+        points["seen"][rows], points["last_seen"][rows], points["pixel"][rows] = True, stamp, new.full(at)
+
+    def _let_go(self, new: Picture, stamp: int) -> None:
+        """Of points that were not seen for long, and of the younger one where two seen ones are too near each other."""
+        points = self._points
+        stays = stamp - points["last_seen"] <= self._unseen
+        seen = np.flatnonzero(points["seen"])
+        pairs = cKDTree(new.small(points["pixel"][seen])).query_pairs(APART, output_type="ndarray")
+        stays[seen[pairs.max(axis=1)]] = False  # rows are in the order of birth
+        self._points = points[stays]
 
     def _bear(self, new: Picture, stamp: int, fillable: np.ndarray | None) -> None:
         allowed = None if fillable is None else _shrunk(fillable, new)
@@ -189,10 +211,25 @@ def _shrunk(fillable: np.ndarray, new: Picture) -> np.ndarray:
     return cv2.resize(np.asarray(fillable, np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
 
 
-def _follow_neighbours(at: np.ndarray, seen: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """(N, 2) pixels by which points (N, 2) go along with those around them."""
-    if not len(seen):
+def _first_known(guesses: list[np.ndarray]) -> np.ndarray:
+    """(N, 2), of each row the first of the guesses (N, 2) that is not NaN."""
+    known = guesses[-1]
+    for guess in guesses[-2::-1]:
+        known = np.where(np.isfinite(guess), guess, known)
+    return known
+
+
+def _with_neighbours(
+    lost: np.ndarray, at: np.ndarray, points: np.ndarray, before: np.ndarray, now: np.ndarray
+) -> np.ndarray:
+    """(N, 2) pixels by which lost points, last at `at` (N, 2), have moved if they go along with those around them.
+
+    points, before, now: what is seen, where it was and where it is. What was born after a point was lost does not
+    count: it may be what hides the point.
+    """
+    if not len(points):
         return np.zeros_like(at)
-    distance = ((at[:, None] - seen[None]) ** 2).sum(axis=2)
-    weight = np.exp(-distance / (2 * 30.0**2)) + 1e-9
-    return weight @ moved / weight.sum(axis=1, keepdims=True)
+    x, y = (at[:, None, i] - before[None, :, i] for i in (0, 1))
+    weight = np.exp((x * x + y * y) / (-2 * NEIGHBOURS**2)) + 1e-9
+    weight *= np.where(points["born"] <= lost["last_seen"][:, None], 1.0, 1e-12)
+    return weight @ (now - before) / weight.sum(axis=1, keepdims=True)
