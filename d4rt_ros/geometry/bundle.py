@@ -200,7 +200,7 @@ class _Problem:
         camera = replace(bundle.camera, fx=bundle.camera.fx * factor, fy=bundle.camera.fy * factor)
         rotations, centres = columns(state.poses)
         local = camera.backproject(bundle.anchor_pixels, np.exp(state.log_depth)).T
-        arms = (rotations[..., bundle.anchors] * local).sum(axis=1)[:, bundle.landmarks]
+        arms = np.einsum("ijl,jl->il", rotations[..., bundle.anchors], local)[:, bundle.landmarks]
         rays = centres[:, self.anchors] + arms - centres[:, bundle.frames]
         seen, gradients, front = observe(rotations[..., bundle.frames], 0.0, rays, camera)
         off = self.pixels - seen
@@ -233,9 +233,9 @@ class _Problem:
         axis = np.exp(state.log_depth) * columns(state.poses)[0][:, 2, self.bundle.anchors]
         across = fit.arms - axis[:, self.bundle.landmarks]
         centre = np.array([[fit.camera.cx], [fit.camera.cy]])
-        by_focal = factors * (fit.seen - centre) - (g * across[:, None]).sum(axis=0)
+        by_focal = factors * (fit.seen - centre) - np.einsum("icm,im->cm", g, across)
         by_own = np.zeros((state.own.shape[1], 2, len(factors)))
-        by_own[0] = (g * fit.arms[:, None]).sum(axis=0)
+        by_own[0] = np.einsum("icm,im->cm", g, fit.arms)
         for drift in range(len(by_own) - 1):
             by_own[1 + drift, drift] = factors
         return by_observer, by_anchor, by_focal, by_own
@@ -250,11 +250,11 @@ class _Problem:
         off = fit.off * factors / curvature
         h_pp, b_p = by_p @ by_p.T, by_p @ off.ravel()
         own = range(len(by_own))
-        h_op = np.stack(
-            [self.by_landmark(*((x * by_own[i]).sum(axis=-2) for x in by_shared)) for i in own], 1
-        )
-        h_oo = np.stack([self.summed((by_own[i] * by_own).sum(axis=1)) for i in own], 1)
-        b_o = self.summed((by_own * off).sum(axis=1)) - self.own_precision * (state.own - self.own_prior)
+        products = [[np.einsum("...cm,cm->...m", x, by_own[i]) for x in by_shared] for i in own]
+        h_op = np.stack([self.by_landmark(*product) for product in products], axis=1)
+        h_oo = np.stack([self.summed(np.einsum("icm,cm->im", by_own, by_own[i])) for i in own], axis=1)
+        b_o = self.summed(np.einsum("icm,cm->im", by_own, off))
+        b_o = b_o - self.own_precision * (state.own - self.own_prior)
         h_oo[:, own, own] += self.own_precision
         if bundle.focal_sigma > 0:
             h_pp[-1, -1] += bundle.focal_sigma**-2.0
