@@ -44,7 +44,7 @@ class Adjusted:
 
     poses (K, 4, 4), log_depth (L,), camera: the adjusted ones. focal_sigma: deviation of the log focal length.
     weights: (M,) 0..1, of the kernel; 0 where the point is behind the camera, the pixel NaN or the anchor's own.
-    residuals: (M, 2) pixels, seen minus projected; 0 where the weight is.
+    residuals: (M, 2) pixels, seen minus projected and drifted; 0 where the weight is.
     covariance: (6 K, 6 K) of the poses' perturbations (`geometry.perturbation`), joint, 0 where held.
     log_depth_variance: (L,) marginal.
     parallax: (L,) pixels, the most that translation since the anchor moved the landmark's pixel in an observation
@@ -75,8 +75,8 @@ def adjust(bundle: Bundle, iterations: int = 3, kernel: tuple[float, float] = (W
     """The bundle's poses, depths and focal length at the (robust) maximum of their posterior.
 
     Gauss-Newton, reweighted by a kernel (first, last) that narrows (`geometry.robust`); damped only where a step would
-    raise the cost. Covariances count errors of pixels (but for drift_sigma) as
-    independent, and the held poses as exact.
+    raise the cost. Three iterations serve a window that was adjusted a keyframe ago; from farther away, or where much
+    moves, take five. Covariances count the pixels' errors as independent, but for drift, and the held poses as exact.
 
     Raises BundleError for a bundle whose parts do not fit or are not finite, and where the poses are not determined:
     none is held nor has a prior, or one sees too little.

@@ -18,6 +18,8 @@ NEAREST = 1e-6
 
 def perturbed(poses: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Poses (..., 4, 4) after perturbations (..., 6)."""
+    if not steps.size:  # of which older SciPy makes no Rotation
+        return poses.copy()
     turns = Rotation.from_rotvec(steps[..., 3:].reshape(-1, 3)).as_matrix()
     turns = turns.reshape(steps.shape[:-1] + (3, 3))
     return pose_matrix(turns @ poses[..., :3, :3], poses[..., :3, 3] + steps[..., :3])
