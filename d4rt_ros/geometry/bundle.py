@@ -15,7 +15,7 @@ import numpy as np
 from d4rt_ros.geometry.arguments import whole_number
 from d4rt_ros.geometry.bundle_problem import Bundle, BundleError, PosePrior, checked
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.perturbation import columns, cross, observe, perturbation, perturbed
+from d4rt_ros.geometry.perturbation import between, columns, cross, observe, perturbation, perturbed
 from d4rt_ros.geometry.robust import (
     NARROW,
     WIDE,
@@ -25,15 +25,12 @@ from d4rt_ros.geometry.robust import (
     robust_cost,
     robust_weights,
 )
-from d4rt_ros.geometry.transforms import adjoint, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import nearest_rotation
 
 __all__ = ["Adjusted", "Bundle", "BundleError", "PosePrior", "adjust", "relative_covariance"]
 
 # Levenberg-Marquardt: the first damping where a step raises the cost, its growth, and how often it is tried.
 DAMPING, DAMPING_GROWTH, DAMPING_TRIALS = 1e-3, 10.0, 6
-UNDETERMINED = (
-    "the poses are not determined: none is held nor has a prior, or one of them sees too few landmarks"
-)
 # An observation of this weight agrees with the rest.
 AGREES = 0.25
 
@@ -85,34 +82,34 @@ def adjust(bundle: Bundle, iterations: int = 3, kernel: tuple[float, float] = (W
     check_kernel(kernel)
     problem = _Problem(checked(bundle))
     fit = problem.fit(problem.start())
-    for k in np.geomspace(*kernel[::-1], iterations)[::-1]:
-        equations = problem.normal_equations(fit, k)
-        damping = 0.0
-        for _ in range(DAMPING_TRIALS):
-            trial = problem.fit(problem.moved(fit.state, *equations.step(damping)))
-            if problem.cost(trial, k) <= problem.cost(fit, k):
-                fit = trial
-                break
-            damping = max(DAMPING, damping * DAMPING_GROWTH)
-    return problem.adjusted(fit, kernel[1])
+    try:
+        for k in np.geomspace(*kernel[::-1], iterations)[::-1]:
+            fit = _descended(problem, fit, k)
+        return problem.adjusted(fit, kernel[1])
+    except np.linalg.LinAlgError:
+        raise BundleError(
+            "the poses are not determined: none is held nor has a prior, or one of them shares too few landmarks "
+            f"with others; it is {', '.join(map(str, problem.shared(fit)))} observations in their order"
+        ) from None
+
+
+def _descended(problem: _Problem, fit: _Fit, k: float) -> _Fit:
+    """One step on, or where no step lowers the cost the same."""
+    equations, cost, damping = problem.normal_equations(fit, k), problem.cost(fit, k), 0.0
+    for _ in range(DAMPING_TRIALS):
+        trial = problem.fit(problem.moved(fit.state, *equations.step(damping)))
+        if problem.cost(trial, k) <= cost:
+            return trial
+        damping = max(DAMPING, damping * DAMPING_GROWTH)
+    return fit
 
 
 def relative_covariance(adjusted: Adjusted, i: int, j: int) -> np.ndarray:
     """Covariance (6, 6) of the pose of camera j in the frame of camera i, x y z and turns, about the axes of i."""
-    _, by_i, by_j = _relative(adjusted.poses[i], adjusted.poses[j])
+    _, by_i, by_j = between(adjusted.poses[i], adjusted.poses[j])
     rows = np.concatenate([np.arange(6 * i, 6 * i + 6), np.arange(6 * j, 6 * j + 6)])
     jacobian = np.concatenate([by_i, by_j], axis=1)
     return jacobian @ adjusted.covariance[np.ix_(rows, rows)] @ jacobian.T
-
-
-def _relative(base: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """base_from_pose (4, 4), and its derivatives (6, 6) by perturbations of base and of pose, about base's axes."""
-    away = pose[:3, 3] - base[:3, 3]
-    axes = base[:3, :3].T
-    into_base = adjoint(pose_matrix(axes))
-    # A turn of the base swings the pose, which is away from it.
-    swing = adjoint(pose_matrix(translation=-away))
-    return pose_matrix(axes @ pose[:3, :3], axes @ away), -into_base @ swing, into_base
 
 
 @dataclass(frozen=True)
@@ -301,7 +298,7 @@ class _Problem:
         if prior.base is None:
             away, derivative = perturbation(state.poses[prior.pose], prior.known.mean)
             return away, ((prior.pose, derivative),)
-        pose, by_base, by_pose = _relative(state.poses[prior.base], state.poses[prior.pose])
+        pose, by_base, by_pose = between(state.poses[prior.base], state.poses[prior.pose])
         away, derivative = perturbation(pose, prior.known.mean)
         return away, ((prior.base, derivative @ by_base), (prior.pose, derivative @ by_pose))
 
@@ -326,6 +323,12 @@ class _Problem:
             parallax=self.parallax(fit, weights),
             cost=self.cost(fit, k),
         )
+
+    def shared(self, fit: _Fit) -> np.ndarray:
+        """(K,): how many usable observations tie each pose to another, as observer or as anchor."""
+        used = np.isfinite(fit.squared)
+        ends = np.concatenate([self.bundle.frames[used], self.anchors[used]])
+        return np.bincount(ends, minlength=len(self.bundle.poses))
 
     def parallax(self, fit: _Fit, weights: np.ndarray) -> np.ndarray:
         """(L,): between where the landmark is seen and where it would be, had the camera turned on the spot."""
@@ -355,10 +358,7 @@ class _NormalEquations:
             self.h_pp + damping * np.diag(np.diag(self.h_pp)), damped
         )
         right = self.b_p - np.tensordot(self.b_o, inverse @ self.h_op, 2)
-        try:
-            p = np.linalg.solve(information, right)
-        except np.linalg.LinAlgError:
-            raise BundleError(UNDETERMINED) from None
+        p = np.linalg.solve(information, right)
         return p, (inverse @ (self.b_o - self.h_op @ p)[..., None])[..., 0]
 
     def schur_complement(self, h_pp: np.ndarray, h_oo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -370,10 +370,7 @@ class _NormalEquations:
     def covariance(self) -> tuple[np.ndarray, np.ndarray]:
         """Of p (P, P), and the variances (L, n) of o."""
         inverse, information = self.schur_complement(self.h_pp, self.h_oo)
-        try:
-            covariance = inverse_information(information)
-        except np.linalg.LinAlgError:
-            raise BundleError(UNDETERMINED) from None
+        covariance = inverse_information(information)
         share = inverse @ self.h_op
         own = np.diagonal(inverse, axis1=1, axis2=2)
         return covariance, own + ((share @ covariance) * share).sum(axis=2)

@@ -71,7 +71,7 @@ def pose_errors(adjusted, truth):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_it_finds_the_truth_from_perturbed_poses_and_depths(seed):
     rng = np.random.default_rng(seed)
     truth = world(rng)
@@ -302,7 +302,7 @@ def test_what_moves_together_does_not_spoil_it():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_no_step_raises_the_cost_however_bad_the_start(seed):
     rng = np.random.default_rng(seed)
     bundle = measured(rng, world(rng, keyframes=4, landmarks=40), off=0.3)
@@ -400,6 +400,14 @@ def test_with_all_poses_held_only_depths_are_sought():
     error = np.abs(found.log_depth - truth.log_depth)
     assert np.median(error) < 0.3 * np.median(np.abs(bundle.prior - truth.log_depth))
     assert np.mean(error <= 2 * np.sqrt(found.log_depth_variance)) > 0.9
+
+
+def test_a_pose_that_shares_nothing_is_named_by_its_count():
+    bundle = world(np.random.default_rng(13), keyframes=3, landmarks=50)
+    alone = (bundle.frames == 2) | (bundle.anchors[bundle.landmarks] == 2)
+    pixels = np.where(alone[:, None], np.nan, bundle.pixels)
+    with pytest.raises(BundleError, match=r"not determined.* it is \d\d, \d\d, 0 observations"):
+        adjust(replace(bundle, pixels=pixels))
 
 
 def test_a_world_without_a_beginning_is_refused():
