@@ -352,13 +352,15 @@ class _NormalEquations:
     b_o: np.ndarray
 
     def step(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """p (P,) and o (L, n); each diagonal entry counts 1 + damping times."""
+        """p (P,) and o (L, n); each diagonal entry counts 1 + damping times. Raises numpy's LinAlgError."""
         damped = self.h_oo * (1.0 + damping * np.eye(self.h_oo.shape[1]))
         inverse, information = self.schur_complement(
             self.h_pp + damping * np.diag(np.diag(self.h_pp)), damped
         )
         right = self.b_p - np.tensordot(self.b_o, inverse @ self.h_op, 2)
         p = np.linalg.solve(information, right)
+        if not np.isfinite(p).all():
+            raise np.linalg.LinAlgError("singular but for rounding")
         return p, (inverse @ (self.b_o - self.h_op @ p)[..., None])[..., 0]
 
     def schur_complement(self, h_pp: np.ndarray, h_oo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
