@@ -301,14 +301,14 @@ def test_what_moves_together_does_not_spoil_it():
     assert np.mean(inside) > 0.92
 
 
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=10)
-def test_no_step_raises_the_cost_however_bad_the_start(seed):
-    rng = np.random.default_rng(seed)
-    bundle = measured(rng, world(rng, keyframes=4, landmarks=40), off=0.3)
-    bundle = replace(bundle, log_depth=bundle.prior + rng.normal(size=40))
-    costs = [adjust(bundle, iterations, kernel=(4.0, 4.0)).cost for iterations in (1, 2, 4, 8)]
-    assert all(np.diff(costs) <= 1e-9 * costs[0]), costs
+def test_no_step_raises_the_cost_however_bad_the_start():
+    """Without damping three of these do."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        bundle = measured(rng, world(rng, keyframes=4, landmarks=40), off=0.3)
+        bundle = replace(bundle, log_depth=bundle.prior + 1.5 * rng.normal(size=40))
+        costs = [adjust(bundle, iterations, kernel=LEAST_SQUARES).cost for iterations in (1, 2, 4, 8)]
+        assert all(np.diff(costs) <= 1e-9 * costs[0]), (seed, costs)
 
 
 def assert_numbers(adjusted):
