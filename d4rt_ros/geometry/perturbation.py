@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import cross_matrix, pose_matrix
+from d4rt_ros.geometry.transforms import adjoint, cross_matrix, pose_matrix
 
 # What is nearer to the camera's plane than this, in the world's unit, is not in front of it.
 NEAREST = 1e-6
@@ -18,6 +18,8 @@ NEAREST = 1e-6
 
 def perturbed(poses: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Poses (..., 4, 4) after perturbations (..., 6)."""
+    if not steps.size:  # of which older SciPy makes no Rotation
+        return poses.copy()
     turns = Rotation.from_rotvec(steps[..., 3:].reshape(-1, 3)).as_matrix()
     turns = turns.reshape(steps.shape[:-1] + (3, 3))
     return pose_matrix(turns @ poses[..., :3, :3], poses[..., :3, 3] + steps[..., :3])
@@ -34,6 +36,16 @@ def perturbation(pose: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.nda
     across = cross_matrix(turn)
     derivative[3:, 3:] += across @ across / 12.0 - across / 2.0
     return np.concatenate([pose[:3, 3] - mean[:3, 3], turn]), derivative
+
+
+def between(base: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """base_from_pose (4, 4), and its derivatives (6, 6) by perturbations of base and of pose, about base's axes."""
+    away = pose[:3, 3] - base[:3, 3]
+    axes = base[:3, :3].T
+    into_base = adjoint(pose_matrix(axes))
+    # A turn of the base swings the pose, which is away from it.
+    swing = adjoint(pose_matrix(translation=-away))
+    return pose_matrix(axes @ pose[:3, :3], axes @ away), -into_base @ swing, into_base
 
 
 def observe(

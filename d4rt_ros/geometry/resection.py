@@ -46,6 +46,8 @@ class GaussianPose:
             raise ValueError("a prior's mean is no rigid transform; give a finite (4, 4) pose")
         if not (np.isfinite(information).all() and np.allclose(information, information.T, rtol=1e-6)):
             raise ValueError("a prior's information is no finite, symmetric (6, 6) matrix")
+        object.__setattr__(self, "mean", real_array(self.mean, "a prior's mean"))
+        object.__setattr__(self, "information", information)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def resect(
     spread: (N, 3), the standard deviation of each landmark as a vector, along the ray that it was found on; zeros
     where it is known. The covariance of a residual is pixel_sigma² I + j jᵀ, j the projected spread, so that an
     uncertain depth counts across its epipolar line alone. start: (4, 4), near the truth. prior: what a motion model
-    says. Gauss-Newton, reweighted by a kernel (first, last) that narrows (`geometry.robust`).
+    says. Gauss-Newton, reweighted by a kernel (first, last) that narrows (`geometry.robust`); where many points
+    disagree also from the start by the narrow one alone, and the better of the two is the answer. Whether enough points
+    agree for it to be believed is the caller's to judge, by the weights.
 
     Raises ResectionError where fewer than 6 points are usable (finite, in front, and in the end of some weight), or
     these do not determine a pose; ValueError for arguments that cannot be.

@@ -43,13 +43,17 @@ def kernel_calibration(k: float) -> tuple[float, float]:
     values A of its derivative and B of its square, the M-estimator's variance is B/A² (Huber, Robust Statistics,
     1981, 3.2): the scale A/B makes it the inverse of the cost's own curvature.
     """
-    # m² of two normal coordinates is twice an exponential variable: Gauss-Laguerre quadrature.
-    nodes, shares = np.polynomial.laguerre.laggauss(64)
+    nodes, shares = _exponential_quadrature()  # m² of two normal coordinates is twice an exponential variable
     squared, t = 2.0 * nodes, 2.0 * nodes / k**2
     weight = (1.0 + t) ** -2
     a = float(shares @ ((1.0 - t) / (1.0 + t) ** 3))
     b = float(shares @ (weight**2 * squared)) / 2.0
     return a / b, a / float(shares @ weight)
+
+
+@lru_cache(maxsize=1)
+def _exponential_quadrature() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.laguerre.laggauss(64)
 
 
 def inverse_information(information: np.ndarray) -> np.ndarray:

@@ -48,12 +48,15 @@ def measured(rng, truth, off=0.02, noise=1.0):
     prior = truth.prior + noise * truth.prior_sigma * rng.normal(size=len(truth.prior))
     moved = perturbed(truth.poses, off * rng.normal(size=(keyframes, 6)))
     focal = float(np.exp(noise * truth.focal_sigma * rng.normal()))
+    drift = noise * truth.drift_sigma * rng.normal(size=(len(truth.prior), 2))
     return replace(
         truth,
         poses=np.where(truth.held[:, None, None], truth.poses, moved),
         prior=prior,
         log_depth=prior,
-        pixels=truth.pixels + noise * truth.pixel_sigma * rng.normal(size=truth.pixels.shape),
+        pixels=truth.pixels
+        + noise * truth.pixel_sigma * rng.normal(size=truth.pixels.shape)
+        + drift[truth.landmarks],
         camera=zoomed(TRUE_CAMERA, focal),
     )
 
@@ -68,7 +71,7 @@ def pose_errors(adjusted, truth):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_it_finds_the_truth_from_perturbed_poses_and_depths(seed):
     rng = np.random.default_rng(seed)
     truth = world(rng)
@@ -81,9 +84,9 @@ def test_it_finds_the_truth_from_perturbed_poses_and_depths(seed):
     assert is_rigid(found.poses[-1]) and found.cost < 1e-2 and np.abs(found.residuals).max() < 0.1
 
 
-def small(rng, focal_sigma=0.2):
+def small(rng, drift_sigma):
     """A noisy bundle of few unknowns with every kind of term."""
-    truth = replace(world(rng, keyframes=4, landmarks=12), focal_sigma=focal_sigma)
+    truth = replace(world(rng, keyframes=4, landmarks=12), focal_sigma=0.2, drift_sigma=drift_sigma)
     bundle = measured(rng, truth)
     root = rng.normal(size=(2, 6, 6)) * 20
     near = perturbed(truth.poses, 0.02 * rng.normal(size=(4, 6)))
@@ -94,7 +97,7 @@ def small(rng, focal_sigma=0.2):
     return replace(bundle, held=np.arange(4) < 1, pose_priors=priors, focal_prior=1.1 * bundle.camera.fx)
 
 
-def residuals(bundle, poses, log_depth, log_focal):
+def residuals(bundle, poses, log_depth, drift, log_focal):
     """Everything that least squares makes small, one after the other."""
     camera, others = (
         zoomed(bundle.camera, np.exp(log_focal)),
@@ -103,72 +106,72 @@ def residuals(bundle, poses, log_depth, log_focal):
     local = camera.backproject(bundle.anchor_pixels, np.exp(log_depth))
     points = transform(poses[bundle.anchors], local[:, None])[:, 0]
     seen = camera.project(transform(invert(poses[bundle.frames]), points[bundle.landmarks][:, None])[:, 0])
-    rows = [((bundle.pixels - seen)[others] / bundle.pixel_sigma).ravel()]
-    rows.append((log_depth - bundle.prior) / bundle.prior_sigma)
-    if bundle.focal_sigma:
-        rows.append(
-            [
-                (log_focal - np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx))
-                / bundle.focal_sigma
-            ]
-        )
+    prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
+    rows = [
+        ((bundle.pixels - seen - drift[bundle.landmarks])[others] / bundle.pixel_sigma).ravel(),
+        (log_depth - bundle.prior) / bundle.prior_sigma,
+        [(log_focal - prior) / bundle.focal_sigma],
+    ]
+    if bundle.drift_sigma:
+        rows.append(drift.ravel() / bundle.drift_sigma)
     for prior in bundle.pose_priors:
         pose = poses[prior.pose] if prior.base is None else invert(poses[prior.base]) @ poses[prior.pose]
         rows.append(np.linalg.cholesky(prior.known.information).T @ perturbation(pose, prior.known.mean)[0])
     return np.concatenate(rows)
 
 
-def around(bundle, poses, log_depth, log_focal):
-    """The residuals as a function of the perturbation (6 of each free pose, depths, focal length) of a state."""
-    free = np.flatnonzero(~bundle.held)
-
-    def of(x):
-        moved = poses.copy()
-        moved[free] = perturbed(poses[free], x[: 6 * len(free)].reshape(-1, 6))
-        rest = x[6 * len(free) :]
-        return residuals(bundle, moved, log_depth + rest[: len(log_depth)], log_focal + rest[-1])
-
-    return of, 6 * len(free) + len(log_depth) + 1
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_it_is_what_scipys_least_squares_finds_and_its_covariances_the_inverse_information(seed):
-    bundle = small(np.random.default_rng(seed))
+@pytest.mark.parametrize("drift_sigma", [0.0, 0.7])
+def test_it_is_what_scipys_least_squares_finds_and_its_covariances_the_inverse_information(drift_sigma):
+    bundle = small(np.random.default_rng(0), drift_sigma)
     found = adjust(bundle, iterations=30, kernel=LEAST_SQUARES)
-    start, size = around(bundle, bundle.poses, bundle.log_depth, 0.0)
+
+    def terms(x):
+        """x: the perturbations of the three free poses, of the depths, of the focal length, and the drifts."""
+        poses = np.concatenate([bundle.poses[:1], perturbed(bundle.poses[1:], x[:18].reshape(3, 6))])
+        drift = x[31:].reshape(12, 2) if drift_sigma else np.zeros((12, 2))
+        return residuals(bundle, poses, bundle.log_depth + x[18:30], drift, x[30])
+
     expected = least_squares(
-        start, np.zeros(size), "3-point", x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14
+        terms,
+        np.zeros(55 if drift_sigma else 31),
+        "3-point",
+        x_scale="jac",
+        xtol=1e-14,
+        ftol=1e-14,
+        gtol=1e-14,
     )
     assert found.cost == pytest.approx(2 * expected.cost, rel=1e-6)
-    log_focal = np.log(found.camera.fx / bundle.camera.fx)
-    assert log_focal == pytest.approx(expected.x[-1], abs=1e-4)
+    poses = perturbed(bundle.poses[1:], expected.x[:18].reshape(3, 6))
+    np.testing.assert_allclose(found.poses[1:], poses, atol=1e-5)
+    np.testing.assert_allclose(found.log_depth - bundle.log_depth, expected.x[18:30], atol=1e-4)
+    assert np.log(found.camera.fx / bundle.camera.fx) == pytest.approx(expected.x[30], abs=1e-5)
     assert found.camera.fy / found.camera.fx == pytest.approx(bundle.camera.fy / bundle.camera.fx)
-    np.testing.assert_allclose(found.log_depth - bundle.log_depth, expected.x[18:-1], atol=1e-4)
 
-    here, _ = around(bundle, found.poses, found.log_depth, log_focal)
-    h = 1e-5
-    jacobian = np.array([(here(h * e) - here(-h * e)) / (2 * h) for e in np.eye(size)]).T
-    assert np.abs(jacobian.T @ here(np.zeros(size))).max() < 0.2  # the gradient, of a cost of some hundred
+    # About the world's axes at the adjusted camera, which least squares' own turns are only at first.
+    axes = np.eye(len(expected.x))
+    for row, pose in enumerate(bundle.poses[1:]):
+        part, h = slice(6 * row, 6 * row + 6), 1e-6
+        ends = [perturbation(perturbed(poses[row], s * h * e), pose)[0] for s in (1, -1) for e in np.eye(6)]
+        axes[part, part] = (np.array(ends[:6]) - np.array(ends[6:])).T / (2 * h)
+    jacobian = expected.jac @ axes
     covariance = np.linalg.inv(jacobian.T @ jacobian)
     scale = np.sqrt(np.diag(covariance))
-    np.testing.assert_allclose(
-        found.covariance[6:, 6:] / np.outer(scale[:18], scale[:18]),
-        (covariance / np.outer(scale, scale))[:18, :18],
-        atol=1e-2,
-    )
-    np.testing.assert_allclose(found.log_depth_variance, np.diag(covariance)[18:-1], rtol=1e-2)
-    assert found.focal_sigma == pytest.approx(scale[-1], rel=1e-2)
+    ratio = (found.covariance[6:, 6:] - covariance[:18, :18]) / np.outer(scale[:18], scale[:18])
+    assert np.abs(ratio).max() < 1e-3
+    np.testing.assert_allclose(found.log_depth_variance, np.diag(covariance)[18:30], rtol=1e-3)
+    assert found.focal_sigma == pytest.approx(scale[30], rel=1e-3)
     assert not found.covariance[:6].any() and not found.pose_covariance[0].any()
     np.testing.assert_array_equal(found.pose_covariance[2], found.covariance[12:18, 12:18])
 
 
-def test_errors_are_as_large_as_the_covariances_say():
+@pytest.mark.parametrize("drift_sigma", [0.0, 0.7])
+def test_errors_are_as_large_as_the_covariances_say(drift_sigma):
     """Of poses, motions between them, depths and focal length, over noise, with the kernel and 3 iterations."""
-    rng = np.random.default_rng(0)
-    truth = replace(world(rng, landmarks=80), focal_sigma=0.1)
+    rng = np.random.default_rng(1)
+    truth = replace(world(rng, landmarks=80), focal_sigma=0.1, drift_sigma=drift_sigma)
     inside = {"pose": [], "motion": [], "depth": [], "focal": []}
     lengths = []
-    for _ in range(150):
+    for _ in range(100):
         found = adjust(measured(rng, truth))
         errors = pose_errors(found, truth)
         sigma = np.sqrt(np.diagonal(found.pose_covariance, axis1=1, axis2=2))
@@ -183,10 +186,21 @@ def test_errors_are_as_large_as_the_covariances_say():
         )
         inside["focal"].append([abs(np.log(found.camera.fx / TRUE_CAMERA.fx)) <= 2 * found.focal_sigma])
     shares = {name: np.mean(values) for name, values in inside.items()}
-    for name in ("pose", "motion", "depth"):
-        assert 0.93 <= shares[name] <= 0.97, shares
-    assert shares["focal"] >= 0.9
+    assert 0.93 <= shares["pose"] <= 0.97 and 0.93 <= shares["depth"] <= 0.97, shares
+    assert 0.91 <= shares["motion"] <= 0.98 and 0.9 <= shares["focal"], shares  # fewer, which hang together
     assert np.mean(lengths) == pytest.approx(6.0, abs=1.0)
+
+
+def test_drift_that_nobody_asks_for_makes_errors_larger_than_is_said():
+    rng, errors = np.random.default_rng(0), []
+    truth = replace(world(rng), drift_sigma=1.0)
+    for _ in range(10):
+        bundle = measured(rng, truth)
+        for known in (bundle, replace(bundle, drift_sigma=0.0)):
+            found = adjust(known)
+            depths = (truth.log_depth - found.log_depth) / np.sqrt(found.log_depth_variance)
+            errors.append(np.median(np.abs(depths)) / 0.6745)
+    assert np.mean(errors[::2]) < 1.15 < 1.5 < np.mean(errors[1::2])
 
 
 def test_the_covariance_of_a_motion_is_that_of_its_two_poses():
@@ -287,14 +301,14 @@ def test_what_moves_together_does_not_spoil_it():
     assert np.mean(inside) > 0.92
 
 
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
-def test_no_step_raises_the_cost_however_bad_the_start(seed):
-    rng = np.random.default_rng(seed)
-    bundle = measured(rng, world(rng, keyframes=4, landmarks=40), off=0.3)
-    bundle = replace(bundle, log_depth=bundle.prior + rng.normal(size=40))
-    costs = [adjust(bundle, iterations, kernel=(4.0, 4.0)).cost for iterations in (1, 2, 4, 8)]
-    assert all(np.diff(costs) <= 1e-9 * costs[0]), costs
+def test_no_step_raises_the_cost_however_bad_the_start():
+    """Without damping three of these do."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        bundle = measured(rng, world(rng, keyframes=4, landmarks=40), off=0.3)
+        bundle = replace(bundle, log_depth=bundle.prior + 1.5 * rng.normal(size=40))
+        costs = [adjust(bundle, iterations, kernel=LEAST_SQUARES).cost for iterations in (1, 2, 4, 8)]
+        assert all(np.diff(costs) <= 1e-9 * costs[0]), (seed, costs)
 
 
 def assert_numbers(adjusted):
@@ -388,6 +402,14 @@ def test_with_all_poses_held_only_depths_are_sought():
     assert np.mean(error <= 2 * np.sqrt(found.log_depth_variance)) > 0.9
 
 
+def test_a_pose_that_shares_nothing_is_named_by_its_count():
+    bundle = world(np.random.default_rng(13), keyframes=3, landmarks=50)
+    alone = (bundle.frames == 2) | (bundle.anchors[bundle.landmarks] == 2)
+    pixels = np.where(alone[:, None], np.nan, bundle.pixels)
+    with pytest.raises(BundleError, match=r"not determined.* it is \d\d, \d\d, 0 observations"):
+        adjust(replace(bundle, pixels=pixels))
+
+
 def test_a_world_without_a_beginning_is_refused():
     rng = np.random.default_rng(10)
     bundle = replace(measured(rng, world(rng)), held=np.zeros(6, bool))
@@ -413,6 +435,7 @@ def test_a_world_without_a_beginning_is_refused():
         ({"focal_sigma": -1.0}, "focal_sigma"),
         ({"focal_prior": 0.0}, "focal_prior"),
         ({"pixel_sigma": np.nan}, "pixel_sigma"),
+        ({"drift_sigma": -0.1}, "drift_sigma"),
         ({"pose_priors": (PosePrior(6, GaussianPose(np.eye(4), np.eye(6))),)}, "pose prior"),
     ],
 )

@@ -86,6 +86,19 @@ def test_half_of_the_points_may_move_together(shift, seed):
     )
 
 
+def test_what_moves_together_by_little_does_not_carry_the_pose_half_way():
+    """From a near start. By the wide kernel alone six of these end between the two."""
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        pose, points, pixels = scene(rng, 200)
+        seen = pixels + 0.5 * rng.normal(size=pixels.shape)
+        angle = rng.uniform(0, 2 * np.pi)
+        seen[:95] += 3.0 * np.array([np.cos(angle), np.sin(angle)])
+        fit = resect(points, still(points), seen, CAMERA, perturbed(pose, rng.normal(size=6) * 0.001))
+        error = perturbation(pose, fit.world_from_camera)[0]
+        assert error @ np.linalg.solve(fit.covariance, error) < 40, seed
+
+
 def test_points_behind_the_camera_or_not_finite_count_for_nothing():
     rng = np.random.default_rng(3)
     pose, points, pixels = scene(rng, 60)
