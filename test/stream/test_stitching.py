@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, invert, rotation_angle
+from d4rt_ros.stream import stitching
 from d4rt_ros.stream.stitching import StitchError, begin, scaled_step, stitch, unit_ratio
 from d4rt_ros.tasks import relative_pose
 
@@ -42,7 +43,13 @@ def stitched(units, camera=CAMERA, **room):
     return windows, BODY_FROM_OPTICAL @ invert(POSES[newest[0]]) @ POSES[newest]
 
 
-def test_windows_of_any_unit_make_one_world():
+@pytest.fixture
+def wholly_kept(monkeypatch):
+    """The scale does not go back to the model's own."""
+    monkeypatch.setattr(stitching, "KEPT", 1.0)
+
+
+def test_windows_of_any_unit_make_one_world(wholly_kept):
     units = 2.0 * np.exp(np.random.default_rng(0).normal(0, 0.7, 10))
     windows, truth = stitched(units)
     for one, pose, unit in zip(windows, truth, units):
@@ -52,7 +59,7 @@ def test_windows_of_any_unit_make_one_world():
         assert one.scale == pytest.approx(unit / units[0], rel=1e-4)
 
 
-def test_the_transform_takes_answers_into_the_world():
+def test_the_transform_takes_answers_into_the_world(wholly_kept):
     windows, truth = stitched([1.0, 2.0, 0.5])
     scene, _ = window(2 * HOP, 0.5)
     answer = scene.query(u=[10.0, 80.0], v=[20.0, 50.0], t_src=-1, t_tgt=-1, t_cam=-1)
@@ -60,7 +67,7 @@ def test_the_transform_takes_answers_into_the_world():
     np.testing.assert_allclose(windows[-1].world_from_window.apply(answer.xyz), expected, atol=1e-3)
 
 
-def test_noise_and_gross_errors_do_little_and_the_covariance_grows():
+def test_noise_and_gross_errors_do_little_and_the_covariance_grows(wholly_kept):
     windows, truth = stitched(np.exp(np.linspace(0, 1, 8)), noise=0.02, spoiled=0.05)
     off = windows[-1].pose.world_from_camera[:3, 3] - truth[-1][:3, 3]
     assert off @ np.linalg.solve(windows[-1].pose.covariance[:3, :3], off) < 3**2
@@ -76,7 +83,7 @@ def test_noise_and_gross_errors_do_little_and_the_covariance_grows():
     assert 0.01 < windows[2].scale_sigma < windows[-1].scale_sigma < 0.3
 
 
-def test_without_a_camera_it_is_estimated():
+def test_without_a_camera_it_is_estimated(wholly_kept):
     windows, truth = stitched([1.0, 2.0, 0.5], camera=None)
     np.testing.assert_allclose(windows[-1].pose.world_from_camera, truth[-1], atol=0.01)
 
@@ -124,6 +131,15 @@ def test_an_alignment_that_fails_says_why(change, message):
     before = begin(scene, stamps[-1])
     with pytest.raises(StitchError, match=message):
         stitch(before, *window(HOP, change=change), CAMERA)
+
+
+def test_errors_of_the_scale_do_not_add_up_for_ever():
+    # One wrong join, as if all depths of a window were half of what they are, fades out.
+    scene, stamps = window(0)
+    before = replace(begin(scene, stamps[-1]), scale=2.0, scale_sigma=0.5)
+    for k in range(1, 12):
+        before = stitch(before, *window(HOP * k), CAMERA)
+    assert before.scale == pytest.approx(2.0 ** (0.95**11), rel=1e-3) and before.scale_sigma < 0.3
 
 
 def test_it_keeps_no_more_the_longer_the_world():
