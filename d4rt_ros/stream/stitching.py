@@ -85,6 +85,8 @@ def stitch(before: Stitched, scene, stamps: Sequence[int], camera: Pinhole | Non
     lasted. Raises StitchError where the window does not hold that frame, or says too little or something else of it.
     """
     stamps = list(stamps)
+    if len(stamps) != scene.num_frames:
+        raise ValueError(f"{len(stamps)} stamps of a window of {scene.num_frames} frames; give one of each")
     if before.stamp not in stamps:
         raise StitchError(
             f"the newest frame of the window before, of {before.stamp / 1e9:.3f} s, is not among this window's, of "

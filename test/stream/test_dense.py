@@ -103,14 +103,15 @@ def test_gross_errors_are_outvoted():
     assert result.agreement[wrong].max() < 0.1 < 0.5 < np.median(result.agreement[~wrong])
 
 
-def test_rows_that_are_not_finite_count_for_nothing():
+def test_rows_that_are_not_finite_or_outside_count_for_nothing():
     pixels, sigmas = pixels_of(60, 1), np.full(60, 0.05)
     values = smooth(*pixels.T)
-    expected = correction(np.zeros(GRID), plain_image(), pixels[4:], values[4:], sigmas[4:])
+    expected = correction(np.zeros(GRID), plain_image(), pixels[6:], values[6:], sigmas[6:])
     pixels[0], values[1], sigmas[2], sigmas[3] = np.nan, np.inf, np.nan, 0.0
+    pixels[4], pixels[5] = (-1.0, 20.0), (100.0, 150.0)
     result = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
     np.testing.assert_allclose(result.log, expected.log)
-    np.testing.assert_array_equal(result.agreement[:4], 0.0)
+    np.testing.assert_array_equal(result.agreement[:6], 0.0)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -167,6 +168,10 @@ def test_variances_are_those_of_the_inverse(size):
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="3 pixels, 2 values"):
         correction(np.zeros(GRID), plain_image(), np.zeros((3, 2)), np.zeros(2), np.ones(3))
+    with pytest.raises(ValueError, match="float64 .*uint8 is expected"):
+        correction(np.zeros(GRID), np.zeros(SIZE), np.zeros((3, 2)), np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="standard deviation above 0"):
+        correction(np.zeros(GRID), plain_image(), np.zeros((3, 2)), np.zeros(3), np.ones(3), prior=(0.0, 0.0))
     with pytest.raises(ValueError, match="log_depth has shape"):
         correction(np.zeros(9), plain_image(), np.zeros((3, 2)), np.zeros(3), np.ones(3))
 

@@ -102,6 +102,8 @@ def test_windows_that_do_not_overlap_are_refused():
     before = begin(scene, stamps[-1])
     with pytest.raises(StitchError, match="windows must overlap"):
         stitch(before, *window(FRAMES), CAMERA)
+    with pytest.raises(ValueError, match="5 stamps of a window of 6"):
+        stitch(before, scene, stamps[1:], CAMERA)
     with pytest.raises(StitchError, match="nothing to join"):
         stitch(before, scene, stamps, CAMERA)
 
