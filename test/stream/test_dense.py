@@ -56,6 +56,24 @@ def test_few_points_move_the_whole_and_leave_it_unsure_where_they_are_not():
     assert result.sigma[2, 3] < 0.6 * result.sigma[-1, -1]
 
 
+def test_the_error_is_within_two_sigma_as_often_as_it_should():
+    inside, ratio = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        truth = cv2.GaussianBlur(rng.normal(size=GRID), (0, 0), 6.0)
+        truth *= rng.uniform(0.1, 0.3) / truth.std()
+        count = int(rng.uniform(40, 300))
+        pixels, sigmas = pixels_of(count, seed), rng.uniform(0.03, 0.2, count)
+        values = sample_depth(truth, pixels, SIZE) + sigmas * rng.normal(size=count)
+        values[rng.random(count) < 0.05] += 1.0
+        result = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
+        error = np.abs(result.log - truth)
+        inside.append((error < 2 * result.sigma).mean())
+        surer = result.sigma < np.median(result.sigma)
+        ratio.append(error[surer].mean() / error[~surer].mean())
+    assert 0.9 < np.mean(inside) < 0.995 and np.mean(ratio) < 0.8
+
+
 def test_unsure_points_say_little():
     sure, unsure = (corrected(100, sigma).log.std() for sigma in (0.05, 5.0))
     assert unsure < 0.2 * sure
