@@ -60,8 +60,9 @@ def test_the_error_is_within_two_sigma_as_often_as_it_should():
     inside, ratio = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        truth = cv2.GaussianBlur(rng.normal(size=GRID), (0, 0), 6.0)
-        truth *= rng.uniform(0.1, 0.3) / truth.std()
+        # As a model's errors are: over large parts of the image, and over small ones.
+        large, small = (cv2.GaussianBlur(rng.normal(size=GRID), (0, 0), width) for width in (5.0, 1.5))
+        truth = rng.uniform(0.1, 0.3) * (large / large.std() + 0.5 * small / small.std())
         count = int(rng.uniform(40, 300))
         pixels, sigmas = pixels_of(count, seed), rng.uniform(0.03, 0.2, count)
         values = sample_depth(truth, pixels, SIZE) + sigmas * rng.normal(size=count)
@@ -71,7 +72,7 @@ def test_the_error_is_within_two_sigma_as_often_as_it_should():
         inside.append((error < 2 * result.sigma).mean())
         surer = result.sigma < np.median(result.sigma)
         ratio.append(error[surer].mean() / error[~surer].mean())
-    assert 0.9 < np.mean(inside) < 0.995 and np.mean(ratio) < 0.8
+    assert 0.9 < np.mean(inside) < 0.98 and np.mean(ratio) < 0.9
 
 
 def test_unsure_points_say_little():
