@@ -58,8 +58,9 @@ def correction(
 
     log_depth: on a grid over the image, corner pixel to corner pixel (`tasks.pixel_grid`); NaN where unknown.
     image: (H, W) or (H, W, 3) uint8. pixels: (N, 2). values: (N,) log depth of the points minus the model's there
-    (`sample_depth`). sigmas: (N,) their standard deviations. Rows that are not finite count for nothing.
-    prior: mean and standard deviation of the common offset before the points are seen.
+    (`sample_depth`). sigmas: (N,) their standard deviations. Rows that are not finite, or outside the image, count
+    for nothing. prior: mean and standard deviation of the common offset before the points are seen; after a window,
+    its offset and offset_sigma, widened by what may change until the next.
     """
     log_depth = real_array(log_depth, "log_depth", (None, None))
     pixels, values = real_array(pixels, "pixels", (None, 2)), real_array(values, "values", (None,))
@@ -68,10 +69,17 @@ def correction(
         raise ValueError(
             f"{len(pixels)} pixels, {len(values)} values, {len(sigmas)} sigmas; give one of each"
         )
-    corner = np.array(np.shape(image)[1::-1]) - 1.0
+    image, (mean, deviation) = np.asarray(image), prior
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"an image of {image.dtype} {image.shape}; (H, W) or (H, W, 3) uint8 is expected")
+    if not (np.isfinite(mean) and 0 < deviation < np.inf):
+        raise ValueError(f"prior = {prior}; a finite mean and a standard deviation above 0 are expected")
+    corner = np.array(image.shape[1::-1]) - 1.0
     filled = _filled(log_depth)
     lattice = _Lattice.over(filled, image)
-    usable = np.isfinite(pixels).all(1) & np.isfinite(values) & np.isfinite(sigmas) & (sigmas > 0)
+    usable = (
+        ((pixels >= 0) & (pixels <= corner)).all(1) & np.isfinite(values) & (0 < sigmas) & (sigmas < np.inf)
+    )
     at = pixels[usable] / corner
     points = lattice.between(at, _nearest(filled, at))
     agreement = np.zeros(len(values))
@@ -211,15 +219,15 @@ class _Lattice:
     smooth: np.ndarray
 
     @classmethod
-    def over(cls, log_depth: np.ndarray, image) -> _Lattice:
-        height, width = np.shape(image)[:2]
+    def over(cls, log_depth: np.ndarray, image: np.ndarray) -> _Lattice:
+        height, width = image.shape[:2]
         unit = NODES / min(height, width)
         rows, columns = max(round(height * unit), 2), max(round(width * unit), 2)
         u, v = pixel_grid((rows, columns), (2, 2))
         calm = cv2.medianBlur(log_depth.astype(np.float32), 3)
         depth = _nearest(calm, np.stack([u.ravel(), v.ravel()], 1)).reshape(rows, columns).astype(float)
-        small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        grey = (cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim == 3 else small).astype(float)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+        grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).astype(float)
         if rows <= columns:
             depth, grey = depth.T, grey.T
         lines, size = depth.shape

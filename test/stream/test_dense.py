@@ -56,6 +56,25 @@ def test_few_points_move_the_whole_and_leave_it_unsure_where_they_are_not():
     assert result.sigma[2, 3] < 0.6 * result.sigma[-1, -1]
 
 
+def test_the_error_is_within_two_sigma_as_often_as_it_should():
+    inside, ratio = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        # As a model's errors are: over large parts of the image, and over small ones.
+        large, small = (cv2.GaussianBlur(rng.normal(size=GRID), (0, 0), width) for width in (5.0, 1.5))
+        truth = rng.uniform(0.1, 0.3) * (large / large.std() + 0.5 * small / small.std())
+        count = int(rng.uniform(40, 300))
+        pixels, sigmas = pixels_of(count, seed), rng.uniform(0.03, 0.2, count)
+        values = sample_depth(truth, pixels, SIZE) + sigmas * rng.normal(size=count)
+        values[rng.random(count) < 0.05] += 1.0
+        result = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
+        error = np.abs(result.log - truth)
+        inside.append((error < 2 * result.sigma).mean())
+        surer = result.sigma < np.median(result.sigma)
+        ratio.append(error[surer].mean() / error[~surer].mean())
+    assert 0.9 < np.mean(inside) < 0.98 and np.mean(ratio) < 0.9
+
+
 def test_unsure_points_say_little():
     sure, unsure = (corrected(100, sigma).log.std() for sigma in (0.05, 5.0))
     assert unsure < 0.2 * sure
@@ -103,14 +122,15 @@ def test_gross_errors_are_outvoted():
     assert result.agreement[wrong].max() < 0.1 < 0.5 < np.median(result.agreement[~wrong])
 
 
-def test_rows_that_are_not_finite_count_for_nothing():
+def test_rows_that_are_not_finite_or_outside_count_for_nothing():
     pixels, sigmas = pixels_of(60, 1), np.full(60, 0.05)
     values = smooth(*pixels.T)
-    expected = correction(np.zeros(GRID), plain_image(), pixels[4:], values[4:], sigmas[4:])
+    expected = correction(np.zeros(GRID), plain_image(), pixels[6:], values[6:], sigmas[6:])
     pixels[0], values[1], sigmas[2], sigmas[3] = np.nan, np.inf, np.nan, 0.0
+    pixels[4], pixels[5] = (-1.0, 20.0), (100.0, 150.0)
     result = correction(np.zeros(GRID), plain_image(), pixels, values, sigmas)
     np.testing.assert_allclose(result.log, expected.log)
-    np.testing.assert_array_equal(result.agreement[:4], 0.0)
+    np.testing.assert_array_equal(result.agreement[:6], 0.0)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -167,6 +187,10 @@ def test_variances_are_those_of_the_inverse(size):
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="3 pixels, 2 values"):
         correction(np.zeros(GRID), plain_image(), np.zeros((3, 2)), np.zeros(2), np.ones(3))
+    with pytest.raises(ValueError, match="float64 .*uint8 is expected"):
+        correction(np.zeros(GRID), np.zeros(SIZE), np.zeros((3, 2)), np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="standard deviation above 0"):
+        correction(np.zeros(GRID), plain_image(), np.zeros((3, 2)), np.zeros(3), np.ones(3), prior=(0.0, 0.0))
     with pytest.raises(ValueError, match="log_depth has shape"):
         correction(np.zeros(9), plain_image(), np.zeros((3, 2)), np.zeros(3), np.ones(3))
 
