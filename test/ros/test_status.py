@@ -141,10 +141,13 @@ def test_reset_and_lifecycle_are_told():
 
 def test_a_camera_that_stops_is_told_and_that_it_goes_on():
     with Running() as running:
-        listening(running.active())
+        heard = listening(running.active())
         running.stream(count=5)
         becomes(running, Status.TRACKING)
         assert "no image" in becomes(running, Status.STOPPED).reason
+        seen = len(running.user.heard["/diagnostics"])
+        running.user.newest("/diagnostics", seen + 1)
+        assert [m.state for m in heard].count(Status.STOPPED) == 1
         running.stream(begin=5, count=4)
         becomes(running, Status.TRACKING)
 
