@@ -129,18 +129,14 @@ class ScaleFilter:
         self._belief: _Belief | None = None
         self._rival: _Belief | None = None
         self._against = 0  # measurements that agree with the belief since there is a rival
-        self._confirmed = 0  # of the belief's count, in this world
         self._applied, self._settled = 0.0, False  # log metres; whether it has been metric in this world
         self._correcting = False  # and that was told
         self._world: int | None = None
         self._stamp: int | None = None
         self._scale = Scale()
 
-    def update(
-        self, stamp: int, world: int, measurements: Sequence[ScaleMeasurement], why: str = ""
-    ) -> Scale:
-        """What to apply at `stamp` (ns) in a world that is counted so. why: what whoever measures has to say of there
-        being no measurement, in a sentence, or ""."""
+    def update(self, stamp: int, world: int, measurements: Sequence[ScaleMeasurement]) -> Scale:
+        """What to apply at `stamp` (ns), in the world of this number."""
         self.note, before = "", self._scale
         seconds = 0.0 if self._stamp is None else max(stamp - self._stamp, 0) / 1e9
         if self._stamp is None or world != self._world or stamp < self._stamp:
@@ -152,7 +148,7 @@ class ScaleFilter:
         self._let_rival_win(stamp)
         if self._belief is not None:
             self._follow(stamp, seconds)
-        self.problem = self._complaint(stamp, why)
+        self.problem = self._complaint(stamp)
         self._tell(before)
         return self._scale
 
@@ -219,23 +215,24 @@ class ScaleFilter:
     def _known(self) -> bool:
         return self._belief.count >= LEAST_COUNT and self._belief.seconds >= LEAST_SECONDS
 
-    def _complaint(self, stamp: int, why: str) -> str:
+    def _complaint(self, stamp: int) -> str:
         belief = self._belief
         if belief is None:
-            return why or "the scale has not been measured yet"
+            return "the scale has not been measured yet"
         if self._doubt:
             factor = math.exp(self._rival.mean - belief.mean)
             return (
                 f"{self._rival.source} has said for {self._rival.seconds:.1f} s that the scale is {factor:.2f} times "
                 "what it was; it is not believed yet"
             )
-        if belief.silence(stamp) > SILENT:
-            return f"the scale has not been measured by {belief.source} for {belief.silence(stamp):.0f} s" + (
-                f": {why}" if why else ""
-            )
         if belief.count == 0:
-            return "the scale has not been measured in this world yet" + (f": {why}" if why else "")
-        return ""
+            return "the scale has not been measured in this world yet"
+        silence = belief.silence(stamp)
+        return (
+            f"the scale has not been measured by {belief.source} for {silence:.0f} s"
+            if silence > SILENT
+            else ""
+        )
 
     def _tell(self, before: Scale) -> None:
         now, notes = self._scale, [self.note]

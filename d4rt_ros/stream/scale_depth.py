@@ -10,6 +10,8 @@ from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.stream.scale import NoScale, ScaleMeasurement, robust_location
 
 SOURCE = "depth"
+SAME_SHAPE = 0.03  # of width / height, by which an image and its depth may differ
+FARTHEST = 200.0  # metres that the middle of a depth image may lie away
 LEAST_PIXELS = 30  # of an image
 CELLS = (4, 6)  # of the image, within each of which the depth's errors are alike
 # Relative sd of the refined depth in a cell where too few say it themselves; it counts as that many cells.
@@ -29,6 +31,11 @@ def depth_at(image, pixels, size: tuple[int, int]) -> np.ndarray:
     image, pixels = np.asarray(image, np.float32), np.asarray(pixels, float)
     if image.ndim != 2 or not image.size:
         raise NoScale(f"a depth image of shape {image.shape}; it must be (height, width)")
+    if abs(math.log(image.shape[1] * size[0] / (image.shape[0] * size[1]))) > SAME_SHAPE:
+        raise NoScale(
+            f"the depth image is {image.shape[1]}x{image.shape[0]}, the image {size[1]}x{size[0]}: of another shape, "
+            "so the one is not registered to the other"
+        )
     shape = np.array(image.shape[::-1])
     scaled = (pixels + 0.5) * shape / np.array(size[::-1]) - 0.5
     usable = np.isfinite(scaled).all(-1) & (scaled > -0.5).all(-1) & (scaled < shape - 0.5).all(-1)
@@ -51,6 +58,10 @@ def depth_scale(measured, depth, stamp: int, sigma=None) -> ScaleMeasurement:
     count = int(_positive(measured).sum())
     if not count:
         raise NoScale("the depth image holds no depth: all of it is NaN or 0")
+    if np.median(measured[_positive(measured)]) > FARTHEST:
+        raise NoScale(
+            "the depth image is hundreds of metres deep: is it millimetres in a 32FC1 image of metres?"
+        )
     if known.sum() < LEAST_PIXELS:
         raise NoScale(
             f"{known.sum()} pixels have both measured and estimated depth; {LEAST_PIXELS} are needed"

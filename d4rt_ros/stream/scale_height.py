@@ -44,9 +44,9 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1) -> Ground:
     """The ground in a grid of points (h, w, 3) of an optical frame, NaN where there is none; its normal is within
     MOST_TILT of `up` (3,), which is known to `up_sigma` radians. Raises NoScale where no plane is sure.
 
-    With m = normal / height the plane is m · p = -1, and m · p + 1 the relative error of a point's depth, which is alike
-    near and far: so RANSAC's residual and that of the robust fit, which is linear in m. Only points whose own surface
-    is level are looked at: the lower part of a wall would pass for a plane, as far as the depth's errors tell.
+    With m = normal / height the plane is m · p = -1, and m · p + 1 the relative error of a point's depth, which is
+    alike near and far: so RANSAC's residual and that of the robust fit, which is linear in m. Only points whose own
+    surface is level are looked at: as far as the depth's errors tell, a wall's lower part would pass for a plane.
     """
     xyz, up = np.asarray(xyz, float), np.asarray(up, float)
     if xyz.ndim != 3 or xyz.shape[2] != 3 or min(xyz.shape[:2]) <= 2 * STEP:
