@@ -32,11 +32,11 @@ class NoScale(ValueError):
 
 @dataclass(frozen=True)
 class Scale:
-    """metres: of one of the model's units; the result's lengths have been multiplied by it. sigma: relative sd; inf
+    """metres: of one of the model's units; the result's lengths have been multiplied by it. sigma: relative sd; NaN
     where nothing is known. source: what it was measured by: none, fixed, depth, tf, height."""
 
     metres: float = 1.0
-    sigma: float = math.inf
+    sigma: float = math.nan
     source: str = "none"
 
     @property

@@ -18,14 +18,14 @@ TRIPLES = 200
 TOLERANCE = 0.06  # relative error of the depth of a point that is taken to lie on the plane
 LEAST_POINTS = 40
 LEAST_SHARE = 0.08  # of all points that must lie on the plane
-MOST_BENEATH = (
-    0.5  # of as many points as lie on the plane may lie beneath it: beneath the ground there is nothing
-)
-BENEATH = 0.25  # log of how much deeper they are then
+BENEATH = 0.3  # log of how much lower a point is that lies beneath a plane
+AGAINST = 2.0  # points on it that one beneath it outweighs: beneath the ground there is nothing
 CELL = 0.15  # radians of view within which the depth's errors are alike
+USUAL_SPREAD = 0.12  # relative sd of the refined depth where it does not come with one
+SHARED = 0.5  # of that, which all of the plane has in common, so that the plane does not show it
+SPAN = 4.0  # seconds over which the depth's errors stay the same
 MOST_POINTS = 600  # more say the same again
 MOST_SIGMA = 0.3  # of a measurement that is one
-FLOOR = 0.015  # relative sd of one measurement: the ground is no plane
 SPREAD_FLOOR = 0.01
 
 
@@ -40,9 +40,10 @@ class Ground:
     share: float
 
 
-def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1) -> Ground:
+def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1, depth_sigma=None) -> Ground:
     """The ground in a grid of points (h, w, 3) of an optical frame, NaN where there is none; its normal is within
-    MOST_TILT of `up` (3,), which is known to `up_sigma` radians. Raises NoScale where no plane is sure.
+    MOST_TILT of `up` (3,), which is known to `up_sigma` radians. depth_sigma: (h, w) relative sd of the points' depth,
+    or None. Raises NoScale where no plane is sure.
 
     With m = normal / height the plane is m · p = -1, and m · p + 1 the relative error of a point's depth, which is
     alike near and far: so RANSAC's residual and that of the robust fit, which is linear in m. Only points whose own
@@ -57,56 +58,63 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1) -> Ground:
         raise NoScale(f"up is {up}; it must be a direction (3,)")
     up = up / np.linalg.norm(up)
     seen = xyz[STEP:-STEP, STEP:-STEP]
+    count = int(np.isfinite(seen).all(-1).sum())
     with np.errstate(invalid="ignore"):
-        level = (_normals(xyz) @ up > math.cos(MOST_LOCAL_TILT)) & (seen @ up < 0) & (seen[..., 2] > 0)
-    points, count = seen[level], int(np.isfinite(seen).all(-1).sum())
-    if len(points) < LEAST_POINTS:
+        below = (seen @ up < 0) & (seen[..., 2] > 0)
+        level = below & (_normals(xyz) @ up > math.cos(MOST_LOCAL_TILT))
+    if level.sum() < LEAST_POINTS:
         raise NoScale(
-            f"{len(points)} points of level surfaces are below the camera; {LEAST_POINTS} are needed"
+            f"{level.sum()} points of level surfaces are below the camera; {LEAST_POINTS} are needed"
         )
-    points, count = points[:: -(-len(points) // MOST_POINTS)], count / -(-len(points) // MOST_POINTS)
-    m, weights, spread = _fitted(points, _best_of_triples(points, up), up, up_sigma)
-    height = 1 / np.linalg.norm(m)
-    normal = m * height
-    residual = -(points @ m)
-    on, beneath = np.abs(residual - 1) < TOLERANCE, residual > math.exp(BENEATH)
-    if normal @ up < math.cos(MOST_TILT):
+    points, all_below, spread = seen[level], seen[below], np.full(int(level.sum()), USUAL_SPREAD)
+    if depth_sigma is not None:
+        spread = np.asarray(depth_sigma, float)[STEP:-STEP, STEP:-STEP][level]
+    start = _best_of_triples(_few(points), _few(all_below), len(points), len(all_below), up, 4 * up_sigma)
+    m, covariance = _fitted(_few(points), start, up, up_sigma)
+    height = float(1 / np.linalg.norm(m))
+    on = np.abs(points @ m + 1) < TOLERANCE
+    beneath = (all_below @ m < -math.exp(BENEATH)).sum()
+    if m @ up * height < math.cos(MOST_TILT):
         raise NoScale("the largest plane below the camera is not level: it is no ground")
-    if on.sum() < min(LEAST_POINTS, MOST_POINTS) or on.sum() < LEAST_SHARE * count:
+    if on.sum() - AGAINST * beneath < max(LEAST_POINTS, LEAST_SHARE * count):
         raise NoScale(
-            f"{on.sum() / count:.0%} of the points lie on one level plane; {LEAST_SHARE:.0%} must, to be the ground"
+            f"{on.sum() / count:.0%} of the points lie on the likeliest ground and {beneath / count:.0%} beneath it: "
+            "it is not sure"
         )
-    if beneath.sum() > MOST_BENEATH * on.sum():
-        raise NoScale("the largest level plane has others beneath it: it is a table, no ground")
-    location, _, _ = robust_location(np.log(-(points[on] @ normal)))
-    covariance = np.linalg.inv(_normal_equations(points, m, weights, up, up_sigma, spread)[0])
-    sigma = math.hypot(math.sqrt(m @ covariance @ m) * height**2, FLOOR)
+    location, _, _ = robust_location(np.log(-(points[on] @ m) * height))
+    shared = SHARED * float(np.nanmedian(spread[on])) if np.isfinite(spread[on]).any() else USUAL_SPREAD
+    sigma = math.hypot(math.sqrt(m @ covariance @ m) * height**2, shared)
     if sigma > MOST_SIGMA:
         raise NoScale(f"too little of the ground is seen: the height above it is known to {sigma:.0%} only")
-    return Ground(math.exp(location), sigma, normal, float(on.sum() / count))
+    return Ground(math.exp(location), sigma, m * height, float(on.sum() / count))
 
 
 def height_scale(ground: Ground, metres: float, stamp: int) -> ScaleMeasurement:
     """Scale from the camera's height above the ground in metres. Raises NoScale for what is no height."""
     if not 0 < metres < math.inf:
         raise NoScale(f"the camera's height is {metres} m; it must be more than 0")
-    return ScaleMeasurement(math.log(metres / ground.height), ground.sigma, stamp, SOURCE)
+    return ScaleMeasurement(math.log(metres / ground.height), ground.sigma, stamp, SOURCE, SPAN)
 
 
-def _best_of_triples(points: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """m of the plane through three points that most others lie on, the lower one of two that are alike."""
+def _few(points: np.ndarray) -> np.ndarray:
+    return points[:: -(-len(points) // MOST_POINTS)]
+
+
+def _best_of_triples(points, below, all_points: int, all_below: int, up, tilt: float) -> np.ndarray:
+    """m of the plane through three points, tilted by so many radians at most, that most others lie on and fewest of
+    what is below the camera are beneath of. all_points, all_below: of how many these are some."""
     picks = np.random.default_rng(0).integers(0, len(points), (TRIPLES, 3))
     a, b, c = points[picks].transpose(1, 0, 2)
     normals = np.cross(b - a, c - a)
-    offsets = (normals * a).sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ms = -normals / offsets[:, None]
-        level = (ms @ up) / np.linalg.norm(ms, axis=1) >= math.cos(MOST_TILT)
+        ms = -normals / (normals * a).sum(1)[:, None]
+        level = (ms @ up) / np.linalg.norm(ms, axis=1) >= math.cos(min(tilt, MOST_TILT))
     ms = ms[np.isfinite(ms).all(1) & level]
     if not len(ms):
         raise NoScale("no level plane is below the camera")
-    counts = (np.abs(points @ ms.T + 1) < TOLERANCE).sum(0)
-    return ms[np.argmax(counts)]
+    on = (np.abs(points @ ms.T + 1) < TOLERANCE).mean(0) * all_points
+    beneath = (below @ ms.T < -math.exp(BENEATH)).mean(0) * all_below
+    return ms[np.argmax(on - AGAINST * beneath)]
 
 
 def _normals(xyz: np.ndarray) -> np.ndarray:
@@ -118,9 +126,8 @@ def _normals(xyz: np.ndarray) -> np.ndarray:
         return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
 
 
-def _fitted(points, m, up, up_sigma) -> tuple[np.ndarray, np.ndarray, float]:
-    """m, weights (N,) and the sd of the residuals of the robust fit (Tukey's biweight) that starts at m."""
-    weights, spread = np.ones(len(points)), TOLERANCE
+def _fitted(points, m, up, up_sigma) -> tuple[np.ndarray, np.ndarray]:
+    """m and its covariance (3, 3), of the robust fit (Tukey's biweight) that starts at m."""
     for _ in range(10):
         residual = np.abs(points @ m + 1)
         near = residual[residual < 2 * TOLERANCE]
@@ -128,10 +135,11 @@ def _fitted(points, m, up, up_sigma) -> tuple[np.ndarray, np.ndarray, float]:
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
         if not weights.any():
             raise NoScale("no level plane is below the camera")
-        before, m = m, -np.linalg.solve(*_normal_equations(points, m, weights, up, up_sigma, spread))
+        information, total = _normal_equations(points, m, weights, up, up_sigma, spread)
+        before, m = m, -np.linalg.solve(information, total)
         if np.abs(m - before).max() < 1e-4 * np.linalg.norm(m):
             break
-    return m, weights, spread
+    return m, np.linalg.inv(information)
 
 
 def _normal_equations(points, m, weights, up, up_sigma, spread):
