@@ -93,7 +93,7 @@ class ScaleInputs:
             self._why = str(error)
             return []
         self._why = self._source.remark
-        stamp = _stamp(result)
+        stamp = result.stamp
         if self._next - PERIOD < stamp < self._next:
             return []
         self._next = stamp + PERIOD
@@ -174,7 +174,7 @@ class _DepthImages:
         self.inputs = [self._messages.input]
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
-        frame, image = self._messages.nearest(_stamp(result), _half_period(result))
+        frame, image = self._messages.nearest(result.stamp, _half_period(result))
         if frame and frame != camera_frame:
             raise NoScale(
                 f"depth on {self.inputs[0].topic} comes in the frame '{frame}', the images in '{camera_frame}': the "
@@ -184,7 +184,7 @@ class _DepthImages:
         size = result.camera.pinhole.height, result.camera.pinhole.width
         pixels = np.stack(pixel_grid(depth.shape, size), -1)
         measured = depth_at(image, lens.to_image(pixels) if lens else pixels, size)
-        return depth_scale(measured, depth, _stamp(result), sigma)
+        return depth_scale(measured, depth, result.stamp, sigma)
 
 
 class _Points:
@@ -204,7 +204,7 @@ class _Points:
         transforms.listen()
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
-        stamp = _stamp(result)
+        stamp = result.stamp
         frame, points = self._messages.nearest(stamp, _half_period(result))
         if not len(points):
             raise NoScale(f"what came on {self.inputs[0].topic} holds no point within its range")
@@ -224,7 +224,7 @@ class _Motion:
         transforms.listen()
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement | None:
-        stamp, pose, before = _stamp(result), result.pose, self._waiting[-1][0] if self._waiting else 0
+        stamp, pose, before = result.stamp, result.pose, self._waiting[-1][0] if self._waiting else 0
         if pose is None or not pose.trusted:
             raise NoScale(
                 "the camera's place is not known" + (f": {pose.reason}" if pose is not None else "")
@@ -286,18 +286,14 @@ class _Height:
         _depth_of(result)
         height, up, up_sigma = self._settings.height, IMAGE_UP, math.radians(10)
         if not height:
-            stamp = _stamp(result)
+            stamp = result.stamp
             ground_from_camera = self._transforms.lookup(self._settings.ground_frame, camera_frame, stamp)
             height, up, up_sigma = ground_from_camera[2, 3], ground_from_camera[2, :3], math.radians(3)
             if height <= 0:
                 raise NoScale(
                     f"TF says that '{camera_frame}' is {-height:.2f} m below '{self._settings.ground_frame}'"
                 )
-        return height_scale(ground_plane(result.points.xyz, up, up_sigma), float(height), _stamp(result))
-
-
-def _stamp(result) -> int:
-    return int(result.window.stamps[-1])
+        return height_scale(ground_plane(result.points.xyz, up, up_sigma), float(height), result.stamp)
 
 
 def _half_period(result) -> float:
@@ -309,4 +305,4 @@ def _half_period(result) -> float:
 def _depth_of(result) -> tuple[np.ndarray, np.ndarray | None]:
     if result.points is None:
         raise NoScale(result.problem or "depth was not asked for")
-    return result.points.depth, getattr(result.points, "sigma", None)
+    return result.points.depth, result.points.sigma

@@ -24,6 +24,7 @@ LEAST_COUNT, LEAST_SECONDS = 3, 1.0
 # What contradicts the scale makes it doubtful after the first and replaces it after the second, in seconds.
 DOUBTED, BELIEVED = 1.0, 3.0
 SILENT = 5.0  # seconds without a measurement, after which it is told
+TUKEY = 4.685  # sd beyond which a value counts nothing
 
 
 class NoScale(ValueError):
@@ -263,7 +264,7 @@ def robust_location(values, weights=None) -> tuple[float, float, np.ndarray]:
     """Where most of the values (N,) lie: location, their sd about it, and how much each counts (N,), 0 to 1.
 
     Starts in the middle of the shortest interval that holds half of them (the shorth: outliers all on one side, as
-    hidden points are, move it less than the median), then reweights (Geman-McClure). weights: (N,) >= 0, or None.
+    hidden points are, move it less than the median), then reweights (Tukey's biweight). weights: (N,) >= 0, or None.
     """
     values = np.asarray(values, float)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
@@ -274,11 +275,13 @@ def robust_location(values, weights=None) -> tuple[float, float, np.ndarray]:
     best = starts[np.argmin(ordered[last[starts]] - ordered[starts])]
     inside = slice(best, last[best] + 1)
     location = float(np.average(ordered[inside], weights=weights[order][inside]))
-    counts, spread = weights, 0.0
+    least = max(1.4826 / 2 * float(ordered[last[best]] - ordered[best]), 1e-6)
+    counts, spread = weights, least
     for _ in range(20):
         residual = np.abs(values - location)
-        spread = max(1.4826 * _weighted_median(residual, weights), 1e-6)
-        counts = 1 / (1 + (residual / (3 * spread)) ** 2) ** 2
+        # No wider than what half of them span, or many outliers would widen it until they count.
+        spread = float(np.clip(1.4826 * _weighted_median(residual, weights), 0.5 * least, least))
+        counts = np.clip(1 - (residual / (TUKEY * least)) ** 2, 0, None) ** 2
         before, location = location, float(np.average(values, weights=weights * counts))
         if abs(location - before) < 1e-3 * spread:
             break

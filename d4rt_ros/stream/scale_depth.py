@@ -13,7 +13,7 @@ SOURCE = "depth"
 SAME_SHAPE = 0.03  # of width / height, by which an image and its depth may differ
 FARTHEST = 200.0  # metres that the middle of a depth image may lie away
 LEAST_PIXELS = 30  # of an image
-CELLS = (4, 6)  # of the image, within each of which the depth's errors are alike
+CELLS = (3, 4)  # of the image, within each of which the depth's errors are alike
 # Relative sd of the refined depth in a cell where too few say it themselves; it counts as that many cells.
 USUAL_SPREAD, USUAL_CELLS = 0.12, 2.0
 FLOOR = 0.01  # relative sd of one measurement, however many pixels it has
@@ -155,15 +155,17 @@ def _measurement(logs: np.ndarray, cells: np.ndarray, weights, stamp: int) -> Sc
         raise NoScale(
             f"measured and estimated depth differ by {spread:.0%} from pixel to pixel; do they show the same?"
         )
-    counts = counts if weights is None else counts * weights
-    sums = np.bincount(cells, counts * (logs - location))
-    totals = np.bincount(cells, counts)
-    shares = totals / totals.sum()
+    weights = np.ones(len(logs)) if weights is None else weights
+    sums = np.bincount(cells, weights * counts * (logs - location))
+    # By how much less the weighted sum becomes as the location grows: of r (1 - r²)², with counts (1 - r²)².
+    slope = max((weights * (5 * counts - 4 * np.sqrt(counts))).sum(), 0.2 * (weights * counts).sum())
+    shares = np.bincount(cells, weights * counts) / (weights * counts).sum()
     number = 1 / (shares**2).sum()  # of cells that count alike
-    # As much as one cell of the usual spread that cannot be told from the rest.
-    variance = ((sums / totals.sum()) ** 2).sum() * number
+    variance = ((sums / slope) ** 2).sum() * number  # of one of them
+    # As if some more cells of the usual spread had been seen: few do not tell how much they differ.
     variance = (number * variance + USUAL_CELLS * USUAL_SPREAD**2) / (number + USUAL_CELLS)
-    return ScaleMeasurement(location, math.hypot(math.sqrt(variance / number), FLOOR), stamp, SOURCE)
+    sigma = math.hypot(math.sqrt(variance / max(number - 1, 1)), FLOOR)
+    return ScaleMeasurement(location, sigma, stamp, SOURCE)
 
 
 def _cells(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -66,7 +66,7 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1, depth_sigma=None) -> G
         raise NoScale(
             f"{level.sum()} points of level surfaces are below the camera; {LEAST_POINTS} are needed"
         )
-    points, all_below, spread = seen[level], seen[below], np.full(int(level.sum()), USUAL_SPREAD)
+    points, all_below, spread = seen[level], seen[below], np.full(int(level.sum()), np.nan)
     if depth_sigma is not None:
         spread = np.asarray(depth_sigma, float)[STEP:-STEP, STEP:-STEP][level]
     start = _best_of_triples(_few(points), _few(all_below), len(points), len(all_below), up, 4 * up_sigma)
@@ -82,7 +82,8 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1, depth_sigma=None) -> G
             "it is not sure"
         )
     location, _, _ = robust_location(np.log(-(points[on] @ m) * height))
-    shared = SHARED * float(np.nanmedian(spread[on])) if np.isfinite(spread[on]).any() else USUAL_SPREAD
+    known = spread[on][np.isfinite(spread[on])]
+    shared = SHARED * (float(np.median(known)) if len(known) else USUAL_SPREAD)
     sigma = math.hypot(math.sqrt(m @ covariance @ m) * height**2, shared)
     if sigma > MOST_SIGMA:
         raise NoScale(f"too little of the ground is seen: the height above it is known to {sigma:.0%} only")

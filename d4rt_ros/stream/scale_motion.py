@@ -14,6 +14,7 @@ LAGS = (0.5, 1.0, 2.0)  # seconds between two positions whose displacements are 
 LEAST_MOTION = 0.2  # metres within the span
 ENOUGH = 0.1  # metres of a typical displacement, for which no longer lag is needed
 LEAST_PAIRS = 5
+LEAST_BLOCK = 0.5  # seconds, of which each tells the scale by itself
 LEAST_CORRELATION = 0.8
 LEAST_AGREEING = 0.5  # of the motion
 RESOLUTION = 0.001  # metres: no residual is taken to be smaller
@@ -30,7 +31,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
     Displacements over LAGS are compared, so that neither's drift counts; the rotation between the frames is
     found with the scale (Kabsch), robustly (Geman-McClure), so that what the wheels slip does not count; the
     estimated displacements are regressed on the measured ones, since these err less. The sd is the jackknife's over
-    seconds. Raises NoScale with a sentence.
+    parts of the span. Raises NoScale with a sentence.
     """
     seconds, p, q = _checked(stamps, estimated, measured)
     q, jumped = _without_jumps(p, q)
@@ -51,7 +52,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
             f"the robot's {moved:.2f} m in the last {over:.0f} s are not the way that the images show (correlation "
             f"{max(correlation, 0):.2f}, {agreeing:.0%} of it agrees): the wheels slip, or the frame is not fixed"
         )
-    blocks = (seconds[first] - seconds[0]).astype(np.intp)
+    blocks = (seconds[first] / max(over / 10, LEAST_BLOCK)).astype(np.intp)
     # What is left of the correlation may be the measured ones' noise, which the regression takes for motion.
     doubt = 0.5 * (1 / correlation**2 - 1)
     sigma = math.hypot(_jackknife(a, c, blocks), doubt, FLOOR)
@@ -162,7 +163,7 @@ def _jackknife(a: np.ndarray, c: np.ndarray, blocks: np.ndarray) -> float:
     count = int(present.sum())
     rest_a, rest_c = rest_a[present], rest_c[present]
     if count < 3 or not (rest_a > 0).all():
-        return math.inf
+        raise NoScale("the robot has been seen to move for too short a time yet")
     logs = np.log(rest_c / rest_a)
     # Student's t has the wider tails the fewer blocks there are.
     return math.sqrt((count - 1) / count * ((logs - logs.mean()) ** 2).sum()) * (1 + 2 / (count - 1))
