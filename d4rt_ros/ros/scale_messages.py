@@ -44,14 +44,15 @@ def scan_points(msg) -> tuple[str, np.ndarray]:
     ranges = np.asarray(msg.ranges, float)
     angles = msg.angle_min + msg.angle_increment * np.arange(len(ranges))
     met = np.isfinite(ranges) & (ranges >= max(msg.range_min, 1e-3)) & (ranges <= msg.range_max)
-    points = ranges[:, None] * np.column_stack([np.cos(angles), np.sin(angles), np.zeros(len(ranges))])
-    return frame_name(msg.header.frame_id), points[met]
+    ranges, angles = ranges[met], angles[met]
+    points = np.column_stack([ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(len(ranges))])
+    return frame_name(msg.header.frame_id), points
 
 
 def cone_points(msg) -> tuple[str, np.ndarray]:
     """frame_id and points (N, 3) at the range, all over the cone, whose axis is x."""
     frame, distance = frame_name(msg.header.frame_id), float(msg.range)
-    if not (math.isfinite(distance) and max(msg.range_min, 1e-3) <= distance <= msg.range_max):
+    if not (math.isfinite(distance) and max(msg.min_range, 1e-3) <= distance <= msg.max_range):
         return frame, np.zeros((0, 3))
     half = min(max(float(msg.field_of_view), 0.0), math.pi / 2) / 2
     across = np.linspace(-half, half, CONE if half > 1e-3 else 1)
