@@ -28,7 +28,7 @@ SOURCES = ("none", "fixed", "depth", "tf", "height")
 DEPTH_FROM = ("image", "scan", "range", "cloud")
 KEPT = 60  # messages, or places of the camera, that wait for their frame or their transform
 LATE = 3_000_000_000  # ns for which a transform is waited for
-PERIOD = 100_000_000  # ns between two measurements, which say no more if they come more often
+PERIOD = 200_000_000  # ns between two measurements, which would say little more if they came more often
 STOPPED = 1_000_000_000  # ns without a transform or a message, after which it is said
 
 
@@ -87,17 +87,17 @@ class ScaleInputs:
         """
         if self._source is None:
             return []
+        camera_frame = frame_name(camera_frame)
         try:
-            measured = self._source.measure(result, frame_name(camera_frame), lens)
+            self._source.note(result, camera_frame)
+            if self._next - PERIOD < result.stamp < self._next:
+                return []
+            measured = self._source.measure(result, camera_frame, lens)
         except (NoScale, TransformError, ImageError) as error:
             self._why = str(error)
             return []
-        self._why = self._source.remark
-        stamp = result.stamp
-        if self._next - PERIOD < stamp < self._next:
-            return []
-        self._next = stamp + PERIOD
-        return [measured] if measured else []
+        self._why, self._next = self._source.remark, result.stamp + PERIOD
+        return [measured]
 
     def refresh(self) -> None:
         """Subscribe anew where the publishers offer something else than before."""
@@ -117,6 +117,21 @@ def _source(node, settings: ScaleSettings, transforms):
     if settings.source == "height":
         return _Height(settings, transforms)
     return None
+
+
+class _Source:
+    """What measures a result. remark: what is odd about what was measured last, in a sentence, or "". inputs: what is
+    subscribed to."""
+
+    def __init__(self, *inputs: Input) -> None:
+        self.remark, self.inputs = "", list(inputs)
+
+    def note(self, result, camera_frame: str) -> None:
+        """Remember of every result what a later one is measured by. Raises NoScale or TransformError."""
+
+    def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
+        """Raises NoScale, TransformError or ImageError with a sentence where the scale is not told."""
+        raise NotImplementedError
 
 
 class _Matched:
@@ -164,14 +179,12 @@ class _Matched:
             self._kept.append((stamp, kept))
 
 
-class _DepthImages:
+class _DepthImages(_Source):
     """A depth camera's images, registered to the image topic, of any size."""
-
-    remark = ""
 
     def __init__(self, node) -> None:
         self._messages = _Matched(node, Image, "depth", small_depth)
-        self.inputs = [self._messages.input]
+        super().__init__(self._messages.input)
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
         frame, image = self._messages.nearest(result.stamp, _half_period(result))
@@ -187,10 +200,8 @@ class _DepthImages:
         return depth_scale(measured, depth, result.stamp, sigma)
 
 
-class _Points:
+class _Points(_Source):
     """A laser scanner, a range finder or a cloud, in any frame that TF connects with the camera's."""
-
-    remark = ""
 
     def __init__(self, node, settings: ScaleSettings, transforms) -> None:
         kind, keep = {
@@ -200,7 +211,8 @@ class _Points:
         }[settings.depth_from]
         self._scale = cone_scale if settings.depth_from == "range" else points_scale
         self._messages = _Matched(node, kind, settings.depth_from, keep)
-        self._transforms, self.inputs = transforms, [self._messages.input]
+        super().__init__(self._messages.input)
+        self._transforms = transforms
         transforms.listen()
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
@@ -213,39 +225,41 @@ class _Points:
         return self._scale(points, depth, result.points.camera, stamp, sigma)
 
 
-class _Motion:
+class _Motion(_Source):
     """The camera's way in a fixed frame of the robot."""
 
     def __init__(self, frame: str, transforms) -> None:
-        self._frame, self._transforms, self.remark = frame_name(frame), transforms, ""
+        super().__init__()
+        self._frame, self._transforms = frame_name(frame), transforms
         self._waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=KEPT)
         self._known: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
-        self._world, self._of = None, ""
+        self._of, self._last = None, 0  # the world and the camera's frame, and the stamp of the newest result
         transforms.listen()
 
-    def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement | None:
-        stamp, pose, before = result.stamp, result.pose, self._waiting[-1][0] if self._waiting else 0
+    def note(self, result, camera_frame: str) -> None:
+        stamp, pose = result.stamp, result.pose
         if pose is None or not pose.trusted:
-            raise NoScale(
-                "the camera's place is not known" + (f": {pose.reason}" if pose is not None else "")
-            )
-        if (pose.world, camera_frame) != (self._world, self._of) or stamp < before:
+            raise NoScale("the camera's place is not known" + (f": {pose.reason}" if pose else ""))
+        if (pose.world, camera_frame) != self._of or stamp < self._last:
             self._waiting.clear()
             self._known.clear()
-            self._world, self._of = pose.world, camera_frame
+            self._of = pose.world, camera_frame
+        self._last = stamp
         self._waiting.append((stamp, pose.world_from_camera[:3, 3].copy()))
         self._look_up(stamp, camera_frame)
         while self._known and self._known[0][0] < stamp - SPAN * 1e9:
             self._known.popleft()
+
+    def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
         if not self._known:
             raise NoScale("the camera's place is not known by TF yet")
-        stamps, estimated, measured = (np.array(x) for x in zip(*self._known))
-        self.remark = jump(stamps, estimated, measured)
         if not self._transforms.tree.moves(self._frame, camera_frame):
             raise NoScale(
                 f"between '{self._frame}' and '{camera_frame}' nothing moves on TF; scale.tf_frame must be a frame "
                 "that the robot moves in, such as odom"
             )
+        stamps, estimated, measured = (np.array(x) for x in zip(*self._known))
+        self.remark = jump(stamps, estimated, measured)
         return motion_scale(stamps, estimated, measured)
 
     def _look_up(self, stamp: int, camera_frame: str) -> None:
@@ -272,18 +286,17 @@ class _Motion:
             self._known.append((at, estimated, measured))
 
 
-class _Height:
+class _Height(_Source):
     """The camera's height above the ground: the user's, or TF's."""
 
-    remark = ""
-
     def __init__(self, settings: ScaleSettings, transforms) -> None:
+        super().__init__()
         self._settings, self._transforms = settings, transforms
         if not settings.height:
             transforms.listen()
 
     def measure(self, result, camera_frame: str, lens) -> ScaleMeasurement:
-        _depth_of(result)
+        _, sigma = _depth_of(result)
         height, up, up_sigma = self._settings.height, IMAGE_UP, math.radians(10)
         if not height:
             stamp = result.stamp
@@ -293,7 +306,8 @@ class _Height:
                 raise NoScale(
                     f"TF says that '{camera_frame}' is {-height:.2f} m below '{self._settings.ground_frame}'"
                 )
-        return height_scale(ground_plane(result.points.xyz, up, up_sigma), float(height), result.stamp)
+        ground = ground_plane(result.points.xyz, up, up_sigma, sigma)
+        return height_scale(ground, float(height), result.stamp)
 
 
 def _half_period(result) -> float:

@@ -24,6 +24,7 @@ CELL = 0.15  # radians of view within which the depth's errors are alike
 USUAL_SPREAD = 0.12  # relative sd of the refined depth where it does not come with one
 SHARED = 0.5  # of that, which all of the plane has in common, so that the plane does not show it
 SPAN = 4.0  # seconds over which the depth's errors stay the same
+MOST_ROWS = 48  # of the grid; of a finer one every so-many-th row and column is taken
 MOST_POINTS = 600  # more say the same again
 MOST_SIGMA = 0.3  # of a measurement that is one
 SPREAD_FLOOR = 0.01
@@ -57,6 +58,8 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1, depth_sigma=None) -> G
     if up.shape != (3,) or not np.isfinite(up).all() or not up.any():
         raise NoScale(f"up is {up}; it must be a direction (3,)")
     up = up / np.linalg.norm(up)
+    every = slice(None, None, -(-len(xyz) // MOST_ROWS))
+    xyz = xyz[every, every]
     seen = xyz[STEP:-STEP, STEP:-STEP]
     count = int(np.isfinite(seen).all(-1).sum())
     with np.errstate(invalid="ignore"):
@@ -68,7 +71,7 @@ def ground_plane(xyz, up=IMAGE_UP, up_sigma: float = 0.1, depth_sigma=None) -> G
         )
     points, all_below, spread = seen[level], seen[below], np.full(int(level.sum()), np.nan)
     if depth_sigma is not None:
-        spread = np.asarray(depth_sigma, float)[STEP:-STEP, STEP:-STEP][level]
+        spread = np.asarray(depth_sigma, float)[every, every][STEP:-STEP, STEP:-STEP][level]
     start = _best_of_triples(_few(points), _few(all_below), len(points), len(all_below), up, 4 * up_sigma)
     m, covariance = _fitted(_few(points), start, up, up_sigma)
     height = float(1 / np.linalg.norm(m))
@@ -128,7 +131,10 @@ def _normals(xyz: np.ndarray) -> np.ndarray:
 
 
 def _fitted(points, m, up, up_sigma) -> tuple[np.ndarray, np.ndarray]:
-    """m and its covariance (3, 3), of the robust fit (Tukey's biweight) that starts at m."""
+    """m and its covariance (3, 3), of the robust fit (Tukey's biweight) that starts at m. up, up_sigma: as known."""
+    across, down = np.floor(points[:, :2] / points[:, 2:] / CELL).astype(np.intp).T
+    _, cells = np.unique(across * 100_000 + down, return_inverse=True)
+    level = np.eye(3) - np.outer(up, up)
     for _ in range(10):
         residual = np.abs(points @ m + 1)
         near = residual[residual < 2 * TOLERANCE]
@@ -136,20 +142,11 @@ def _fitted(points, m, up, up_sigma) -> tuple[np.ndarray, np.ndarray]:
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, None) ** 2
         if not weights.any():
             raise NoScale("no level plane is below the camera")
-        information, total = _normal_equations(points, m, weights, up, up_sigma, spread)
-        before, m = m, -np.linalg.solve(information, total)
+        # Points of one part of the view say the same: as many count as there are parts that weigh alike.
+        shares = np.bincount(cells, weights) / weights.sum()
+        each = (weights / spread**2 * min(1.0, 1 / (shares**2).sum() / weights.sum()))[:, None]
+        information = (each * points).T @ points + level / (m @ m * up_sigma**2)
+        before, m = m, -np.linalg.solve(information, (each * points).sum(0))
         if np.abs(m - before).max() < 1e-4 * np.linalg.norm(m):
             break
     return m, np.linalg.inv(information)
-
-
-def _normal_equations(points, m, weights, up, up_sigma, spread):
-    """Information matrix (3, 3) of m, with what is known of the tilt, and Σ p."""
-    # Points of one part of the view say the same: as many count as there are parts that weigh alike.
-    _, cells = np.unique(np.floor(points[:, :2] / points[:, 2:] / CELL), axis=0, return_inverse=True)
-    shares = np.bincount(cells.ravel(), weights) / weights.sum()
-    each = weights / spread**2 * min(1.0, 1 / (shares**2).sum() / weights.sum())
-    level = np.eye(3) - np.outer(up, up)
-    return (each[:, None] * points).T @ points + level / (m @ m * up_sigma**2), (each[:, None] * points).sum(
-        0
-    )

@@ -176,12 +176,12 @@ def test_depth_that_is_of_no_use_is_told_and_nothing_dies():
 
 def test_the_nearest_depth_is_taken_and_a_recording_may_begin_again():
     with Robot(source="depth") as robot:
-        for i in range(10, 80):
+        for i in range(10, 152, 2):
             msg = depth_image(i, metres(factor=1.0 + i / 100))
             msg.header = header_message(START + i * PERIOD + PERIOD // 5, "camera")
             robot.publish("depth", msg)
             until(lambda: robot.measured(result(i)), lambda: robot.inputs.problem)
-        assert robot.scale(result(75)) == pytest.approx(1.75, rel=0.01)
+        assert robot.scale(result(150)) == pytest.approx(2.5, rel=0.01)
         robot.publish("depth", depth_image(0, metres(factor=3.0)))
         assert robot.scale(result(0)) == pytest.approx(3.0, rel=0.01)
 
