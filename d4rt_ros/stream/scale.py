@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 METRIC = 0.1  # relative sd of the scale, up to which lengths are metres
-# The visual world's own scale drifts: sd of its logarithm, per square root of a second (6 % in a minute).
-DRIFT = 0.06 / math.sqrt(60)
+# The visual world's own scale drifts: sd of its logarithm, per square root of a second (10 % in a minute).
+DRIFT = 0.1 / math.sqrt(60)
 # Whatever measures is calibrated no better than this, however often it does.
 CALIBRATION = 0.01
 # By how much the model's unit may be another in a new world, sd of the logarithm.

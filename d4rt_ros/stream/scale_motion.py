@@ -10,13 +10,16 @@ from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
 
 SOURCE = "tf"
 SPAN = 10.0  # seconds over which the two are compared
-LAGS = (0.5, 1.0, 2.0)  # seconds between two positions whose displacements are compared, as far as they need
+LAGS = (2.0, 1.0, 0.5)  # seconds between two positions whose displacements are compared
+LAGS_IN_SPAN = 4  # of them must fit into what was seen
 LEAST_MOTION = 0.2  # metres within the span
-ENOUGH = 0.1  # metres of a typical displacement, for which no longer lag is needed
 LEAST_PAIRS = 5
 LEAST_BLOCK = 0.5  # seconds, of which each tells the scale by itself
+# What the images show of a second's motion errs by this where they say no better; it counts as so many seconds.
+USUAL_SPREAD, USUAL_PARTS = 0.08, 2.0
 LEAST_CORRELATION = 0.8
 LEAST_AGREEING = 0.5  # of the motion
+MOST_TREMBLE = 0.5  # of the displacements' square sum
 RESOLUTION = 0.001  # metres: no residual is taken to be smaller
 MOST_SIGMA = 0.3  # of a measurement that is one
 FLOOR = 0.01  # relative sd of one measurement: wheels and arms are calibrated no better
@@ -28,10 +31,10 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
     """Scale from positions (N, 3) of the camera in a world of its own, in the model's unit, and (N, 3) measured in
     metres in a fixed frame of the robot, at stamps (N,) ns that increase. Rows that are not finite do not count.
 
-    Displacements over LAGS are compared, so that neither's drift counts; the rotation between the frames is
-    found with the scale (Kabsch), robustly (Geman-McClure), so that what the wheels slip does not count; the
-    estimated displacements are regressed on the measured ones, since these err less. The sd is the jackknife's over
-    parts of the span. Raises NoScale with a sentence.
+    Displacements over LAGS are compared, so that neither's drift counts; the rotation between the frames is found with
+    the scale (Kabsch), robustly (Geman-McClure), so that what the wheels slip does not count. The scale is the ratio of
+    their sizes, each without what it trembles by. The sd is the jackknife's over parts of the span, and what is left of
+    the two that they do not have in common. Raises NoScale with a sentence.
     """
     seconds, p, q = _checked(stamps, estimated, measured)
     q, jumped = _without_jumps(p, q)
@@ -40,11 +43,10 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
         raise NoScale(
             f"the robot has moved {moved:.2f} m in the last {over:.0f} s; {LEAST_MOTION:g} m are needed"
         )
-    first, last = _pairs(seconds, q, jumped)
+    first, last = _pairs(seconds, jumped)
     d, e = p[last] - p[first], q[last] - q[first]  # estimated, measured
     rotation, scale, weights = _aligned(d, e)
-    turned = d @ rotation.T
-    a, b, c = weights * (turned * e).sum(1), weights * (d * d).sum(1), weights * (e * e).sum(1)
+    a, b, c = weights * (d @ rotation.T * e).sum(1), weights * (d * d).sum(1), weights * (e * e).sum(1)
     correlation = a.sum() / math.sqrt(max(b.sum() * c.sum(), 1e-300))
     agreeing = weights.mean()
     if not correlation >= LEAST_CORRELATION or agreeing < LEAST_AGREEING:
@@ -52,15 +54,24 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
             f"the robot's {moved:.2f} m in the last {over:.0f} s are not the way that the images show (correlation "
             f"{max(correlation, 0):.2f}, {agreeing:.0%} of it agrees): the wheels slip, or the frame is not fixed"
         )
-    blocks = (seconds[first] / max(over / 10, LEAST_BLOCK)).astype(np.intp)
-    # What is left of the correlation may be the measured ones' noise, which the regression takes for motion.
-    doubt = 0.5 * (1 / correlation**2 - 1)
-    sigma = math.hypot(_jackknife(a, c, blocks), doubt, FLOOR)
+    trembled_b, trembled_c = (6 * weights.sum() * _tremble(x) / y.sum() for x, y in ((p, b), (q, c)))
+    if max(trembled_b, trembled_c) > MOST_TREMBLE:
+        raise NoScale(
+            f"the camera's place trembles as much as it moves, {moved:.2f} m in the last {over:.0f} s"
+        )
+    lag = float(np.median(seconds[last] - seconds[first]))
+    blocks = (seconds[first] / max(over / 10, 0.75 * lag, LEAST_BLOCK)).astype(np.intp)
+    correction = 0.5 * math.log((1 - trembled_c) / (1 - trembled_b))
+    # The rest of what is not in common may be either's: the scale lies between the two regressions.
+    common = min(correlation / math.sqrt((1 - trembled_b) * (1 - trembled_c)), 1.0)
+    doubt = math.hypot(-2 * math.log(common) / math.sqrt(12), 0.5 * (trembled_b + trembled_c) / 2)
+    sigma = math.hypot(_jackknife(b, c, blocks), doubt, FLOOR)
     if sigma > MOST_SIGMA:
         raise NoScale(
             f"the robot's {moved:.2f} m in the last {over:.0f} s tell the scale to {sigma:.0%} only"
         )
-    return ScaleMeasurement(math.log(c.sum() / a.sum()), sigma, int(np.asarray(stamps)[-1]), SOURCE, over)
+    log_metres = 0.5 * math.log(c.sum() / b.sum()) + correction
+    return ScaleMeasurement(log_metres, sigma, int(np.asarray(stamps)[-1]), SOURCE, float(over) / 2)
 
 
 def jump(stamps, estimated, measured) -> str:
@@ -88,7 +99,7 @@ def _checked(stamps, estimated, measured):
         )
     usable = np.isfinite(p).all(1) & np.isfinite(q).all(1)
     stamps, p, q = stamps[usable], p[usable], q[usable]
-    if len(stamps) < LEAST_PAIRS or (stamps[-1] - stamps[0]) / 1e9 < LAGS[0]:
+    if len(stamps) < LEAST_PAIRS or (stamps[-1] - stamps[0]) / 1e9 < LAGS[-1]:
         raise NoScale(f"the camera's place is known at {len(stamps)} times so far; more are needed")
     return (stamps - stamps[0]) / 1e9, p, q
 
@@ -110,23 +121,25 @@ def _extent(q: np.ndarray) -> float:
     return float(np.linalg.norm(np.ptp(q, axis=0)))
 
 
-def _pairs(seconds: np.ndarray, q: np.ndarray, jumped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (M,) of positions a lag apart with no jump in between: the shortest lag that is enough."""
+def _pairs(seconds: np.ndarray, jumped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (M,) of positions a lag apart with no jump in between: the longest lag that fits."""
     before = np.concatenate([[0], np.cumsum(jumped)])
-    first = last = np.zeros(0, np.intp)
     for lag in LAGS:
         j = np.searchsorted(seconds, seconds + lag - 1e-6)
         i = np.flatnonzero(j < len(seconds))
         j = j[i]
         good = (seconds[j] - seconds[i] < 1.5 * lag) & (before[j] == before[i])
-        if good.sum() < LEAST_PAIRS:
-            continue
-        first, last = i[good], j[good]
-        if np.median(np.linalg.norm(q[last] - q[first], axis=1)) >= ENOUGH:
-            break
-    if not len(first):
-        raise NoScale("too few positions so far, or too far apart in time, to see the robot move")
-    return first, last
+        if good.sum() >= LEAST_PAIRS and seconds[-1] >= LAGS_IN_SPAN * lag:
+            return i[good], j[good]
+    raise NoScale("too few positions so far, or too far apart in time, to see the robot move")
+
+
+def _tremble(x: np.ndarray) -> float:
+    """Variance of one coordinate's white noise in positions (N, 3), from their second differences, whose variance is
+    six times as large; the median of the square of three normal errors is 2.37 variances. Acceleration counts little.
+    """
+    second = np.diff(x, n=2, axis=0)
+    return float(np.median((second**2).sum(1))) / (6 * 2.37)
 
 
 def _aligned(d: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -156,14 +169,15 @@ def _aligned(d: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, float, np.ndarra
     return rotation, scale, weights
 
 
-def _jackknife(a: np.ndarray, c: np.ndarray, blocks: np.ndarray) -> float:
-    """sd of log(Σc / Σa) by leaving out one block (N,) after the other (Efron 1982); large where there are few."""
-    rest_a, rest_c = a.sum() - np.bincount(blocks, a), c.sum() - np.bincount(blocks, c)
+def _jackknife(b: np.ndarray, c: np.ndarray, blocks: np.ndarray) -> float:
+    """sd of log(Σc / Σb) / 2 by leaving out one block (N,) after the other (Efron 1982)."""
+    rest_b, rest_c = b.sum() - np.bincount(blocks, b), c.sum() - np.bincount(blocks, c)
     present = np.bincount(blocks, c) > 0
     count = int(present.sum())
-    rest_a, rest_c = rest_a[present], rest_c[present]
-    if count < 3 or not (rest_a > 0).all():
+    rest_b, rest_c = rest_b[present], rest_c[present]
+    if count < 3 or not (rest_b > 0).all():
         raise NoScale("the robot has been seen to move for too short a time yet")
-    logs = np.log(rest_c / rest_a)
-    # Student's t has the wider tails the fewer blocks there are.
-    return math.sqrt((count - 1) / count * ((logs - logs.mean()) ** 2).sum()) * (1 + 2 / (count - 1))
+    logs = 0.5 * np.log(rest_c / rest_b)
+    variance = (count - 1) * ((logs - logs.mean()) ** 2).sum()  # of one part
+    # As if some more parts of the usual spread had been seen: few do not tell how much they differ.
+    return math.sqrt((count * variance + USUAL_PARTS * USUAL_SPREAD**2) / (count + USUAL_PARTS) / count)

@@ -344,7 +344,7 @@ def test_transforms_that_come_late_are_waited_for():
             robot.tf(i, "odom", "base", way(i))
             until(lambda: robot.transforms.tree.times()["base"][1] >= START + i * PERIOD, "no TF")
         assert math.exp(found[-1].log_metres) == pytest.approx(METRES, rel=0.01)
-        assert len(found) > 15
+        assert len(found) > 10
 
 
 def test_tf_that_stops_jumps_or_has_the_wrong_frame_is_named():
