@@ -68,8 +68,8 @@ def fixed_scale(metres: float) -> Scale:
 @dataclass
 class _Belief:
     """What measurements that agree say. mean, variance: of log metres at `stamp` (ns). first: stamp of its first
-    measurement; count: of them. counted: information (1 / variance) of the last `span` seconds, which a measurement
-    whose error is the same brings again."""
+    measurement; count: of them. counted, newest: information (1 / variance) and value of the newest one, which the next
+    brings again as far as its error is the same."""
 
     mean: float
     variance: float
@@ -79,11 +79,12 @@ class _Belief:
     span: float
     count: int = 1
     counted: float = 0.0
+    newest: float = 0.0
 
     @classmethod
     def of(cls, m: ScaleMeasurement) -> _Belief:
         variance = m.sigma**2
-        return cls(m.log_metres, variance, m.stamp, m.stamp, m.source, m.span, counted=1 / variance)
+        return cls(m.log_metres, variance, m.stamp, m.stamp, m.source, m.span, 1, 1 / variance, m.log_metres)
 
     @property
     def seconds(self) -> float:
@@ -102,13 +103,14 @@ class _Belief:
         return abs(m.log_metres - self.mean) <= GATE * math.sqrt(variance)
 
     def take(self, m: ScaleMeasurement) -> None:
-        """A scalar Kalman filter's update, with what the measurement tells beyond those it overlaps."""
-        variance = self.variance_at(m.stamp)
-        known = self.counted * math.exp(-self.silence(m.stamp) / m.span)
-        fresh = max(1 / m.sigma**2 - known, 0.0)
-        self.counted = known + fresh
-        self.variance = 1 / (1 / variance + fresh)
-        self.mean += self.variance * fresh * (m.log_metres - self.mean)
+        """A scalar Kalman filter's update in information form, where a measurement takes the place of what the one
+        before said within its span."""
+        known = 1 / self.variance_at(m.stamp)
+        again = min(self.counted * math.exp(-self.silence(m.stamp) / m.span), known)
+        fresh = 1 / m.sigma**2
+        total = known - again + fresh
+        self.mean += (again * (self.mean - self.newest) + fresh * (m.log_metres - self.mean)) / total
+        self.variance, self.counted, self.newest = 1 / total, fresh, m.log_metres
         self.stamp = max(m.stamp, self.stamp)
         self.source, self.span, self.count = m.source, m.span, self.count + 1
 

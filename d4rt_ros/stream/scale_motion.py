@@ -71,7 +71,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
             f"the robot's {moved:.2f} m in the last {over:.0f} s tell the scale to {sigma:.0%} only"
         )
     log_metres = 0.5 * math.log(c.sum() / b.sum()) + correction
-    return ScaleMeasurement(log_metres, sigma, int(np.asarray(stamps)[-1]), SOURCE, float(over) / 2)
+    return ScaleMeasurement(log_metres, sigma, int(np.asarray(stamps)[-1]), SOURCE, float(over))
 
 
 def jump(stamps, estimated, measured) -> str:
