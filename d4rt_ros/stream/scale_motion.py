@@ -18,7 +18,11 @@ LEAST_BLOCK = 0.5  # seconds, of which each tells the scale by itself
 # What the images show of a second's motion errs by this where they say no better; it counts as so many seconds.
 USUAL_SPREAD, USUAL_PARTS = 0.08, 2.0
 LEAST_CORRELATION = 0.8
-LEAST_AGREEING = 0.5  # of the motion
+AGREES = 0.25  # weight of a displacement, which is that of three sd
+LEAST_AGREEING = 0.5  # of the displacements
+DISAGREEING = (
+    0.15  # relative sd where all of them disagree: whether the wheels slipped or the images err is not known
+)
 MOST_TREMBLE = 0.5  # of the displacements' square sum
 RESOLUTION = 0.001  # metres: no residual is taken to be smaller
 MOST_SIGMA = 0.3  # of a measurement that is one
@@ -48,7 +52,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
     rotation, scale, weights = _aligned(d, e)
     a, b, c = weights * (d @ rotation.T * e).sum(1), weights * (d * d).sum(1), weights * (e * e).sum(1)
     correlation = a.sum() / math.sqrt(max(b.sum() * c.sum(), 1e-300))
-    agreeing = weights.mean()
+    agreeing = float((weights > AGREES).mean())
     if not correlation >= LEAST_CORRELATION or agreeing < LEAST_AGREEING:
         raise NoScale(
             f"the robot's {moved:.2f} m in the last {over:.0f} s are not the way that the images show (correlation "
@@ -65,7 +69,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
     # The rest of what is not in common may be either's: the scale lies between the two regressions.
     common = min(correlation / math.sqrt((1 - trembled_b) * (1 - trembled_c)), 1.0)
     doubt = math.hypot(-2 * math.log(common) / math.sqrt(12), 0.5 * (trembled_b + trembled_c) / 2)
-    sigma = math.hypot(_jackknife(b, c, blocks), doubt, FLOOR)
+    sigma = math.hypot(_jackknife(b, c, blocks), doubt, DISAGREEING * (1 - agreeing), FLOOR)
     if sigma > MOST_SIGMA:
         raise NoScale(
             f"the robot's {moved:.2f} m in the last {over:.0f} s tell the scale to {sigma:.0%} only"
