@@ -10,6 +10,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.model.protocol import Scene
+from d4rt_ros.stream.scale import Scale
 from d4rt_ros.stream.trust import reason_of
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.depth import PointMap
@@ -71,23 +72,6 @@ class WindowCameras:
 
     stamps: np.ndarray
     world_from_camera: np.ndarray
-
-
-@dataclass(frozen=True)
-class Scale:
-    """metres: of one of the model's units; the result's lengths have been multiplied by it, 1 where it is not known.
-
-    sigma: sd of `metres`, as a share of it; NaN where it is not known. source: what says so: "none" or "fixed".
-    """
-
-    metres: float = 1.0
-    sigma: float = np.nan
-    source: str = "none"
-
-    @property
-    def metric(self) -> bool:
-        """Whether the scale is known; else lengths are in the model's own unit."""
-        return bool(np.isfinite(self.sigma))
 
 
 @dataclass(frozen=True, eq=False)
