@@ -13,7 +13,7 @@ import numpy as np
 
 from d4rt_ros.geometry.bundle import Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.resection import Resection, ResectionError, resect
+from d4rt_ros.geometry.resection import GaussianPose, Resection, ResectionError, resect
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import sample_depth
 from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
@@ -78,7 +78,9 @@ class LocalMap:
         pixels[known] = self.project(rows[known], pose)[0]
         return pixels
 
-    def resect(self, points: TrackedPoints, start: np.ndarray) -> tuple[Resection | None, int]:
+    def resect(
+        self, points: TrackedPoints, start: np.ndarray, prior: GaussianPose | None = None
+    ) -> tuple[Resection | None, int]:
         """The pose of an image from the landmarks that it shows, None where there is none; and how many these are."""
         rows = rows_of(self.landmarks, points.ids)
         use = points.seen & (rows >= 0)
@@ -87,7 +89,9 @@ class LocalMap:
             return None, int(use.sum())
         where, spread = positions(self.landmarks[rows[use]], self.poses, self.camera)
         try:
-            fit = resect(where, spread, points.pixels[use], self.camera, start, PIXEL_SIGMA * self.unit)
+            fit = resect(
+                where, spread, points.pixels[use], self.camera, start, PIXEL_SIGMA * self.unit, prior
+            )
         except ResectionError:
             fit = None
         return fit, int(use.sum())

@@ -130,9 +130,7 @@ class Localiser:
         elif keyframe is None:
             step, problem = None, self._find_again(newest, camera)
         else:
-            step, problem = _measured(answers.pose, camera, config)
-            seen = Landmarks(clip[keyframe], camera, answers.depths[0])
-            problem = problem or _refuted(seen, step, newest, camera)
+            step, problem = proposed_step(clip, answers, camera, config)
             if not problem:
                 world.move(step, newest.stamp)
         # The next windows must still hold the keyframe.
@@ -158,6 +156,16 @@ class Localiser:
             )
         self.world.move(step, newest.stamp)
         return ""
+
+
+def proposed_step(
+    clip: Clip, answers: PlaceAnswers, camera: Pinhole, config: PipelineConfig
+) -> tuple[RelativePose | None, str]:
+    """The newest camera in the keyframe's frame as the model says; and why it is not to be trusted, its answers being
+    too few or contradicted by the images, in a sentence, or ""."""
+    step, problem = _measured(answers.pose, camera, config)
+    seen = Landmarks(clip[answers.keyframe], camera, answers.depths[0])
+    return step, problem or _refuted(seen, step, clip[-1], camera)
 
 
 def _measured(

@@ -14,7 +14,7 @@ from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, transform
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model, Scene
 from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
-from d4rt_ros.stream.localiser import Localiser, PlaceAnswers, place_task
+from d4rt_ros.stream.localiser import Localiser, PlaceAnswers, place_task, proposed_step
 from d4rt_ros.stream.results import (
     Camera,
     Points,
@@ -49,7 +49,7 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that poses are measured from; None where it has gone. points: what is followed in the newest, None where nothing
+    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed in the newest, None where nothing
     is. camera: of the newest, as far as it is known already.
     """
 
@@ -140,7 +140,7 @@ class Pipeline:
         else:
             if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
                 self._odometry.follow(newest)
-            points = self._odometry.tracker.at(newest.stamp)
+            points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
         seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
         self._newest = newest
         return seen
@@ -165,7 +165,7 @@ class Pipeline:
             wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
         if seen.points is not None:
             points = batch.add(point_depths_task(scene, newest, seen.points.pixels, seen.newest.filled))
-        elif outputs.world:
+        if seen.keyframe is not None or seen.points is None and outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
         if outputs.tracks and seen.points is None:
             u, v = (x.ravel() for x in pixel_grid(config.tracks_size, area.size))
@@ -266,7 +266,13 @@ class Pipeline:
             seen.clip[-1].pose = pose
             return pose
         said = None if proposal.points is None else proposal.points.log_depth
-        followed = self._odometry.place(seen.clip[-1], problem, said, camera, start, config.recover_seconds)
+        motion = None
+        if proposal.place is not None:
+            step, wrong = proposed_step(seen.clip, proposal.place, camera, config)
+            motion = None if wrong else (seen.clip[seen.keyframe].stamp, step)
+        followed = self._odometry.place(
+            seen.clip[-1], problem, said, camera, start, config.recover_seconds, motion
+        )
         if proposal.outputs.world and not followed.reason and self._said_world != followed.world:
             # As long as nobody asked for it, nobody knew where it was to begin.
             self._odometry.begin_world(followed, start)

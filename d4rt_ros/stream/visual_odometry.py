@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import Area
-from d4rt_ros.geometry.resection import Resection
+from d4rt_ros.geometry.resection import GaussianPose, Resection
 from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
 from d4rt_ros.stream.landmarks import rows_of
@@ -34,6 +34,7 @@ FEWEST, LEAST_SHARE = (
     0.25,
 )  # landmarks that must agree with a pose, and their share of those that are seen
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
+FEW = 40  # landmarks that agree, below which the model is asked as well how the camera has moved
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe
@@ -202,8 +203,13 @@ class VisualOdometry:
         camera: Pinhole,
         start: np.ndarray,
         recover: float,
+        motion: tuple[int, RelativePose] | None = None,
     ) -> Followed:
-        """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem."""
+        """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem.
+
+        motion: where pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model
+        has it. start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for.
+        """
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
             self.last_loss = problem
@@ -214,16 +220,51 @@ class VisualOdometry:
         if self.map is None:
             self._begin(followed, points, said, frame, camera, start)
         elif followed.reason:
-            found = self._found(frame)
+            found = self._moved_as_said(motion) if motion else self._found(frame)
             if found is not None:
-                self.map.begin_again()
                 self._rejoin(followed, points, said, found, frame)
             elif (frame.stamp - self._good.stamp) / 1e9 >= recover:
                 self.world += 1
                 self._begin(followed, points, said, frame, camera, start)
-        elif self.map.is_due(points, followed.number):
-            self._add_keyframe(followed, points, said, frame)
+        else:
+            if motion:
+                self._helped(followed, points, self._moved_as_said(motion))
+            if self.map.is_due(points, followed.number):
+                self._add_keyframe(followed, points, said, frame)
         return followed
+
+    def reference(self, clip: Sequence[WindowFrame]) -> int | None:
+        """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
+        the model is to say how the camera has moved. None where they say enough, or there is none."""
+        newest = self.at(clip[-1].stamp)
+        if self.map is None or not newest.reason and newest.agree >= FEW:
+            return None
+        for place, frame in enumerate(clip[:-1]):
+            followed = self.at(frame.stamp)
+            if followed is not None and not followed.reason and followed.world == self.world:
+                return place
+        return None
+
+    def _moved_as_said(self, motion: tuple[int, RelativePose]) -> _Found:
+        reference, step = self.at(motion[0]), motion[1]
+        unit = np.exp(self.offset)
+        lengths = np.array([unit] * 3 + [1.0] * 3)
+        i_from_j = pose_matrix(step.i_from_j[:3, :3], unit * step.i_from_j[:3, 3])
+        turned = adjoint(pose_matrix(reference.pose[:3, :3]))
+        covariance = turned @ (step.covariance * np.outer(lengths, lengths)) @ turned.T
+        return _Found(reference.pose @ i_from_j, reference.covariance + covariance, covariance)
+
+    def _helped(self, followed: Followed, points: TrackedPoints, said: _Found) -> None:
+        """What pixels say of an image and what the model says, together."""
+        try:
+            prior = GaussianPose(said.pose, np.linalg.inv(said.step_covariance))
+        except (np.linalg.LinAlgError, ValueError):
+            return
+        fit, _ = self.map.resect(points, followed.pose, prior)
+        if fit is not None:
+            last = followed.pose
+            followed.pose = fit.world_from_camera
+            followed.world_from_camera = followed.world_from_camera @ invert(last) @ followed.pose
 
     def _begin(self, followed, points, said, frame, camera, start) -> None:
         """A new world."""
@@ -235,6 +276,7 @@ class VisualOdometry:
         self._add_keyframe(followed, points, said, frame)
 
     def _rejoin(self, followed, points, said, found, frame) -> None:
+        self.map.begin_again()
         last = self._good
         followed.world_from_camera = last.world_from_camera @ invert(last.pose) @ found.pose
         followed.pose, followed.covariance, followed.reason = found.pose, found.covariance, ""
@@ -266,9 +308,8 @@ class VisualOdometry:
                 continue
             step = find(view, frame.image, self.map.camera)
             if step is not None:
-                return _Found(
-                    self.map.poses[number] @ step.i_from_j, self.map.covariances[number] + step.covariance
-                )
+                covariance = self.map.covariances[number] + step.covariance
+                return _Found(self.map.poses[number] @ step.i_from_j, covariance, step.covariance)
         return None
 
     # What it is good for
@@ -341,8 +382,11 @@ class VisualOdometry:
 
 @dataclass(frozen=True)
 class _Found:
+    """A pose (4, 4) in the map, its covariance (6, 6), and that of the step to it alone."""
+
     pose: np.ndarray
     covariance: np.ndarray
+    step_covariance: np.ndarray
 
 
 def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
