@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=path, help="weights; without it the embedded ones")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument(
+        "--camera-info",
+        default="",
+        help="'fx fy cx cy', or a calibration file; by default what a bag or a folder holds, else it is estimated",
+    )
+    parser.add_argument("--rate", type=float, help="of frames without times; by default what the video says")
+    parser.add_argument("--image", metavar="TOPIC", help="of a bag; by default the only one with images")
+    parser.add_argument(
         "--stride", type=int, default=1, help="use every STRIDE-th frame (default %(default)s)"
     )
     parser.add_argument(
@@ -59,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     130 where it was interrupted. What was reconstructed until then is written all the same."""
     from rich.console import Console
 
-    from d4rt_ros.io.frames import open_frames
+    from d4rt_ros.io.opening import open_any
     from d4rt_ros.stream.offline import chosen
     from d4rt_ros.stream.recorder import Recorder
 
@@ -67,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         writable_folder(args.out)
         if args.json:
             writable_file(args.json)
-        source = open_frames(args.video)
+        source = open_any(args.video, args.camera_info, args.rate, args.image)
         options = {
             "checkpoint": args.checkpoint,
             "device": args.device,
@@ -105,7 +112,7 @@ def follow(recorder, frames: Iterable, count: int | None, console) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),  # a reason may hold what rich takes for markup
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task, began = bar.add_task("reconstructing", total=count, note=""), time.monotonic()
         for frame in frames:
             recorder.add(frame)

@@ -7,27 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from d4rt_ros.geometry import CameraModel
+from d4rt_ros.io.bag_images import is_bag, open_bag_images
 from d4rt_ros.io.calibration import read_calibration
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.io.frames import open_frames
 from d4rt_ros.io.rgbd_folder import CAMERA_FILE, open_tum_images
-from d4rt_ros.io.ros_bag import is_bag, open_bag_images
 from d4rt_ros.io.sources import Frames
 from d4rt_ros.paths import expanded
 
 
-def open_any(source: str | Path, camera_info: str = "", rate: float | None = None) -> Frames:
+def open_any(
+    source: str | Path, camera_info: str = "", rate: float | None = None, topic: str | None = None
+) -> Frames:
     """Open what `open_frames` opens, a folder of TUM RGB-D, or a bag; frames have a camera where one is known.
 
     camera_info: 'fx fy cx cy', or a file (see `read_calibration`); without it, camera-intrinsics.txt in a folder or
     above it, a bag's CameraInfo, or nothing. Raw images are rectified where that says how. rate: frames per second, of
-    what has no times of its own; by default what the source says.
+    what has no times of its own; by default what the source says. topic: of a bag's images, by default the only one.
     Raises SourceError, RecordedError or CalibrationError, all ValueErrors, where there is nothing that can be read or
     the calibration is not the images'.
     """
     path = expanded(source)
     if is_bag(path):
-        frames = open_bag_images(path, calibrated=not camera_info)
+        frames = open_bag_images(path, topic, calibrated=not camera_info)
     elif (path / "rgb.txt").is_file():
         frames = open_tum_images(path, calibrated=not camera_info)
     else:
