@@ -137,7 +137,7 @@ class Streaming:
             wanted = self._wanted(clip)
             begin = time.monotonic()
             result = self.pipeline.process(clip, wanted)
-            if wanted.points:
+            if result.points is not None:
                 self._fit_depth(time.monotonic() - begin)
             self._finish(result, clip, camera_frame)
         except Exception as error:

@@ -397,11 +397,14 @@ def test_a_covered_lens_ends_tf_tracks_and_path_within_a_window():
         _listen_to_everything(running)
         running.stream(count=8)
         assert user.until(lambda: len(user.heard["/tf"]) == 5)
+        running.model.encoding.clear()
         running.stream(begin=8, count=8, rgb=np.full((48, 64, 3), 3, np.uint8))
         assert user.until(lambda: len(user.heard[ODOMETRY]) == 13)
+        assert not running.model.encoding.is_set()  # there is nothing to compute
         assert user.told("geometry", "not trusted")
         assert len(user.heard["/tf"]) == len(user.heard[TRACKS]) == len(user.heard[PATH]) < 5 + 4
         np.testing.assert_array_equal(np.reshape(user.heard[ODOMETRY][-1].pose.covariance, (6, 6)), ALL_SIX)
         request = Query.Request(u=[1.0], v=[1.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="world")
         response = user.call(Query, "/d4rt/query", request)
         assert response.status == Query.Response.NOT_READY and response.reason in response.message
+        assert not response.trusted and "covered" in response.reason and running.node._streaming.history
