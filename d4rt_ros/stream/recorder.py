@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix, transform
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.reconstruction import ReconstructedTracks, Reconstruction
-from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points
+from d4rt_ros.stream.results import Points, Result, Scale, StreamTracks, coloured_points
 from d4rt_ros.stream.stream import Stream
 from d4rt_ros.tasks.depth import point_map
 from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
@@ -19,13 +20,19 @@ from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
 
 @dataclass(eq=False)
 class _Record:
-    """What is known of a frame; None: nothing. answered: a window told it."""
+    """What is known of a frame, in the model's unit; None: nothing.
+
+    answered: a window told it. world: the one that it is placed in; -1: in none. pose, covariance: in that. near: the
+    world that went on then. scale: what was known of it.
+    """
 
     stamp: int
     camera: Pinhole | None
     reason: str
     answered: bool = False
     world: int = -1
+    near: int = 0
+    scale: Scale = Scale()
     pose: np.ndarray | None = None
     covariance: np.ndarray | None = None
     depth: np.ndarray | None = None
@@ -33,25 +40,20 @@ class _Record:
     confidence: np.ndarray | None = None
     rgb: np.ndarray | None = None
 
-    def see(self, points: Points) -> None:
-        self.depth, self.sigma, self.confidence, self.rgb = (
-            points.depth.copy(),
-            points.sigma,
-            points.confidence,
-            points.rgb,
-        )
+    def see(self, points: Points, metres: float) -> None:
+        """points: in metres of which the model's unit has so many."""
+        self.depth, self.sigma = points.depth / np.float32(metres), points.sigma
+        self.confidence, self.rgb = points.confidence, points.rgb
 
-    def place(self, world_from_camera: np.ndarray, pose: Pose) -> None:
-        """Somewhere in the world of `pose`, whose uncertainty it shares."""
-        self.pose, self.covariance, self.world = world_from_camera, pose.covariance, pose.world
-        self.reason = ""
+    def place(self, world: int, pose: np.ndarray, covariance: np.ndarray) -> None:
+        self.world, self.pose, self.covariance, self.reason = world, pose, covariance, ""
 
 
 class Recorder:
-    """Drives a pipeline and keeps what it says of each frame.
+    """Drives a pipeline and keeps what it says of each frame: what `reconstruct` is made of.
 
     online: see `reconstruct`. An image is kept as long as it is in the window, results are for good.
-    trusted: of how many frames the place is known so far.
+    trusted: of how many frames the place is known so far. size: (height, width) of the images, once there was one.
     """
 
     def __init__(self, model, config: PipelineConfig = PipelineConfig(), online: bool = False) -> None:
@@ -60,9 +62,8 @@ class Recorder:
         self.size: tuple[int, int] | None = None
         self._records: list[_Record] = []
         self._index: dict[int, int] = {}  # of records, by their stamps
-        self._rows: list[tuple] = []  # ids, frames, positions, pixels, visible of tracks
+        self._rows: list[tuple] = []  # of tracks, see _NO_ROWS
         self._followed: dict[int, int] = {}  # id -> the newest frame that it has a row of
-        self._scale = Scale()
 
     def __len__(self) -> int:
         """Frames so far."""
@@ -89,11 +90,11 @@ class Recorder:
         result = self.stream.add(frame)
         self.size = size
         self._index[frame.stamp] = number
-        self._records.append(_Record(frame.stamp, frame.camera, self._unanswered(number)))
+        self._records.append(_Record(frame.stamp, frame.camera, self._unanswered()))
         if result is not None:
             self._note(result)
 
-    def _unanswered(self, number: int) -> str:
+    def _unanswered(self) -> str:
         window = self.stream.window
         if len(window) < window.frames:
             return f"the window is not full: it has {len(window)} of {window.frames} frames"
@@ -101,109 +102,176 @@ class Recorder:
 
     def _note(self, result: Result) -> None:
         record = self._records[-1]
-        record.answered, record.camera, record.reason = True, result.camera.pinhole, result.reason
+        self._answer(record, result, result.camera.pinhole)
         if result.points is not None:
-            record.see(result.points)
+            record.see(result.points, result.scale.metres)
         if result.trusted:
-            record.place(result.pose.world_from_camera, result.pose)
-            self.trusted += 1
-        if not self.online and not result.problem:
+            self._place(record, result, result.pose.world_from_camera)
+        if not self.online:
             self._look_back(result)
         if result.tracks is not None:
-            self._follow(result.tracks)
-        self._scale = result.scale
+            self._follow(result)
+
+    def _answer(self, record: _Record, result: Result, camera: Pinhole) -> None:
+        record.answered, record.camera, record.reason = True, camera, result.reason
+        record.near, record.scale = result.pose.world, result.scale
+
+    def _place(self, record: _Record, result: Result, world_from_camera: np.ndarray) -> None:
+        """Where the result's world has it; offline, where what is known by now corrects it to."""
+        pose, lengths = result.pose, np.array([result.scale.metres] * 3 + [1.0] * 3)
+        covariance = pose.covariance
+        if not self.online and not np.array_equal(pose.map_from_world, np.eye(4)):
+            world_from_camera = pose.map_from_world @ world_from_camera
+            turn = adjoint(pose_matrix(pose.map_from_world[:3, :3]))
+            covariance = turn @ covariance @ turn.T
+        self.trusted += record.world < 0
+        record.place(
+            pose.world,
+            _grown(world_from_camera, 1 / result.scale.metres),
+            covariance / np.outer(lengths, lengths),
+        )
 
     def _look_back(self, result: Result) -> None:
-        """Frames with which no window ended get their answers from the first that holds them."""
+        """What the result says of the window's older frames: with which no window ended it says all, and of others
+        where they are, by what is known by now."""
+        if result.problem:
+            return
         for t, kept in enumerate(self.stream.window.clip()[:-1]):
-            record = self._records[self._index[kept.stamp]]
+            record, known = self._records[self._index[kept.stamp]], result.window.world_from_camera[t]
             if not record.answered:
-                record.answered, record.reason = True, result.reason
-                record.camera = kept.frame.camera or result.camera.pinhole
-                record.see(self._points(kept.frame, t, record.camera, result))
-                if result.trusted:
-                    self._place_back(record, t, result)
+                self._answer(record, result, kept.frame.camera or result.camera.pinhole)
+                record.see(self._points(kept.frame, t, record.camera, result), 1.0)
+                if result.trusted and not np.isfinite(known).all():
+                    known = self._found(t, record, result)
+            if result.trusted and np.isfinite(known).all() and record.world in (-1, result.pose.world):
+                self._place(record, result, known)
 
     def _points(self, frame: Frame, t: int, camera: Pinhole, result: Result) -> Points:
         points = point_map(result.scene, t, self.stream.pipeline.config.depth_size)
-        points = coloured_points(points, frame.image, camera, frame.valid)
-        return replace(points, xyz=points.xyz * np.float32(result.scale.metres))
+        return coloured_points(points, frame.image, camera, frame.valid)
 
-    def _place_back(self, record: _Record, t: int, result: Result) -> None:
-        """By its pose in the camera frame of the newest."""
+    def _found(self, t: int, record: _Record, result: Result) -> np.ndarray:
+        """world_from_camera (4, 4) of the window's frame t, by its pose in the camera frame of the newest; NaN, and the
+        record says why, where it cannot be trusted."""
         config = self.stream.pipeline.config
         try:
             step = relative_pose(result.scene, -1, t, record.camera, config.pose_method, config.pose_grid)
         except PoseError as error:
             record.reason = str(error)
-            return
+            return np.full((4, 4), np.nan)
         if step.inliers < config.pose_min_inliers:
             record.reason = f"{step.inliers:.0%} of the points agree with the camera's motion"
-            return
-        newest_from_camera = step.i_from_j.copy()
-        newest_from_camera[:3, 3] *= result.scale.metres
-        record.place(result.pose.world_from_camera @ newest_from_camera, result.pose)
-        self.trusted += 1
+            return np.full((4, 4), np.nan)
+        return result.pose.world_from_camera @ _grown(step.i_from_j, result.scale.metres)
 
-    def _follow(self, tracks: StreamTracks) -> None:
+    def _follow(self, result: Result) -> None:
         """Keep what is new of each track: of one that is new all its past, too, unless that was not known then."""
+        tracks: StreamTracks = result.tracks
         frames = np.array([self._index[stamp] for stamp in tracks.stamps.tolist()], np.int32)
         last = np.array([self._followed.get(id, -1) for id in tracks.ids.tolist()], np.int32)
         new = np.isfinite(tracks.positions).all(axis=-1) & (frames > last[:, None])
         if self.online:
             new[:, :-1] = False
+        # Of frames that are in another world it cannot be said where in it the points were.
+        new &= np.array([self._records[k].world in (-1, result.pose.world) for k in frames])
         track, time = np.nonzero(new)
         self._followed.update(zip(tracks.ids[track].tolist(), frames[time].tolist()))
+        positions, local = self._in_cameras(result, frames[time], tracks.positions[new])
         self._rows.append(
-            (
-                tracks.ids[track],
-                frames[time],
-                tracks.positions[new],
-                tracks.pixels[new],
-                tracks.visible[new],
-            )
+            (tracks.ids[track], frames[time], positions, local, tracks.pixels[new], tracks.visible[new])
         )
+
+    def _in_cameras(self, result: Result, frames: np.ndarray, positions: np.ndarray):
+        """Positions (n, 3) of the result's world, in the model's unit and in the cameras of the frames (n,), with which
+        they then move; and (n,) whether they are: of frames whose place is not known they stay in the world."""
+        positions = positions / np.float32(result.scale.metres)
+        if not self.online:
+            positions = transform(_grown(result.pose.map_from_world, 1 / result.scale.metres), positions)
+        local = np.zeros(len(frames), bool)
+        for k in np.unique(frames):
+            if (pose := self._records[k].pose) is not None:
+                local |= frames == k
+                positions[frames == k] = transform(invert(pose), positions[frames == k])
+        return positions, local
 
     def reconstruction(self) -> Reconstruction:
         """All that is known so far. Raises ValueError where there was no frame."""
         records = self._records
         if not records:
             raise ValueError("no frames; a reconstruction needs some")
-        grid = self.stream.pipeline.config.depth_size
-        world = np.array([record.world for record in records], np.int32)
+        grid, scales = self.stream.pipeline.config.depth_size, self._scales()
+        metres = np.array([scale.metres for scale in scales])
+        poses = _stacked([record.pose for record in records], (4, 4), np.float64)
+        poses[:, :3, 3] *= metres[:, None]
+        covariances = _stacked([record.covariance for record in records], (6, 6), np.float64)
+        covariances[:, :3] *= metres[:, None, None]
+        covariances[:, :, :3] *= metres[:, None, None]
+        depth = _stacked([record.depth for record in records], grid, np.float32)
+        depth *= metres.astype(np.float32)[:, None, None]
         cameras = [None if record.camera is None else record.camera.matrix for record in records]
+        world = np.array([record.world for record in records], np.int32)
+        placed = [scale for scale, n in zip(scales, world) if n >= 0]
+        metric = bool(placed) and all(scale.metric for scale in placed)
         return Reconstruction(
             stamps=np.array([record.stamp for record in records], np.int64),
-            world_from_camera=_stacked([record.pose for record in records], (4, 4), np.float64),
+            world_from_camera=poses,
             trusted=world >= 0,
             reason=tuple(record.reason for record in records),
-            pose_covariance=_stacked([record.covariance for record in records], (6, 6), np.float64),
+            pose_covariance=covariances,
             world=world,
             intrinsics=_stacked(cameras, (3, 3), np.float64),
-            depth=_stacked([record.depth for record in records], grid, np.float32),
+            depth=depth,
             depth_sigma=_stacked([record.sigma for record in records], grid, np.float32),
             confidence=_stacked([record.confidence for record in records], grid, np.float32, 0),
             rgb=_stacked([record.rgb for record in records], (*grid, 3), np.uint8, 0),
-            tracks=self._tracks(),
-            metric=self._scale.metric,
-            scale_sigma=float(self._scale.sigma),
+            tracks=self._tracks(metres.astype(np.float32)),
+            metric=metric,
+            scale_sigma=float(placed[-1].sigma) if metric else np.nan,
             image_size=self.size,
         )
 
-    def _tracks(self) -> ReconstructedTracks:
-        empty = (
-            np.empty(0, np.uint64),
-            np.empty(0, np.int32),
-            np.empty((0, 3), np.float32),
-            np.empty((0, 2), np.float32),
-            np.empty(0, bool),
-        )
-        ids, frame, position, pixel, seen = (np.concatenate(x) for x in zip(empty, *self._rows))
-        order = np.argsort(frame, kind="stable")
-        ids, track = np.unique(ids[order], return_inverse=True)
-        return ReconstructedTracks(
-            ids, track.astype(np.int32), frame[order], position[order], pixel[order], seen[order], len(self)
-        )
+    def _scales(self) -> list[Scale]:
+        """Of each frame: what was known then; offline the median of what was known while its world went on."""
+        records, known = self._records, {}
+        if self.online:
+            return [record.scale for record in records]
+        for record in records:
+            if record.scale.metric:
+                known.setdefault(record.near, []).append(record.scale)
+        for world, scales in known.items():
+            metres, sigma = np.median([(scale.metres, scale.sigma) for scale in scales], axis=0)
+            known[world] = Scale(float(metres), float(sigma), scales[-1].source)
+        return [known.get(record.near, Scale()) for record in records]
+
+    def _tracks(self, metres: np.ndarray) -> ReconstructedTracks:
+        """metres: (N,) float32 of the model's unit, for each frame."""
+        rows = [np.concatenate(x) for x in zip(_NO_ROWS, *self._rows)]
+        order = np.argsort(rows[1], kind="stable")
+        ids, frame, position, local, pixel, seen = (x[order] for x in rows)
+        ends = np.searchsorted(frame, np.arange(len(self) + 1))
+        for record, start, stop in zip(self._records, ends, ends[1:]):
+            if record.pose is not None and stop > start:
+                rows = start + np.flatnonzero(local[start:stop])
+                position[rows] = transform(record.pose, position[rows])
+        position *= metres[frame, None]
+        ids, track = np.unique(ids, return_inverse=True)
+        return ReconstructedTracks(ids, track.astype(np.int32), frame, position, pixel, seen, len(self))
+
+
+# ids, frames, positions in the frames' cameras where these are known, whether they are, pixels, visible.
+_NO_ROWS = (
+    np.empty(0, np.uint64),
+    np.empty(0, np.int32),
+    np.empty((0, 3), np.float32),
+    np.empty(0, bool),
+    np.empty((0, 2), np.float32),
+    np.empty(0, bool),
+)
+
+
+def _grown(pose: np.ndarray, factor: float) -> np.ndarray:
+    """A pose (4, 4) whose lengths are so many times as large."""
+    return pose_matrix(pose[:3, :3], factor * pose[:3, 3])
 
 
 def _stacked(values: list, shape: tuple, dtype, missing=np.nan) -> np.ndarray:

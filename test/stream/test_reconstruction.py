@@ -1,18 +1,21 @@
 """A whole video as arrays: the truth comes out, nothing is known too early, and whatever cannot be is said."""
 
 import weakref
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 from analytic_scene import AnalyticScene
-from analytic_stream import BALL, CAMERA, COUNT, PERIOD, AnalyticModel, image
+from analytic_stream import BALL, CAMERA, COUNT, PERIOD, AnalyticModel, frame, image
 
 import d4rt_ros
-from d4rt_ros.geometry import Pinhole, invert, transform
+from d4rt_ros.geometry import Pinhole, invert, pose_from_quaternion, transform
+from d4rt_ros.stream import PipelineConfig, Scale
 from d4rt_ros.stream.offline import OptionError
 from d4rt_ros.stream.reconstruction import Reconstruction, at_edges
 from d4rt_ros.stream.recorder import Recorder
+from d4rt_ros.stream.results import scaled
 
 FRAMES, WINDOW, GRID = 16, 6, (9, 13)
 STAMPS = PERIOD * np.arange(1, COUNT + 1)
@@ -242,6 +245,68 @@ def test_metres():
     assert metric.path_length == pytest.approx(2.5 * model.path_length)
 
 
+def recorded(change, online=False, count=FRAMES):
+    """The reconstruction of results that `change(k, result)` has changed, k the number of the newest frame."""
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID), online)
+    add = recorder.stream.add
+
+    def changed(frame):
+        result = add(frame)
+        return result and change(len(recorder), result)
+
+    recorder.stream.add = changed
+    for k in range(count):
+        recorder.add(frame(k))
+    return recorder.reconstruction()
+
+
+def test_a_scale_that_becomes_known_serves_all_frames_unless_it_must_not():
+    def change(k, result):
+        # It is measured from frame 9 on, and settles.
+        return (
+            scaled(result, Scale(1.5 + 0.1 * k, 0.05, "tf") if k < 12 else Scale(2.5, 0.02, "tf"))
+            if k > 8
+            else result
+        )
+
+    model, offline, online = made(), recorded(change), recorded(change, online=True)
+    assert (
+        offline.metric and offline.scale_sigma == 0.02 and not online.metric and np.isnan(online.scale_sigma)
+    )
+    np.testing.assert_allclose(offline.depth, 2.5 * model.depth, rtol=1e-5)
+    places, metric = (x.world_from_camera[:, :3, 3] for x in (model, offline))
+    np.testing.assert_allclose(metric, 2.5 * places, atol=1e-9)
+    np.testing.assert_allclose(offline.tracks.position, 2.5 * model.tracks.position, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(offline.pose_covariance[:, :3, :3], 2.5**2 * model.pose_covariance[:, :3, :3])
+    np.testing.assert_allclose(offline.pose_covariance[:, :3, 3:], 2.5 * model.pose_covariance[:, :3, 3:])
+    factor = [np.nanmedian(online.depth[k] / model.depth[k]) for k in range(WINDOW - 1, FRAMES)]
+    np.testing.assert_allclose(factor, [1, 1, 1, 1, 2.4, 2.5, 2.6, 2.5, 2.5, 2.5, 2.5], rtol=1e-5)
+
+
+def test_offline_what_is_known_later_corrects_what_was_said():
+    """The world is corrected by a map; of the frames that are in the window then, places and tracks move with it."""
+    moved = pose_from_quaternion([0.0, 0.0, 0.2, 1.0], [0.3, -0.2, 0.1])
+
+    def change(k, result):
+        return replace(result, pose=replace(result.pose, map_from_world=moved)) if k >= 12 else result
+
+    model, offline, online = made(), recorded(change), recorded(change, online=True)
+    for k in range(FRAMES):
+        corrected = k >= 12 - WINDOW + 1
+        truth = moved @ model.world_from_camera[k] if corrected else model.world_from_camera[k]
+        np.testing.assert_allclose(offline.world_from_camera[k], truth, atol=1e-9)
+        np.testing.assert_allclose(
+            online.world_from_camera[k], model.world_from_camera[k] if k > 4 else np.nan, atol=1e-5
+        )
+        rows = (offline.tracks.frame == k) & offline.tracks.seen
+        seen = CAMERA.project(transform(invert(truth), offline.tracks.position[rows].astype(float)))
+        np.testing.assert_allclose(seen, offline.tracks.pixel[rows], atol=0.01)
+    turn = moved[:3, :3]
+    np.testing.assert_allclose(
+        offline.pose_covariance[-1, :3, :3], turn @ model.pose_covariance[-1, :3, :3] @ turn.T, atol=1e-12
+    )
+
+
 def test_a_camera_that_is_not_given_is_estimated():
     result = made(intrinsics=None)
     np.testing.assert_allclose(result.intrinsics, np.broadcast_to(CAMERA.matrix, (FRAMES, 3, 3)), rtol=0.01)
@@ -277,13 +342,11 @@ def test_a_generator_is_taken_frame_by_frame():
     assert 0 < most <= WINDOW + 3
 
 
-def test_what_is_known_so_far(capsys):
+def test_what_is_known_so_far():
     """A recorder tells at any time, and goes on."""
-    recorder = Recorder(AnalyticModel(), made_config())
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID))
     with pytest.raises(ValueError, match="no frames"):
         recorder.reconstruction()
-    from analytic_stream import frame
-
     for k in range(9):
         recorder.add(frame(k))
         assert len(recorder) == k + 1
@@ -293,12 +356,6 @@ def test_what_is_known_so_far(capsys):
     again = recorder.reconstruction()
     assert len(first) == 9 and len(again) == 10
     np.testing.assert_array_equal(again.depth[:9], first.depth)
-
-
-def made_config():
-    from d4rt_ros.stream import PipelineConfig
-
-    return PipelineConfig(depth_size=GRID)
 
 
 def test_a_video_shorter_than_a_window_says_so():
