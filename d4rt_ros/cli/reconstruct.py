@@ -85,20 +85,23 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"d4rt reconstruct: {error}", file=sys.stderr)
         return 1
-    began, status, ended = time.monotonic(), 0, ""
+    began, status, ended, fault = time.monotonic(), 0, "", None
     try:
         follow(recorder, source, source.count, Console(stderr=True))
     except KeyboardInterrupt:
         status, ended = 130, f"interrupted after {len(recorder)} frames"
     except (ValueError, OSError) as error:
         status, ended = 1, str(error)
+    except Exception as error:  # ours, or a GPU's: hours of work are worth keeping all the same
+        ended, fault = f"{type(error).__name__} with frame {len(recorder)}", error
     seconds = time.monotonic() - began
     if ended:
         kept = "; what is known so far is written" if len(recorder) else ""
         print(f"d4rt reconstruct: {ended}{kept}", file=sys.stderr)
-    if not len(recorder):
-        return status
-    return write(recorder.reconstruction(), args, seconds) or status
+    written = write(recorder.reconstruction(), args, seconds) if len(recorder) else 0
+    if fault:
+        raise fault
+    return status or written
 
 
 def follow(recorder, frames: Iterable, count: int | None, console) -> None:

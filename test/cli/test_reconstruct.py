@@ -67,7 +67,9 @@ def test_files_and_a_summary(model, video, tmp_path, capsys):
     assert depth["depth"].shape == (COUNT, 9, 13) and len(path) == COUNT
     truth = [model.world_from_camera(WINDOW - 1, k)[:3, 3] for k in range(COUNT)]
     np.testing.assert_allclose(path[:, 1:4], truth, atol=1e-4)
-    assert told["path_length"] == pytest.approx(np.linalg.norm(np.diff(truth, axis=0), axis=1).sum(), rel=1e-3)
+    assert told["path_length"] == pytest.approx(
+        np.linalg.norm(np.diff(truth, axis=0), axis=1).sum(), rel=1e-3
+    )
 
 
 def test_online_and_metres(model, video, tmp_path, capsys):
@@ -101,6 +103,25 @@ def test_ctrl_c_before_anything_is_done(model, video, tmp_path, monkeypatch, cap
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_ctrl_c_before_anything_is_placed(model, video, tmp_path, capsys):
+    model.happens = {1: interrupt}
+    assert run(video, tmp_path) == 130
+    assert (
+        "placed: 0 frames" in capsys.readouterr().out and len(np.load(tmp_path / "depth.npz")["depth"]) == 5
+    )
+
+
+def test_a_fault_loses_nothing(model, video, tmp_path, capsys):
+    def fail():
+        raise RuntimeError("out of memory")
+
+    model.happens = {4: fail}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(video, tmp_path)
+    assert "RuntimeError with frame 8; what is known so far is written" in capsys.readouterr().err
+    assert len(np.loadtxt(tmp_path / "trajectory.txt")) == 8
+
+
 def test_a_video_that_breaks_off_keeps_what_was_read(model, video, tmp_path, capsys):
     write(video, 10, np.zeros((70, 97, 3), np.uint8))
     assert run(video, tmp_path) == 1
@@ -128,7 +149,9 @@ def test_why_frames_are_not_placed_is_told(model, video, tmp_path, capsys):
 
 
 def test_worlds_that_could_not_be_joined_are_told():
-    told = dict(frames=20, image_size=[65, 97], frames_a_second=3.0, trusted=18, worlds=2, main_world_frames=11)
+    told = dict(
+        frames=20, image_size=[65, 97], frames_a_second=3.0, trusted=18, worlds=2, main_world_frames=11
+    )
     told |= dict(path_length=1.5, metric=True, scale_sigma=0.02, points=7, tracks=8, reasons={"lost": 2})
     said = "\n".join(reconstruct.lines(told, "clip.mp4"))
     assert "path 1.5 m, scale within 2.0%" in said and "2 worlds, which could not be joined" in said
