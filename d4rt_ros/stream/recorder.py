@@ -175,6 +175,8 @@ class Recorder:
         # Of frames that are in another world it cannot be said where in it the points were.
         new &= np.array([self._records[k].world in (-1, result.pose.world) for k in frames])
         track, time = np.nonzero(new)
+        # Of what was last seen before this window all is new when it comes back.
+        self._followed = {id: k for id, k in self._followed.items() if k >= frames[0]}
         self._followed.update(zip(tracks.ids[track].tolist(), frames[time].tolist()))
         positions, local = self._in_cameras(result, frames[time], tracks.positions[new])
         self._rows.append(

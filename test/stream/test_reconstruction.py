@@ -161,6 +161,29 @@ def test_tracks_are_where_their_points_are():
     assert tracks.visible.sum() == tracks.seen.sum()
 
 
+@pytest.mark.parametrize("online", [False, True])
+def test_tracks_with_identity_are_one_each(online):
+    """Points keep their name from window to window; one is away for longer than a window and comes back."""
+    ids = np.arange(100, 110, dtype=np.uint64)
+
+    def change(k, result):
+        names = ("positions", "visible", "confidence", "pixels", "velocities")
+        few = replace(result.tracks, ids=ids, **{name: getattr(result.tracks, name)[:10] for name in names})
+        if 8 <= k < 16:
+            few.positions[3] = np.nan
+        return replace(result, tracks=few)
+
+    tracks = recorded(change, online, 24).tracks
+    np.testing.assert_array_equal(tracks.ids, ids)
+    cells = tracks.track * 24 + tracks.frame
+    assert len(np.unique(cells)) == len(cells)
+    first = WINDOW - 1 if online else 0
+    np.testing.assert_array_equal(tracks.frame[tracks.track == 2], range(first, 24))
+    away = tracks.frame[tracks.track == 3]
+    # Offline its window's past comes back with it.
+    np.testing.assert_array_equal(away, [*range(first, 8), *range(16 if online else 16 - WINDOW + 1, 24)])
+
+
 def test_a_part_of_the_tracks():
     tracks = made().tracks
     some = tracks.part(4, 9)
