@@ -153,13 +153,10 @@ class Reconstruction:
         ValueError for a voxel that is none.
         """
         frames = np.flatnonzero(self._in(self.main_world if world is None else world))
-        apart = [
-            np.nanmedian(self.depth[k]) / self._grid_camera(k).fx
-            for k in frames
-            if np.isfinite(self.depth[k]).any()
-        ]
-        if not apart:
+        frames = [k for k in frames if np.isfinite(self.depth[k]).any()]
+        if not frames:
             return np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8)
+        apart = [np.nanmedian(self.depth[k]) / self._grid_camera(k).fx for k in frames]
         return thinned(map(self._world_points, frames), np.median(apart) / 2 if voxel is None else voxel)
 
     def camera(self, k: int) -> Pinhole | None:

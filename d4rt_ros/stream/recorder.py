@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix, transform
+from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.reconstruction import ReconstructedTracks, Reconstruction
-from d4rt_ros.stream.results import Points, Result, Scale, StreamTracks, coloured_points
+from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points
 from d4rt_ros.stream.stream import Stream
 from d4rt_ros.tasks.depth import point_map
 from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
@@ -62,6 +62,8 @@ class Recorder:
         self.size: tuple[int, int] | None = None
         self._records: list[_Record] = []
         self._index: dict[int, int] = {}  # of records, by their stamps
+        self._camera: Pinhole | None = None  # as far as it is known
+        self._scale = Scale()
         self._rows: list[tuple] = []  # of tracks, see _NO_ROWS
         self._followed: dict[int, int] = {}  # id -> the newest frame that it has a row of
 
@@ -90,79 +92,89 @@ class Recorder:
         result = self.stream.add(frame)
         self.size = size
         self._index[frame.stamp] = number
-        self._records.append(_Record(frame.stamp, frame.camera, self._unanswered()))
+        self._records.append(_Record(frame.stamp, frame.camera or self._camera, self._unanswered()))
         if result is not None:
             self._note(result)
+        elif self.stream.pose is not None:  # by the image's pixels
+            self._place(self._records[-1], self.stream.pose, self._scale)
 
     def _unanswered(self) -> str:
-        window = self.stream.window
+        window, pose = self.stream.window, self.stream.pose
         if len(window) < window.frames:
             return f"the window is not full: it has {len(window)} of {window.frames} frames"
-        return "no window ends with this frame"
+        return "no window ends with this frame" if pose is None else pose.reason
 
     def _note(self, result: Result) -> None:
         record = self._records[-1]
-        self._answer(record, result, result.camera.pinhole)
+        self._camera, self._scale = result.camera.pinhole, result.scale
+        self._answer(record, result, self._camera)
         if result.points is not None:
             record.see(result.points, result.scale.metres)
-        if result.trusted:
-            self._place(record, result, result.pose.world_from_camera)
+        self._place(record, result.pose, result.scale)
         if not self.online:
+            self._correct(result)
             self._look_back(result)
         if result.tracks is not None:
             self._follow(result)
 
     def _answer(self, record: _Record, result: Result, camera: Pinhole) -> None:
-        record.answered, record.camera, record.reason = True, camera, result.reason
-        record.near, record.scale = result.pose.world, result.scale
+        record.answered, record.camera = True, camera
+        if record.world < 0:
+            record.reason = result.reason
 
-    def _place(self, record: _Record, result: Result, world_from_camera: np.ndarray) -> None:
-        """Where the result's world has it; offline, where what is known by now corrects it to."""
-        pose, lengths = result.pose, np.array([result.scale.metres] * 3 + [1.0] * 3)
-        covariance = pose.covariance
-        if not self.online and not np.array_equal(pose.map_from_world, np.eye(4)):
-            world_from_camera = pose.map_from_world @ world_from_camera
-            turn = adjoint(pose_matrix(pose.map_from_world[:3, :3]))
-            covariance = turn @ covariance @ turn.T
+    def _place(self, record: _Record, pose: Pose, scale: Scale) -> None:
+        """Where the world has it; offline, where the map does."""
+        record.near, record.scale = pose.world, scale
+        if pose.trusted:
+            place = pose.world_from_camera if self.online else pose.map_from_world @ pose.world_from_camera
+            self._put(record, _grown(place, 1 / scale.metres), pose, scale)
+
+    def _put(self, record: _Record, place: np.ndarray, pose: Pose, scale: Scale) -> None:
+        """Somewhere in the world of a pose, in the model's unit, as sure as that."""
+        lengths = np.array([scale.metres] * 3 + [1.0] * 3)
         self.trusted += record.world < 0
-        record.place(
-            pose.world,
-            _grown(world_from_camera, 1 / result.scale.metres),
-            covariance / np.outer(lengths, lengths),
-        )
+        record.place(pose.world, place, pose.covariance / np.outer(lengths, lengths))
+
+    def _correct(self, result: Result) -> None:
+        """Put the newest frames where they are by what is known now."""
+        for stamp, world, map_from_camera in self.stream.pipeline.placed():
+            record = self._records[self._index[stamp]]
+            if record.world == world:
+                record.pose = map_from_camera
+            elif record.world < 0 and result.trusted and result.pose.world == world:
+                self._put(record, map_from_camera, result.pose, result.scale)
 
     def _look_back(self, result: Result) -> None:
-        """What the result says of the window's older frames: with which no window ended it says all, and of others
-        where they are, by what is known by now."""
+        """Let frames with which no window ended have their answers from the first that holds them."""
         if result.problem:
             return
         for t, kept in enumerate(self.stream.window.clip()[:-1]):
-            record, known = self._records[self._index[kept.stamp]], result.window.world_from_camera[t]
+            record = self._records[self._index[kept.stamp]]
             if not record.answered:
                 self._answer(record, result, kept.frame.camera or result.camera.pinhole)
-                record.see(self._points(kept.frame, t, record.camera, result), 1.0)
-                if result.trusted and not np.isfinite(known).all():
-                    known = self._found(t, record, result)
-            if result.trusted and np.isfinite(known).all() and record.world in (-1, result.pose.world):
-                self._place(record, result, known)
+                record.near, record.scale = result.pose.world, result.scale
+                record.see(self._points(kept.frame, t, record.camera, result), result.scale.metres)
+                if result.trusted and record.world < 0:
+                    self._find(record, t, result)
 
     def _points(self, frame: Frame, t: int, camera: Pinhole, result: Result) -> Points:
         points = point_map(result.scene, t, self.stream.pipeline.config.depth_size)
-        return coloured_points(points, frame.image, camera, frame.valid)
+        points = coloured_points(points, frame.image, camera, frame.valid)
+        return replace(points, xyz=points.xyz * np.float32(result.unit))
 
-    def _found(self, t: int, record: _Record, result: Result) -> np.ndarray:
-        """world_from_camera (4, 4) of the window's frame t, by its pose in the camera frame of the newest; NaN, and the
-        record says why, where it cannot be trusted."""
-        config = self.stream.pipeline.config
+    def _find(self, record: _Record, t: int, result: Result) -> None:
+        """Put the window's frame t where the model has it beside the newest."""
+        config, pose = self.stream.pipeline.config, result.pose
         try:
             step = relative_pose(result.scene, -1, t, record.camera, config.pose_method, config.pose_grid)
         except PoseError as error:
             record.reason = str(error)
-            return np.full((4, 4), np.nan)
+            return
         if step.inliers < config.pose_min_inliers:
             record.reason = f"{step.inliers:.0%} of the points agree with the camera's motion"
-            return np.full((4, 4), np.nan)
-        return result.pose.world_from_camera @ _grown(step.i_from_j, result.scale.metres)
+            return
+        place = pose.map_from_world @ pose.world_from_camera @ _grown(step.i_from_j, result.unit)
+        self._put(record, _grown(place, 1 / result.scale.metres), pose, result.scale)
 
     def _follow(self, result: Result) -> None:
         """Keep what is new of each track: of one that is new all its past, too, unless that was not known then."""
