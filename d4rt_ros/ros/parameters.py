@@ -10,6 +10,8 @@ from typing import Callable
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
+from d4rt_ros.geometry import RegionError
+from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.transforms import TF_MODES
 from d4rt_ros.stream import PipelineConfig
 
@@ -50,6 +52,13 @@ SETTINGS = {
         "coefficients. Raw ones are rectified by the node.",
         choices=("auto", "true", "false"),
         live=False,
+    ),
+    "roi": Setting(
+        [0, 0, 0, 0],
+        "The region of interest, x, y, width, height in pixels of the image topic: cloud, depth image and tracks are "
+        "of it alone; width and height 0: the whole image. The topic roi sets it too; the last one counts.",
+        bounds=(0, 65535),
+        length=4,
     ),
     "model.checkpoint": Setting(
         "",
@@ -119,6 +128,20 @@ SETTINGS = {
         "where depth changes fast, and interpolating the rest; 0: ask every point.",
         bounds=(0, 1000),
     ),
+    "refine": Setting(
+        "pixels",
+        "How the model's proposals become poses and depth. pixels: corrected by points followed in the full images; "
+        "none: windows of the model alone, joined where they overlap.",
+        choices=("pixels", "none"),
+        live=False,
+    ),
+    "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(10, 5000), live=False),
+    "tracks.unseen": Setting(
+        2.0,
+        "Seconds after which a point that is no longer seen is given up; one that comes back earlier keeps its id.",
+        bounds=(0, 60),
+        live=False,
+    ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),
     "tracks.cols": Setting(12, "Columns of the grid of tracked points.", bounds=(2, 256)),
     "pose.method": Setting(
@@ -135,7 +158,14 @@ SETTINGS = {
     ),
     "frames.world": Setting(
         "",
-        "The frame that poses and tracks are given in; empty: world, in a namespace NAMESPACE/world.",
+        "The frame that poses and tracks are given in, continuous (REP 105's odom); empty: world, in a namespace "
+        "NAMESPACE/world.",
+        live=False,
+    ),
+    "frames.map": Setting(
+        "map",
+        "The frame in which the world is corrected (REP 105's map), broadcast as the world's parent where the robot's "
+        "own TF has no frame of that name; map: in a namespace NAMESPACE/map; empty: none.",
         live=False,
     ),
     "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
@@ -256,6 +286,11 @@ def refusal(name: str, value) -> str:
         low, high = setting.bounds
         if not all(low <= number <= high for number in numbers):  # NaN is within no bounds
             return f"{name} is {shown}; it must be {low} to {high}"
+    if name == "roi":
+        try:
+            region_of(numbers)
+        except RegionError as error:
+            return f"{name} is {shown}: {error}; width and height 0 are the whole image"
     return ""
 
 

@@ -8,8 +8,11 @@ import traceback
 from dataclasses import replace
 from typing import Callable
 
+from d4rt_ros.geometry import Region
 from d4rt_ros.ros.diagnostics import Statistics
+from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
@@ -20,6 +23,7 @@ class Streaming:
 
     warn(kind, sentence): tells the user, not too often of one kind. windows: what services answer from, the newest
     first. history: seconds for which they are kept. device: what the model runs on, "" where it does not say.
+    interest: the region of the image that is looked at. status: where it is told how things are.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class Streaming:
         config: PipelineConfig,
         publishers: Publishers,
         statistics: Statistics,
+        status: StatusTopic,
         warn: Callable[[str, str], None],
         depth_rate: float = 0.0,
         history: float = 0.0,
@@ -39,6 +44,8 @@ class Streaming:
         self.windows: list[EncodedWindow] = []
         self.result: Result | None = None
         self.publishers = publishers
+        self.interest = Interest(self._look_at)
+        self._status = status
         self._depth_rate, self._history = depth_rate, history
         self._pose_wanted = False
         self._world_epoch = -1  # the epoch in which a world could begin
@@ -62,7 +69,7 @@ class Streaming:
     @property
     def problems(self) -> list[tuple[bytes, str]]:
         """What the outputs have to say: (level of diagnostics, sentence)."""
-        return self.publishers.problems
+        return [*self.publishers.problems, *self.interest.problems]
 
     @property
     def history(self) -> str:
@@ -73,6 +80,7 @@ class Streaming:
         """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
         camera_frame = self.publishers.camera_frame(frame_id)
         window, received = self.window, time.monotonic()
+        self.interest.see(frame.image.shape[:2], frame.lens)
         with self._lock:
             restarts = window.restarts
             due = window.add(frame)
@@ -80,19 +88,23 @@ class Streaming:
             if window.restarts != restarts:
                 self._forget()
                 self._warn("restart", f"everything restarts: {window.restart_reason}")
+        if window.restarts != restarts:
+            self._begin_anew(window.restart_reason)
         if clip and clip[-1].frame is frame:  # it was kept
             self.pipeline.prepared(clip[-1])
         if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
             self._statistics.count("skipped")
 
-    def reset(self, reason: str) -> bool:
+    def reset(self, reason: str, ends: bool = False) -> bool:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
-        whether there was anything to forget."""
+        whether there was anything to forget. ends: nothing follows for now."""
         with self._lock:
             anything = bool(len(self.window) or self.windows)
             self.window.reset(reason)
             self._forget()
         with self._publishing:  # what is being published now is out
+            if not ends:
+                self._begin_anew(reason)
             return anything
 
     def run(self, question: Callable):
@@ -117,9 +129,17 @@ class Streaming:
         with self._lock:
             self.window.change(config.stride, config.hop, config.max_gap)
             self.publishers.change(path_length, when_lost)
-            # As many queries as were fitted to the rate, until the next window fits them anew.
-            self.pipeline.change(replace(config, depth_queries=self.depth_queries))
+            # As many queries as were fitted to the rate, until the next window fits them anew; the region is apart.
+            now = self.pipeline.config
+            self.pipeline.change(replace(config, depth_queries=now.depth_queries, region=now.region))
             self._depth_rate, self._history = depth_rate, history
+
+    def _look_at(self, region: Region | None) -> None:
+        with self._lock:
+            self.pipeline.change(replace(self.pipeline.config, region=region))
+
+    def _begin_anew(self, reason: str) -> None:
+        self._status.becomes(STARTING, f"everything begins anew: {reason}")
 
     def _forget(self) -> None:
         self._worker.discard()
@@ -139,17 +159,19 @@ class Streaming:
             result = self.pipeline.process(clip, wanted)
             if result.points is not None:
                 self._fit_depth(time.monotonic() - begin)
-            self._finish(result, clip, camera_frame)
+            self._finish(result, clip, camera_frame, received)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"computing a window failed, the next is tried: {traceback.format_exc()}")
+            failure = f"computing a window failed, {type(error).__name__}: {error}"
+            self._status.becomes(STOPPED, failure, lambda: clip[-1].epoch == self.epoch)
         else:
             self._statistics.result(time.monotonic() - received)
 
     def _wanted(self, clip: list[WindowFrame]) -> Outputs:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
-        wanted = self.publishers.wanted(self._pose_wanted)
+        wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.
@@ -165,7 +187,7 @@ class Streaming:
         with self._lock:
             self.pipeline.fit_depth(1.0 / self._depth_rate if self._depth_rate else None, took)
 
-    def _finish(self, result: Result, clip: list[WindowFrame], camera_frame: str) -> None:
+    def _finish(self, result: Result, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         epoch, lenses = clip[-1].epoch, tuple(frame.frame.lens for frame in clip)
         window = EncodedWindow(replace(result, points=None, tracks=None), camera_frame, lenses)
         with self._publishing:
@@ -174,4 +196,6 @@ class Streaming:
                     return
                 self.result = result
                 self.windows = kept([window, *self.windows], self._history)
-            self.publishers.publish(result, lenses, lambda: epoch == self.epoch)
+            current = lambda: epoch == self.epoch  # noqa: E731
+            self.publishers.publish(result, lenses, current)
+            self._status.result(result, time.monotonic() - received, current)

@@ -20,9 +20,7 @@ MOST_COMPLAINTS = 100  # sentences about others' transforms, each of which is sa
 
 def broadcast(stamp: int, parent: str, child: str, parent_from_child) -> TFMessage:
     """One transform for /tf."""
-    transform = TransformStamped(header=messages.header_message(stamp, parent), child_frame_id=child)
-    transform.transform = messages.transform_message(parent_from_child)
-    return TFMessage(transforms=[transform])
+    return TFMessage(transforms=[messages.transform_stamped(stamp, parent, child, parent_from_child)])
 
 
 class TransformListener:

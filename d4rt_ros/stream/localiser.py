@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
+from d4rt_ros.geometry.transforms import invert, transform
 from d4rt_ros.model.protocol import Scene
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.config import PipelineConfig
@@ -88,11 +88,11 @@ class Localiser:
     ) -> Pose:
         """Find the newest camera, which is then the world's `camera`.
 
-        problem: why the images show nothing to measure, or "", where there are answers. start_pose: see Pipeline.
+        problem: why the images show nothing to measure, or "", where there are answers. start_pose: (4, 4) where a new world begins, in the model's unit.
         """
         if self.world.stamp is None:
             # It begins with the first image that shows something, and where it begins is known before.
-            self.world.start(_start(start_pose, config))
+            self.world.start(start_pose)
         step, lost = None, problem
         if answers is not None:
             step, lost = self._measure(clip, answers, camera, config)
@@ -100,7 +100,7 @@ class Localiser:
         if answers is not None and lost and self._searched(clip[-1].stamp) >= config.recover_seconds:
             # It has been looked for long enough: a new world, in which this is known.
             self.number, self.world, step, lost = self.number + 1, World(), None, ""
-            self.world.start(_start(start_pose, config))
+            self.world.start(start_pose)
             self._set_keyframe(clip[-1], camera, answers.depths)
         place, reason = self.world.camera, reason_of(problem, lost)
         step = None if reason else step
@@ -185,8 +185,3 @@ def _refuted(landmarks: Landmarks, step: RelativePose, newest: WindowFrame, came
     if share < CONFIRMED:
         return f"the images contradict the model: {share:.0%} of the points are where its motion puts them"
     return ""
-
-
-def _start(start_pose: np.ndarray, config: PipelineConfig) -> np.ndarray:
-    """Where a world begins, in the model's unit."""
-    return pose_matrix(start_pose[:3, :3], start_pose[:3, 3] / (config.metres or 1.0))

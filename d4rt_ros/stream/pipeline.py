@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
+from d4rt_ros.geometry.region import Area, area_of
+from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, transform
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model, Scene
 from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
@@ -21,15 +22,21 @@ from d4rt_ros.stream.results import (
     Result,
     Scale,
     StreamTracks,
+    WindowCameras,
     coloured_points,
     scaled,
+    scaled_pose,
     window_cameras,
     world_tracks,
 )
 from d4rt_ros.stream.sight import Sight, sight
+from d4rt_ros.stream.tracker import TrackedPoints, Tracker
+from d4rt_ros.stream.trails import Trails
+from d4rt_ros.stream.visual_odometry import VisualOdometry
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.adaptive_depth import GridAnswers, depth_grid_task
-from d4rt_ros.tasks.batch import Batch
+from d4rt_ros.tasks.batch import Batch, cropped
+from d4rt_ros.tasks.depth import PointDepths, point_depths_task
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
@@ -43,12 +50,15 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that poses are measured from; None where it has gone.
+    is that poses are measured from; None where it has gone. points: what is followed in the newest, None where nothing
+    is. camera: of the newest, as far as it is known already.
     """
 
     clip: Sequence[WindowFrame]
     sight: Sight
     keyframe: int | None
+    points: TrackedPoints | None
+    camera: Camera | None
 
     @property
     def newest(self) -> Frame:
@@ -59,15 +69,19 @@ class Seen:
 class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
-    outputs: what is wanted. grid: of the newest frame's points, for `points` or, of a camera without a calibration, for
-    its focal lengths alone. place: for the newest camera's place. tracks: of the newest frame's points, in its camera.
+    outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place: for
+    the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
     """
 
     outputs: Outputs
     scene: Scene | None = None
+    area: Area | None = None
     grid: GridAnswers | None = None
+    wide: GridAnswers | None = None
     place: PlaceAnswers | None = None
     tracks: PointTracks | None = None
+    points: PointDepths | None = None
 
 
 class Pipeline:
@@ -88,7 +102,7 @@ class Pipeline:
         return self._model.num_frames
 
     def process(self, clip: Sequence[WindowFrame], outputs: Outputs = Outputs()) -> Result:
-        """Track what the images of a window show, encode it, and place it in the world.
+        """Track what the images of a window show, encode it, place it in the world and refine it.
 
         clip: frames, oldest first. One of a new epoch, or older than the last one, begins a new world.
         """
@@ -96,50 +110,76 @@ class Pipeline:
         proposal = self.encode(seen, outputs)
         return self.place(seen, proposal)
 
+    def follow(self, frame: WindowFrame) -> Pose | None:
+        """The place of an image by its pixels, as soon as it comes; None where poses are the model's alone.
+
+        Every image, in order; a window's are followed in `track` where they were not before.
+        """
+        if frame.epoch != self._epoch or (self._newest is not None and frame.stamp < self._newest.stamp):
+            self._restart(frame.epoch, self._world + 1)
+        if self._odometry is None:
+            return None
+        return self._scaled_pose(self._odometry.pose(self._odometry.follow(frame)))
+
     def track(self, clip: Sequence[WindowFrame]) -> Seen:
         """What the images of a window show by themselves."""
         newest = clip[-1]
         if newest.epoch != self._epoch or (self._newest is not None and newest.stamp < self._newest.stamp):
-            self._restart(newest.epoch, self._localiser.number + 1)
-        seen = Seen(clip, sight(clip, self._newest), self._localiser.keyframe_index(clip))
+            self._restart(newest.epoch, self._world + 1)
+        keyframe, points = None, None
+        if self._odometry is None:
+            keyframe = self._localiser.keyframe_index(clip)
+        else:
+            for frame in clip:
+                if not self._odometry.recent or frame.stamp > self._odometry.recent[-1].stamp:
+                    self._odometry.follow(frame)
+            points = self._odometry.tracker.at(newest.stamp)
+        seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
         self._newest = newest
         return seen
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
-        each level of a depth grid that is not asked whole; none where there is nothing to measure."""
+        each level of a depth grid that is not asked whole; none where there is nothing to measure. Raises RegionError
+        where config.region is not within the images."""
         if seen.sight.problem:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
         scene = self._model.encode([self.prepared(frame) for frame in seen.clip])
-        batch, grid, place, tracks = Batch(scene), _nothing, _nothing, _nothing
+        batch, grid, wide, place, tracks, points = Batch(scene), *[_nothing] * 5
+        area = area_of(config.region, scene.size, seen.newest.lens)
         if outputs.points:
-            grid = batch.add(depth_grid_task(scene, newest, config.depth_size, config.depth_points))
-        elif seen.newest.camera is None:
+            # Of the area's size, which is all that this asks of a scene.
+            depths = depth_grid_task(area, newest, config.depth_size, config.depth_points)
+            grid = batch.add(cropped(depths, area.x, area.y))
+        if seen.camera is None:
             every = config.pose_grid[0] * config.pose_grid[1]
-            grid = batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
-        if outputs.world:
+            whole = outputs.points and area.size == scene.size
+            wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
+        if seen.points is not None:
+            points = batch.add(point_depths_task(scene, newest, seen.points.pixels, seen.newest.filled))
+        elif outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
-        if outputs.tracks:
-            u, v = (x.ravel() for x in pixel_grid(config.tracks_size, scene.size))
-            shown = seen.newest.filled(u, v)
+        if outputs.tracks and seen.points is None:
+            u, v = (x.ravel() for x in pixel_grid(config.tracks_size, area.size))
+            u, v = u + area.x, v + area.y
+            shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        return Proposal(outputs, scene, grid(), place(), tracks())
+        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points())
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves."""
         outputs, newest = proposal.outputs, seen.newest
-        camera = self._camera(newest, proposal.grid)
-        pose = self._pose(seen, proposal.place, camera.pinhole) if outputs.world else None
-        shown = outputs.points and proposal.grid is not None
-        moving = outputs.tracks and pose.trusted
+        camera = seen.camera or self._estimated_camera(newest, proposal.wide)
+        pose = self._pose(seen, proposal, camera.pinhole)
         result = Result(
             camera=camera,
-            window=window_cameras(seen.clip, pose),
-            pose=pose,
-            points=_points(newest, proposal.grid, camera.pinhole) if shown else None,
-            tracks=self._tracks(seen, proposal.tracks, pose) if moving else None,
+            window=self._cameras(seen, pose),
+            pose=pose if outputs.world else None,
+            points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
+            tracks=self._tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
+            unit=1.0 if self._odometry is None else float(np.exp(self._odometry.offset)),
             scene=proposal.scene,
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
@@ -172,13 +212,29 @@ class Pipeline:
         self.change(replace(self.config, depth_queries=queries))
 
     def _restart(self, epoch: int, world: int) -> None:
-        self._epoch, self._newest, self._localiser = epoch, None, Localiser(world)
+        config = self.config
+        self._epoch, self._newest, self._trails, self._said_world = epoch, None, Trails(), -1
         self._focal_lengths: deque[tuple[float, float]] = deque(maxlen=FOCAL_ESTIMATES)
+        self._localiser = self._odometry = None
+        if config.refine == "none":
+            self._localiser = Localiser(world)
+        else:
+            self._odometry = VisualOdometry(Tracker(config.tracks_max, config.tracks_unseen_seconds), world)
 
-    def _camera(self, newest: Frame, grid: GridAnswers | None) -> Camera:
-        """The frame's own, or what the windows so far showed of it."""
+    @property
+    def _world(self) -> int:
+        return self._localiser.number if self._odometry is None else self._odometry.world
+
+    def _known_camera(self, newest: Frame) -> Camera | None:
+        """The frame's own, or what its pixels have shown of it."""
         if newest.camera is not None:
             return Camera(newest.camera, True, 0.0)
+        if self._odometry is None or self._odometry.camera is None:
+            return None
+        return Camera(self._odometry.camera, False, self._odometry.focal_sigma)
+
+    def _estimated_camera(self, newest: Frame, grid: GridAnswers | None) -> Camera:
+        """What the model has said of it in the windows so far."""
         height, width = newest.image.shape[:2]
         if grid is not None:
             try:
@@ -190,21 +246,65 @@ class Pipeline:
         focal = np.median(self._focal_lengths, axis=0) if self._focal_lengths else [max(height, width)] * 2
         return Camera(Pinhole.centred(*focal, width, height), False, np.nan)
 
-    def _pose(self, seen: Seen, answers: PlaceAnswers | None, camera: Pinhole) -> Pose:
-        problem, clip = seen.sight.problem, seen.clip
-        pose = self._localiser.place(clip, problem, answers, camera, self._start_pose, self.config)
-        clip[-1].pose = pose
-        return pose
+    def _pose(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Pose:
+        """Where the newest camera is."""
+        start, problem, config = self._start_pose.copy(), seen.sight.problem, self.config
+        start[:3, 3] /= config.metres or 1.0
+        if self._odometry is None:
+            pose = self._localiser.place(seen.clip, problem, proposal.place, camera, start, config)
+            seen.clip[-1].pose = pose
+            return pose
+        said = None if proposal.points is None else proposal.points.log_depth
+        followed = self._odometry.place(seen.clip[-1], problem, said, camera, start, config.recover_seconds)
+        if proposal.outputs.world and not followed.reason and self._said_world != followed.world:
+            # As long as nobody asked for it, nobody knew where it was to begin.
+            self._odometry.begin_world(followed, start)
+            self._said_world = followed.world
+        return self._odometry.pose(followed)
 
-    def _tracks(self, seen: Seen, tracks: PointTracks, pose: Pose) -> StreamTracks:
+    def _cameras(self, seen: Seen, pose: Pose) -> WindowCameras:
+        return (
+            window_cameras(seen.clip, pose) if self._odometry is None else self._odometry.cameras(seen.clip)
+        )
+
+    def _points(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Points:
+        """Of the area, as of an image of its own."""
+        area, newest = proposal.area, seen.newest
+        masks = [area.crop(mask) for mask in (newest.valid, area.mask) if mask is not None]
+        valid = np.logical_and.reduce(masks) if masks else None
+        points = coloured_points(
+            proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
+        )
+        if self._odometry is None:
+            return points
+        # Nothing is known of a point that is not in front of the camera.
+        log_depth = np.log(
+            points.depth, where=points.depth > 0, out=np.full(points.depth.shape, np.nan, np.float32)
+        )
+        found = self._odometry.correct(
+            seen.clip[-1], area, log_depth.astype(np.float64), proposal.points.log_depth
+        )
+        xyz = points.xyz * np.exp(found.log)[..., None].astype(np.float32)
+        sigma = np.where(np.isfinite(points.depth), found.sigma, np.nan).astype(np.float32)
+        return replace(points, xyz=xyz, sigma=sigma)
+
+    def _tracks(self, seen: Seen, proposal: Proposal, pose: Pose) -> StreamTracks:
         stamps = np.array([frame.stamp for frame in seen.clip], np.int64)
-        first_id, self._next_id = self._next_id, self._next_id + len(tracks.xyz)
-        return world_tracks(tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2])
+        if self._odometry is None:
+            first_id, self._next_id = self._next_id, self._next_id + len(proposal.tracks.xyz)
+            return world_tracks(
+                proposal.tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2]
+            )
+        points, answers = seen.points, proposal.points
+        depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
+        local = self._odometry.camera.backproject(points.pixels, depth)
+        self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))
+        rows = np.flatnonzero(proposal.area.contains(points.pixels))
+        return self._trails.tracks(stamps, rows, rest[rows], answers.confidence[rows], self._odometry.tracker)
+
+    def _scaled_pose(self, pose: Pose) -> Pose:
+        return scaled_pose(pose, self.config.metres) if self.config.metres else pose
 
 
 def _nothing() -> None:
     """The result of what nobody asked."""
-
-
-def _points(newest: Frame, grid: GridAnswers, camera: Pinhole) -> Points:
-    return coloured_points(grid.point_map(), newest.image, camera, newest.valid)

@@ -138,7 +138,7 @@ class Result:
     """What a window of T frames gave; what was not asked for is None.
 
     camera: that of the newest frame. pose: its place. window: the cameras of all frames.
-    scale: of all lengths here; the scene's own answers are in the model's unit.
+    scale: of all lengths here. unit: by which the lengths of the scene's own answers must be multiplied to be such.
     points: what the newest frame shows. tracks: how it moves, where its pose is trusted.
     scene: answers further queries, in pixels of the frames; None where there is a problem.
     problem: why the images show nothing to measure, in a sentence; then there are no points, and there is nothing to
@@ -150,6 +150,7 @@ class Result:
     window: WindowCameras
     pose: Pose | None = None
     scale: Scale = Scale()
+    unit: float = 1.0
     points: Points | None = None
     tracks: StreamTracks | None = None
     scene: Scene | None = None
@@ -230,7 +231,8 @@ def scaled(result: Result, scale: Scale) -> Result:
     return replace(
         result,
         scale=scale,
-        pose=pose and _scaled_pose(pose, metres),
+        unit=result.unit * metres,
+        pose=pose and scaled_pose(pose, metres),
         window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
@@ -241,7 +243,8 @@ def scaled(result: Result, scale: Scale) -> Result:
     )  # fmt: skip
 
 
-def _scaled_pose(pose: Pose, metres: float) -> Pose:
+def scaled_pose(pose: Pose, metres: float) -> Pose:
+    """A pose, whose lengths are in the model's unit, with its lengths in metres."""
     lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
     grown = np.outer(lengths, lengths)
     return replace(
