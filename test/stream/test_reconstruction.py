@@ -11,7 +11,7 @@ from analytic_stream import BALL, CAMERA, COUNT, PERIOD, AnalyticModel, frame, i
 
 import d4rt_ros
 from d4rt_ros.geometry import Pinhole, invert, pose_from_quaternion, transform
-from d4rt_ros.stream import PipelineConfig, Scale
+from d4rt_ros.stream import Pipeline, PipelineConfig, Scale, Stream
 from d4rt_ros.stream.offline import OptionError
 from d4rt_ros.stream.reconstruction import Reconstruction, at_edges
 from d4rt_ros.stream.recorder import Recorder
@@ -27,7 +27,10 @@ def images(numbers=range(FRAMES)):
 
 
 def made(frames=None, stamps=STAMPS[:FRAMES], **options) -> Reconstruction:
-    options = {"model": AnalyticModel(), "intrinsics": CAMERA.matrix, "depth_size": GRID, **options}
+    """By the model alone, which here is exact, unless `refine` says otherwise."""
+    options = {
+        "model": AnalyticModel(), "intrinsics": CAMERA.matrix, "depth_size": GRID, "refine": "none", **options,
+    }  # fmt: skip
     return d4rt_ros.reconstruct(images() if frames is None else frames, stamps, **options)
 
 
@@ -268,9 +271,10 @@ def test_metres():
     assert metric.path_length == pytest.approx(2.5 * model.path_length)
 
 
-def recorded(change, online=False, count=FRAMES):
-    """The reconstruction of results that `change(k, result)` has changed, k the number of the newest frame."""
-    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID), online)
+def recorded(change, online=False, count=FRAMES, placed=lambda k: []):
+    """The reconstruction of results that `change(k, result)` has changed, k the number of the newest frame; and of what
+    `placed(k)` says the pipeline knows by then."""
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID, refine="none"), online)
     add = recorder.stream.add
 
     def changed(frame):
@@ -278,6 +282,7 @@ def recorded(change, online=False, count=FRAMES):
         return result and change(len(recorder), result)
 
     recorder.stream.add = changed
+    recorder.stream.pipeline.placed = lambda: placed(len(recorder) - 1)
     for k in range(count):
         recorder.add(frame(k))
     return recorder.reconstruction()
@@ -307,27 +312,45 @@ def test_a_scale_that_becomes_known_serves_all_frames_unless_it_must_not():
 
 
 def test_offline_what_is_known_later_corrects_what_was_said():
-    """The world is corrected by a map; of the frames that are in the window then, places and tracks move with it."""
+    """The world is corrected by a map; of the newest frames by then places and tracks move with it."""
     moved = pose_from_quaternion([0.0, 0.0, 0.2, 1.0], [0.3, -0.2, 0.1])
+    model = made()
 
     def change(k, result):
         return replace(result, pose=replace(result.pose, map_from_world=moved)) if k >= 12 else result
 
-    model, offline, online = made(), recorded(change), recorded(change, online=True)
+    def placed(k):
+        known = range(max(k - 5, 0), k + 1)
+        return [
+            (int(STAMPS[i]), 0, (moved if k >= 12 else np.eye(4)) @ model.world_from_camera[i]) for i in known
+        ]
+
+    offline, online = (recorded(change, online, placed=placed) for online in (False, True))
     for k in range(FRAMES):
-        corrected = k >= 12 - WINDOW + 1
-        truth = moved @ model.world_from_camera[k] if corrected else model.world_from_camera[k]
+        truth = moved @ model.world_from_camera[k] if k >= 7 else model.world_from_camera[k]
         np.testing.assert_allclose(offline.world_from_camera[k], truth, atol=1e-9)
-        np.testing.assert_allclose(
-            online.world_from_camera[k], model.world_from_camera[k] if k > 4 else np.nan, atol=1e-5
-        )
+        if k >= WINDOW - 1:
+            np.testing.assert_allclose(online.world_from_camera[k], model.world_from_camera[k], atol=1e-9)
         rows = (offline.tracks.frame == k) & offline.tracks.seen
         seen = CAMERA.project(transform(invert(truth), offline.tracks.position[rows].astype(float)))
         np.testing.assert_allclose(seen, offline.tracks.pixel[rows], atol=0.01)
-    turn = moved[:3, :3]
-    np.testing.assert_allclose(
-        offline.pose_covariance[-1, :3, :3], turn @ model.pose_covariance[-1, :3, :3] @ turn.T, atol=1e-12
-    )
+
+
+def test_offline_a_frame_that_is_placed_later_is_placed():
+    """It was lost when it came, but by what is known now it is not."""
+    model = made()
+
+    def change(k, result):
+        lost = replace(result.pose, trusted=False, reason="lost", covariance=1e6 * np.eye(6))
+        return replace(result, pose=lost, tracks=None) if k == 9 else result
+
+    def placed(k):
+        return [(int(STAMPS[9]), 0, model.world_from_camera[9])] if k >= 10 else []
+
+    offline, online = (recorded(change, online, placed=placed) for online in (False, True))
+    assert offline.trusted.all() and offline.reason[9] == ""
+    np.testing.assert_allclose(offline.world_from_camera[9], true_pose(9), atol=1e-5)
+    assert not online.trusted[9] and online.reason[9] == "lost" and online.trusted.sum() == FRAMES - WINDOW
 
 
 def test_a_camera_that_is_not_given_is_estimated():
@@ -367,7 +390,7 @@ def test_a_generator_is_taken_frame_by_frame():
 
 def test_what_is_known_so_far():
     """A recorder tells at any time, and goes on."""
-    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID))
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID, refine="none"))
     with pytest.raises(ValueError, match="no frames"):
         recorder.reconstruction()
     for k in range(9):
@@ -460,3 +483,73 @@ def test_edges_of_depth():
     assert edge[:5, 3:5].all() and not edge[:4, :3].any() and not edge[:, 5:].any()
     assert edge[5, 0] and edge[4, 0] and edge[5, 1]
     assert not at_edges(1.1 * np.arange(1, 40, dtype=np.float32)[None].repeat(3, 0) + 40).any()
+
+
+# Refined by the pixels
+
+
+PIXELS = 30  # frames
+
+
+@lru_cache
+def refined(online=False, stride=1):
+    return made(images(range(PIXELS)), STAMPS[:PIXELS], refine="pixels", online=online, stride=stride)
+
+
+@lru_cache
+def streamed(stride=1):
+    """What the stream says of each image when it comes: (pose, result); and where it has each in the end."""
+    stream = Stream(Pipeline(AnalyticModel(), PipelineConfig(depth_size=GRID, stride=stride)))
+    said, placed = [], {}
+    for k in range(PIXELS):
+        result = stream.add(frame(k))
+        said.append((stream.pose, result))
+        placed |= {stamp: pose for stamp, _, pose in stream.pipeline.placed()}
+    return said, [placed.get(int(stamp)) for stamp in STAMPS[:PIXELS]]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_online_it_is_what_the_stream_says(stride):
+    result, (said, _) = refined(True, stride), streamed(stride)
+    assert result.trusted.sum() > 15
+    for k, (pose, window) in enumerate(said):
+        assert result.trusted[k] == pose.trusted
+        if pose.trusted:
+            np.testing.assert_array_equal(result.world_from_camera[k], pose.world_from_camera)
+            np.testing.assert_array_equal(result.pose_covariance[k], pose.covariance)
+        if window is None:
+            assert np.isnan(result.depth[k]).all() and np.isnan(result.depth_sigma[k]).all()
+        else:
+            np.testing.assert_array_equal(result.depth[k], window.points.depth)
+            np.testing.assert_array_equal(result.depth_sigma[k], window.points.sigma)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_offline_it_is_where_the_stream_has_it_in_the_end(stride):
+    result, (_, placed) = refined(False, stride), streamed(stride)
+    known = [k for k, pose in enumerate(placed) if pose is not None]
+    assert len(known) > 15 and result.trusted[known].all() and result.trusted[::stride].all()
+    for k in known:
+        np.testing.assert_allclose(result.world_from_camera[k], placed[k], atol=1e-12)
+    online = refined(True, stride)
+    assert not np.array_equal(
+        result.world_from_camera[known], online.world_from_camera[known]
+    )  # it was corrected
+    # Points keep their names, and those at rest are seen where they are.
+    assert len(result.tracks) < 300 and np.median(np.bincount(result.tracks.track)) > 5
+    assert len(result.points[0]) > 500
+
+
+def test_refined_no_frame_knows_the_future():
+    whole, known = refined(True), 12
+    begun = made(images(range(known)), STAMPS[:known], refine="pixels", online=True)
+    for name in (
+        "world_from_camera",
+        "trusted",
+        "pose_covariance",
+        "world",
+        "intrinsics",
+        "depth",
+        "depth_sigma",
+    ):
+        np.testing.assert_array_equal(getattr(begun, name), getattr(whole, name)[:known], err_msg=name)
