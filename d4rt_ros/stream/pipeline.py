@@ -193,6 +193,11 @@ class Pipeline:
         )
         return self._scaled(result)
 
+    def placed(self) -> list[tuple[int, int, np.ndarray]]:
+        """(stamp, world, map_from_camera (4, 4)) of the newest images in the model's unit, as it is known by now; none
+        where poses are the model's alone, which are not corrected."""
+        return [] if self._odometry is None else self._odometry.placed()
+
     def prepared(self, frame: WindowFrame) -> object:
         """A frame as the model takes it, made once, however many windows it is in: earlier, where a thread has the
         time."""

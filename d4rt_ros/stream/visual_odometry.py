@@ -337,6 +337,10 @@ class VisualOdometry:
                 place[:] = followed.world_from_camera
         return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 
+    def placed(self) -> list[tuple[int, int, np.ndarray]]:
+        """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""
+        return [(f.stamp, f.world, f.pose.copy()) for f in self.recent if not f.reason]
+
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
         for other in self.recent:
