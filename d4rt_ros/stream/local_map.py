@@ -17,10 +17,17 @@ from d4rt_ros.geometry.resection import GaussianPose, Resection, ResectionError,
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import sample_depth
 from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
+from d4rt_ros.stream.scale_drift import ScaleDrift
 from d4rt_ros.stream.tracker import TrackedPoints
 
 SIDE = 320  # pixels of an image's larger side that the numbers of pixels here speak of
 PIXEL_SIGMA = 1.0  # of a followed point, with what the camera's model leaves out
+DRIFT_SIGMA = 0.5
+EXTRA = 0.0
+FIT_ERROR = 0.05
+TIED = 1
+CONTRADICTED = 0.5
+ANCHOR_FOCAL = 1
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
 SURE = 0.4  # sd of the log depth of landmarks that correct others
 HIDDEN = 0.4  # of log depth: a landmark that differs so much from the model's surface is hidden, or wrong
@@ -32,7 +39,7 @@ MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe;
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
-OFFSET_SIGMA = 0.3  # of how wrong it is as a whole, beside what they tell
+OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
 FOCAL_SIGMA = 0.25  # of one that was not
 FOCAL_MEMORY = 3.0  # by which its sd grows from keyframe to keyframe, since the windows overlap
@@ -60,6 +67,8 @@ class LocalMap:
         self.covariances: dict[int, np.ndarray] = {}
         self.offset = 0.0  # log of what the model's depth must be multiplied by, as a whole
         self._next = 0
+        self._focal_prior = camera.fx if calibrated else None
+        self._drift = ScaleDrift()
 
     @property
     def unit(self) -> float:
@@ -119,7 +128,7 @@ class LocalMap:
         Returns the motions (4, 4) of the adjusted keyframes, by number: what was measured from one moves with it.
         """
         number, self._next = self._next, self._next + 1
-        self.poses[number], self.covariances[number] = pose, covariance
+        self.poses[number], self.covariances[number] = pose.copy(), covariance
         new = points.seen & (rows_of(self.landmarks, points.ids) < 0) & np.isfinite(said)
         born = np.zeros(new.sum(), LANDMARK)
         born["id"], born["keyframe"], born["pixel"] = points.ids[new], number, points.pixels[new]
@@ -128,15 +137,48 @@ class LocalMap:
         born["prior_sigma"], born["variance"] = PRIOR_SIGMA, PRIOR_SIGMA**2
         landmarks = np.concatenate([self.landmarks, born])
         self.landmarks = landmarks[np.argsort(landmarks["id"])]
+        before = {n: pose.copy() for n, pose in self.poses.items()}
         self.keyframes = [*self.keyframes, Keyframe(number, images, points)][-KEYFRAMES:]
-        before = dict(self.poses)
         self._adjust()
+        if TIED and len(self.keyframes) > 1:
+            self._undo_drift(points, said)
         self._forget(number - REMEMBERED, points.ids)
         return {n: pose @ invert(before[n]) for n, pose in self.poses.items()}
 
-    def begin_again(self) -> None:
-        """The next keyframe is not adjusted together with those before it."""
+    def _undo_drift(self, points, said):
+        rows = rows_of(self.landmarks, points.ids)
+        use = points.seen & (rows >= 0) & np.isfinite(said)
+        use[use] = self._is_sure(rows[use])
+        if use.sum() < FEWEST:
+            return
+        number = self.keyframes[-1].number
+        pose = self.poses[number]
+        depth = self.project(rows[use], pose)[1]
+        off = np.log(depth) - said[use]
+        seconds = (points.stamp - self.keyframes[-2].points.stamp) / 1e9
+        drift = self._drift.seen(float(np.nanmedian(off)), float((1.0 / (self.landmarks["variance"][rows[use]] + 0.1**2)).sum()), seconds)
+        self.undone = getattr(self, "undone", 0.0) + drift
+        self._rescale(np.exp(-drift), pose[:3, 3])
+
+    def _rescale(self, factor, centre):
+        for other in self.poses.values():
+            other[:3, 3] = centre + factor * (other[:3, 3] - centre)
+        self.landmarks["log_depth"] += np.log(factor)
+        self.landmarks["prior"] += np.log(factor)
+
+    def begin_again(self, points, pose, said) -> None:
+        """The next keyframe is not adjusted together with those before it. What contradicts the model there is forgotten."""
         self.keyframes = []
+        rows = rows_of(self.landmarks, points.ids)
+        use = points.seen & (rows >= 0)
+        off = np.log(self.project(rows[use], pose)[1]) - said[use] - self._drift.offset
+        bad = rows[use][~(np.abs(off) < CONTRADICTED)]
+        self.landmarks = np.delete(self.landmarks, bad)
+
+    def contradicted(self, points, pose, said) -> bool:
+        _, values, _ = self.known(points, pose, said)
+        values = values[np.isfinite(values)]
+        return len(values) >= FEWEST and abs(np.median(values) - self._drift.offset) > CONTRADICTED
 
     def known(self, points: TrackedPoints, pose: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, ...]:
         """Of the followed points that are sure landmarks: pixels (N, 2), log of their depth minus the model's (N,) and
@@ -211,18 +253,19 @@ class LocalMap:
                 pixels=pixels,
                 camera=self.camera,
                 focal_sigma=self.focal_sigma,
-                pixel_sigma=PIXEL_SIGMA * self.unit,
+                pixel_sigma=PIXEL_SIGMA * self.unit, drift_sigma=DRIFT_SIGMA * self.unit,
+                focal_prior=self._focal_prior if ANCHOR_FOCAL else None,
             ))  # fmt: skip
         except BundleError:
             return  # what was, stands
         self.camera = fit.camera
-        self.focal_sigma = float(
+        if self._focal_prior is None or not ANCHOR_FOCAL: self.focal_sigma = float(
             np.clip(FOCAL_MEMORY * fit.focal_sigma, self._least_focal_sigma, self._most_focal_sigma)
         )
         landmarks["log_depth"] = fit.log_depth
         landmarks["parallax"] = np.maximum(landmarks["parallax"], fit.parallax)
         # Followed points drift by about a pixel, all observations of one alike.
-        drift = (self.unit / np.maximum(landmarks["parallax"], 1e-3)) ** 2
+        drift = EXTRA * (self.unit / np.maximum(landmarks["parallax"], 1e-3)) ** 2 + FIT_ERROR**2
         landmarks["variance"] = np.minimum(fit.log_depth_variance + drift, landmarks["prior_sigma"] ** 2)
         seen = np.bincount(which, fit.weights > 0, len(used))
         mean = np.bincount(which, fit.weights, len(used)) / np.maximum(seen, 1)

@@ -34,6 +34,7 @@ FEWEST, LEAST_SHARE = (
     0.25,
 )  # landmarks that must agree with a pose, and their share of those that are seen
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
+DOUBTED = 0.75
 FEW = 40  # landmarks that agree, below which the model is asked as well how the camera has moved
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
@@ -59,6 +60,7 @@ class Followed:
     step: RelativePose | None = None
     keyframe_stamp: int | None = None
     agree: int = 0
+    shown: int = 0
 
 
 class VisualOdometry:
@@ -160,6 +162,7 @@ class VisualOdometry:
             step,
             stamp_of,
             agree,
+            shown,
         )
 
     def _lost(self, stamp: int, reason: str, agree: int = 0) -> Followed:
@@ -226,6 +229,11 @@ class VisualOdometry:
             elif (frame.stamp - self._good.stamp) / 1e9 >= recover:
                 self.world += 1
                 self._begin(followed, points, said, frame, camera, start)
+        elif self.map.contradicted(points, followed.pose, said):
+            followed.reason, followed.covariance = "the depths of what is followed contradict the model's", LOST_COVARIANCE
+            self._good = next((f for f in reversed(self.recent) if not f.reason), followed)
+            if motion:
+                self._rejoin(followed, points, said, self._moved_as_said(motion), frame)
         else:
             if motion:
                 self._helped(followed, points, self._moved_as_said(motion))
@@ -237,7 +245,7 @@ class VisualOdometry:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
         newest = self.at(clip[-1].stamp)
-        if self.map is None or not newest.reason and newest.agree >= FEW:
+        if self.map is None or not newest.reason and newest.agree >= max(FEW, DOUBTED * newest.shown):
             return None
         for place, frame in enumerate(clip[:-1]):
             followed = self.at(frame.stamp)
@@ -260,7 +268,7 @@ class VisualOdometry:
             prior = GaussianPose(said.pose, np.linalg.inv(said.step_covariance))
         except (np.linalg.LinAlgError, ValueError):
             return
-        fit, _ = self.map.resect(points, followed.pose, prior)
+        fit, _ = self.map.resect(points, said.pose, prior)
         if fit is not None:
             last = followed.pose
             followed.pose = fit.world_from_camera
@@ -276,7 +284,7 @@ class VisualOdometry:
         self._add_keyframe(followed, points, said, frame)
 
     def _rejoin(self, followed, points, said, found, frame) -> None:
-        self.map.begin_again()
+        self.map.begin_again(points, found.pose, said)
         last = self._good
         followed.world_from_camera = last.world_from_camera @ invert(last.pose) @ found.pose
         followed.pose, followed.covariance, followed.reason = found.pose, found.covariance, ""
@@ -356,7 +364,7 @@ class VisualOdometry:
         known, offset = (np.zeros((0, 2)), np.zeros(0), np.zeros(0)), self.offset
         if not followed.reason:
             near = self.map.known(points, followed.pose, said)
-            offset = float(np.median(near[1])) if len(near[1]) else offset
+            offset = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
             far = self.map.known_elsewhere(points, followed.pose, log_depth, corner, area.size, offset)
             known = tuple(np.concatenate(pair) for pair in zip(near, far))
         pixels, values, sigmas = known
