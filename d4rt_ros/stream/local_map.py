@@ -22,15 +22,16 @@ from d4rt_ros.stream.tracker import TrackedPoints
 
 SIDE = 320  # pixels of an image's larger side that the numbers of pixels here speak of
 PIXEL_SIGMA = 1.0  # of a followed point, with what the camera's model leaves out
-DRIFT_SIGMA = 0.5  # of what it drifts by, in all images alike
+DRIFT_SIGMA = 0.25  # of what it drifts by, in all images alike
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
-FIT_ERROR = 0.03  # of a landmark's log depth, with what the adjustment leaves out
+FIT_ERROR = 0.05  # of a landmark's log depth, with what the adjustment leaves out
 SURE = 0.4  # sd of the log depth of landmarks that correct others
 HIDDEN = 0.4  # of log depth: a landmark that differs so much from the model's surface is hidden, or wrong
 KEYFRAMES, HELD = 8, 2  # that are adjusted together; how many of the oldest of these are held
 REMEMBERED = 40  # keyframes whose landmarks are kept
 AGREES = 0.3  # weight of a landmark that is at rest
 FEWEST = 10  # landmarks that a pose needs
+ENOUGH = 30  # that cannot all be wrong by accident
 MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe; the less after LATE images
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
@@ -40,7 +41,7 @@ CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
 FOCAL_SIGMA = 0.25  # of one that was not
 FOCAL_MEMORY = 3.0  # by which its sd grows from keyframe to keyframe, since the windows overlap
-SCALE_SIGMA = 0.03  # of the length of the camera's way, with what the adjustment leaves out
+SCALE_SIGMA = 0.03  # of the log of the map's scale, with what the adjustment leaves out
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class LocalMap:
         """Whether the depths of what is followed are none that the model could be so wrong about: then rather the pose
         is wrong, since it follows something that moves."""
         _, values, _ = self.known(view)
-        return len(values) >= FEWEST and abs(np.median(values) - self._drift.offset) > CONTRADICTED
+        return len(values) >= ENOUGH and abs(np.median(values) - self._drift.offset) > CONTRADICTED
 
     # How wrong the model's depth is
 

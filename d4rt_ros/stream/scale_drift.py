@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-MODEL_SIGMA, MODEL_SECONDS = (
-    0.15,
-    2.5,
-)  # sd of the model's log scale about its mean, and for how long it errs alike
-CARRIED = 3.0  # variance of the scale's step from keyframe to keyframe, over that of the landmarks that carry it together
+# sd of the model's log scale about its mean, and for how long it errs alike
+MODEL_SIGMA, MODEL_SECONDS = 0.15, 2.5
+CARRIED = 3.0  # variance of the scale's step between keyframes, over that of the landmarks' mean
 
 
 class ScaleDrift:

@@ -18,7 +18,7 @@ from d4rt_ros.geometry.resection import GaussianPose, Resection
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
 from d4rt_ros.stream.followed import Followed, continued, grown, predicted
-from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, LocalMap, View
+from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker
@@ -26,7 +26,7 @@ from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
-INFLATION = 4.0  # of poses' covariances: the errors of points are not independent
+INFLATION = 16.0  # of poses' covariances: the errors of points are not independent
 RECENT = 64  # images whose poses are kept
 LEAST_SHARE = 0.25  # of the landmarks that are seen, which must agree with a pose, FEWEST at least
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
@@ -227,7 +227,8 @@ class VisualOdometry:
         if fit is None:
             return followed
         world = continued(followed, fit.world_from_camera)
-        return replace(followed, pose=fit.world_from_camera, world_from_camera=world)
+        covariance = grown(followed, world, np.zeros((6, 6)))
+        return replace(followed, pose=fit.world_from_camera, world_from_camera=world, covariance=covariance)
 
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
@@ -330,10 +331,11 @@ class VisualOdometry:
             known = known[0], usual + share * (known[1] - usual), known[2]
         pixels, values, sigmas = known
         inside = area.contains(pixels)
-        return correction(
+        found = correction(
             log_depth, area.crop(frame.image), pixels[inside] - corner, values[inside], sigmas[inside],
             (offset, OFFSET_SIGMA),
         )  # fmt: skip
+        return replace(found, sigma=np.hypot(found.sigma, SCALE_SIGMA))
 
     def depths(self, frame: WindowFrame, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depths (N,) of a window's newest image's points: of landmarks at rest their own, else the model's, corrected;
