@@ -138,6 +138,11 @@ class ScaleFilter:
         self._stamp: int | None = None
         self._scale = Scale()
 
+    @property
+    def scale(self) -> Scale:
+        """What was applied last."""
+        return self._scale
+
     def update(self, stamp: int, world: int, measurements: Sequence[ScaleMeasurement]) -> Scale:
         """What to apply at `stamp` (ns), in the world of this number."""
         self.note, before = "", self._scale
