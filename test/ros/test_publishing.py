@@ -40,8 +40,8 @@ class Altered:
     def __init__(self, running):
         self.judgement, self.fields = None, {}
         pipeline = running.node._streaming.pipeline
-        process = pipeline.process
-        pipeline.process = lambda clip, wanted: self._changed(process(clip, wanted))
+        scaled = pipeline.scaled
+        pipeline.scaled = lambda *arguments: self._changed(scaled(*arguments))
 
     def _changed(self, result):
         result = result if self.judgement is None else judged(result, **self.judgement)
@@ -139,7 +139,7 @@ def test_metric_follows_the_scale():
         altered = Altered(running.active())
         running.listen(Tracks, TRACKS)
         running.stream(count=4)
-        altered.fields = {"scale": Scale(3.0, 0.0, "fixed")}
+        altered.fields = {"scale": Scale(3.0, 0.0, "fixed"), "unit": 3.0}
         running.stream(begin=4, count=1)
         assert running.user.until(lambda: [m.metric for m in running.user.heard[TRACKS]] == [False, True])
         request = Query.Request(u=[31.5], v=[23.5], t_src=[0], t_tgt=[0], t_cam=[0])
