@@ -18,6 +18,7 @@ COARSE = 4  # times smaller is the image in which guesses are compared
 WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
 PATCH = 9  # pixels of the side of what is compared after flow
+SURE = 17  # the same where nothing can have changed much: so much does not look alike by chance
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
 TILE_LEVELS = 1
 NEIGHBOURHOOD = 15  # what a point's contrast is measured against
@@ -131,20 +132,20 @@ def search_tiles(
         at = at - middle
         good &= np.abs(at).max(axis=1) < TILE // 2
         rows, at = rows[good], at[good] + start[rows[good]]
-        good = likeness(middles(known[rows]), patches(b, at)) > LIKE
+        good = likeness(middles(known[rows], SURE), patches(b, at, SURE)) > LIKE
         there[rows[good]], found[rows[good]] = at[good], True
     return there, found & b.inside(there)
 
 
-def patches(picture: Picture, at: np.ndarray) -> np.ndarray:
-    """(N, PATCH, PATCH) float32 around pixels (N, 2)."""
-    return _cut(picture.even, at, PATCH).astype(np.float32)
+def patches(picture: Picture, at: np.ndarray, side: int = PATCH) -> np.ndarray:
+    """(N, side, side) float32 around pixels (N, 2)."""
+    return _cut(picture.even, at, side).astype(np.float32)
 
 
-def middles(known: np.ndarray) -> np.ndarray:
-    """The patches (N, PATCH, PATCH) in the middle of tiles."""
-    edge = (TILE - PATCH) // 2
-    return known[:, edge : edge + PATCH, edge : edge + PATCH].astype(np.float32)
+def middles(known: np.ndarray, side: int = PATCH) -> np.ndarray:
+    """The patches (N, side, side) in the middle of tiles."""
+    edge = (TILE - side) // 2
+    return known[:, edge : edge + side, edge : edge + side].astype(np.float32)
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from d4rt_ros.stream.corners import corners
 from d4rt_ros.stream.flow import (
     LIKE,
+    SURE,
     TILE,
     Picture,
     likeness,
@@ -142,8 +143,8 @@ class Tracker:
         guesses = [*expected, before + whole_shift(old, new), before]
         there, found = search(old, new, before[seen], [guess[seen] for guess in guesses])
         rows, at = seen[found], there[found]
-        now = patches(new, at)
-        last, first = likeness(patches(old, before[rows]), now), likeness(middles(points["tile"][rows]), now)
+        last = likeness(patches(old, before[rows], SURE), patches(new, at, SURE))
+        first = likeness(middles(points["tile"][rows]), patches(new, at))
         alike = (last > LIKE) & (first > LIKE_FIRST)
         changed = alike & (first < RENEWED) & (last > UNCHANGED)
         points["tile"][rows[changed]] = tiles(new, at[changed])
