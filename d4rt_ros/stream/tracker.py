@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from d4rt_ros.stream.corners import corners
+from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
     LIKE,
     SURE,
@@ -28,7 +28,6 @@ from d4rt_ros.stream.flow import (
     whole_shift,
 )
 
-APART = 6.4  # pixels; of two points that are nearer to each other the older stays
 RESERVE = 5  # one in so many places is for those who may come back
 SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
 NEIGHBOURS = 40.0  # pixels within which points move alike, about

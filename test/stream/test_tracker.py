@@ -222,15 +222,6 @@ def test_points_are_born_where_they_may_be():
     assert tracker.pixels[:, 0].max() > 200
 
 
-def test_nothing_is_born_in_noise_or_on_what_is_plain():
-    rng = np.random.default_rng(0)
-    plain = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-    noise = np.clip(rng.normal(90, 12, plain.shape), 0, 255).astype(np.uint8)
-    edge = noise.copy()
-    edge[:, 120:] += 80
-    assert [len(followed([image]).ids) for image in (plain, noise, edge)] == [0, 0, pytest.approx(0, abs=4)]
-
-
 def test_what_the_newest_images_showed_is_remembered():
     tracker = Tracker(most=20)
     for i in range(KEPT + 6):
