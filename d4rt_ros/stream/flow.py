@@ -26,7 +26,6 @@ CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
 LIKE = 0.8  # least correlation of a patch with what was found of it
 SAME_GUESS = 1.5  # guesses nearer to each other lead to the same place
 MARGIN = 3  # no points nearer to the border
-SHORTEST = 24  # pixels of a side that flow needs
 
 
 @dataclass(frozen=True)
@@ -94,21 +93,22 @@ def whole_shift(a: Picture, b: Picture) -> np.ndarray:
 def search(
     a: Picture, b: Picture, points: np.ndarray, guesses: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where `b` shows the points (N, 2) of `a`, and whether they are found there.
+    """Where `b` shows the points (N, 2) of `a`, NaN where it does not, and how alike both are there, (N,).
 
     guesses: (N, 2) each, NaN where there is none. Flow starts from the one at which the images are most alike, and
     from the next where it fails.
     """
-    there, found = np.full(points.shape, np.nan), np.zeros(len(points), bool)
-    if not len(points):
-        return there, found
-    for start in _best_first(a, b, points, np.stack(guesses)):
-        rows = np.flatnonzero(~found & b.inside(start))
-        if len(rows):
-            at, good = _flow(a.even, b.even, points[rows], start[rows], LEVELS)
-            rows, at = rows[good], at[good]
-            there[rows], found[rows] = at, True
-    return there, found & b.inside(there)
+    there, alike = np.full(points.shape, np.nan), np.full(len(points), np.nan)
+    for start in _best_first(a, b, points, np.stack(guesses)) if len(points) else ():
+        rows = np.flatnonzero(np.isnan(alike) & b.inside(start))
+        if not len(rows):
+            continue
+        at, good = _flow(a.even, b.even, points[rows], start[rows], LEVELS)
+        rows, at = rows[good], at[good]
+        like = likeness(patches(a, points[rows], SURE), patches(b, at, SURE))
+        good = (like > LIKE) & b.inside(at)
+        there[rows[good]], alike[rows[good]] = at[good], like[good]
+    return there, alike
 
 
 def tiles(picture: Picture, at: np.ndarray) -> np.ndarray:

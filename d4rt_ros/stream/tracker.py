@@ -14,8 +14,6 @@ from scipy.spatial import cKDTree
 
 from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
-    LIKE,
-    SURE,
     TILE,
     Picture,
     likeness,
@@ -140,14 +138,13 @@ class Tracker:
         points, before = self._points, old.small(self.pixels)
         seen = np.flatnonzero(self.seen)
         guesses = [*expected, before + whole_shift(old, new), before]
-        there, found = search(old, new, before[seen], [guess[seen] for guess in guesses])
-        rows, at = seen[found], there[found]
-        last = likeness(patches(old, before[rows], SURE), patches(new, at, SURE))
+        there, unchanged = search(old, new, before[seen], [guess[seen] for guess in guesses])
+        found = np.isfinite(unchanged)
+        rows, at, unchanged = seen[found], there[found], unchanged[found]
         first = likeness(middles(points["tile"][rows]), patches(new, at))
-        alike = (last > LIKE) & (first > LIKE_FIRST)
-        changed = alike & (first < RENEWED) & (last > UNCHANGED)
+        changed = (first > LIKE_FIRST) & (first < RENEWED) & (unchanged > UNCHANGED)
         points["tile"][rows[changed]] = tiles(new, at[changed])
-        rows, at = rows[alike], at[alike]
+        rows, at = rows[first > LIKE_FIRST], at[first > LIKE_FIRST]
         self._note(rows, new, at, stamp)
 
         lost = np.setdiff1d(np.arange(len(points)), rows)
