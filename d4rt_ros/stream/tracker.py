@@ -54,7 +54,8 @@ class Tracker:
     """Follows at most `most` points; those that were not seen for `unseen_seconds` (of the stamps) are forgotten.
 
     ids, pixels, seen, last_seen, born: of the points alive at the newest image, row by row; stamps in ns, pixels of
-    the full image (integers are pixel centres).
+    the full image (integers are pixel centres). The next image changes them in place: copy what is to be kept, or
+    ask `at`.
     """
 
     def __init__(self, most: int = 300, unseen_seconds: float = 2.0) -> None:
