@@ -18,6 +18,8 @@ from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
 
+MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
+
 
 class Streaming:
     """Owns the window, the pipeline and the encoded windows that are kept.
@@ -57,6 +59,7 @@ class Streaming:
         self._publishing = threading.Lock()
         # Images are followed and windows placed in turns, in two threads.
         self._pixels, self._state = Worker("d4rt pixels"), threading.Lock()
+        self._waiting = 0  # images that came and have not been followed yet
         model.between_chunks = worker.serve_pending
 
     @property
@@ -75,6 +78,11 @@ class Streaming:
         return [*self.publishers.problems, *self.interest.problems]
 
     @property
+    def idle(self) -> bool:
+        """Whether every image that came has been followed, and every window computed that was due."""
+        return not self._waiting and self._worker.idle
+
+    @property
     def history(self) -> str:
         """What is kept for services, "3 windows, 0.7 s, 12 MB"."""
         return told(self.windows)
@@ -91,12 +99,19 @@ class Streaming:
             if window.restarts != restarts:
                 self._forget()
                 self._warn("restart", f"everything restarts: {window.restart_reason}")
+            kept = bool(clip) and clip[-1].frame is frame
+            image = clip[-1] if kept else WindowFrame(frame, window.restarts)
+            # Images wait in order; of more than that, those that no window is due with are left out first.
+            crowded = self._waiting >= (MOST_WAITING if due else MOST_WAITING // 2)
+            self._waiting += not crowded
         if window.restarts != restarts:
             self._begin_anew(window.restart_reason)
-        if clip and clip[-1].frame is frame:  # it was kept
-            self.pipeline.prepared(clip[-1])
-        if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if crowded:
+            self._statistics.count("skipped" if due else "not followed")
+            return
+        if kept:
+            self.pipeline.prepared(image)
+        self._pixels.ask(lambda: self._follow(image, clip if due else None, camera_frame, received))
 
     def reset(self, reason: str, ends: bool = False) -> bool:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
@@ -149,7 +164,6 @@ class Streaming:
         self._pixels.stop()
 
     def _forget(self) -> None:
-        self._pixels.discard()
         self._worker.discard()
         self.windows, self.result = [], None
         self._statistics.count("restarts")
@@ -158,21 +172,22 @@ class Streaming:
         self, image: WindowFrame, clip: list[WindowFrame] | None, camera_frame: str, received: float
     ) -> None:
         """Publish where an image was taken, and have the window computed that is due with it."""
+        current = lambda: image.epoch == self.epoch  # noqa: E731
         try:
             with self._state:
-                result = self.pipeline.follow(image)
+                result = self.pipeline.follow(image) if current() else None
             if result is not None:
                 with self._publishing:
-                    if image.epoch == self.epoch:
-                        self.publishers.publish_pose(result, lambda: image.epoch == self.epoch)
+                    if current():
+                        self.publishers.publish_pose(result, current)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"following an image failed, the next is tried: {traceback.format_exc()}")
-        if clip is None:
-            return
-        self.pipeline.prepared(image)
-        if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if clip is not None and current():
+            if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
+                self._statistics.count("skipped")
+        with self._lock:
+            self._waiting -= 1
 
     def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""

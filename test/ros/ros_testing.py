@@ -222,7 +222,7 @@ class Running:
         self.user.publish(topic, msg)
         assert self.user.until(lambda: self.images > before), "the node did not get the image"
         if computed:
-            assert self.user.until(lambda: self.node._worker.idle), "the node is still computing"
+            assert self.user.until(lambda: self.node._streaming.idle), "the node is still computing"
 
     def send_info(self, msg):
         """Publish a camera_info; return when the node has it."""
