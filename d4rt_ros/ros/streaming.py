@@ -10,13 +10,17 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import Statistics
+from d4rt_ros.ros.diagnostics import WARN, Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.scale_inputs import ScaleInputs
 from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
+from d4rt_ros.stream.scale import ScaleMeasurement
+
+MEASURED_IN_POINTS = "depth", "height"  # sources of the scale
 
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
@@ -44,6 +48,7 @@ class Streaming:
         self.pipeline = Pipeline(model, config)
         self.window = window_of(self.pipeline)
         self.device = str(getattr(model, "device", ""))
+        self.scale_inputs: ScaleInputs | None = None  # what measures the scale while the node is active
         self.windows: list[EncodedWindow] = []
         self.result: Result | None = None
         self.publishers = publishers
@@ -204,6 +209,9 @@ class Streaming:
             proposal = self.pipeline.encode(seen, wanted)
             with self._state:
                 result = self.pipeline.place(seen, proposal)
+                result = self.pipeline.scaled(result, self._measured_scale(result, clip, camera_frame))
+            if self.pipeline.scale_note:
+                self._warn("scale", self.pipeline.scale_note)
             if result.points is not None:
                 self._fit_depth(time.monotonic() - begin)
             self._finish(result, clip, camera_frame, received)
@@ -215,10 +223,20 @@ class Streaming:
         else:
             self._statistics.result(time.monotonic() - received)
 
+    def _measured_scale(
+        self, result: Result, clip: list[WindowFrame], camera_frame: str
+    ) -> list[ScaleMeasurement]:
+        inputs = self.scale_inputs
+        return inputs.measurements_for(result, camera_frame, clip[-1].frame.lens) if inputs else []
+
     def _wanted(self, clip: list[WindowFrame]) -> Outputs:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
+        source = self.pipeline.config.scale_source
+        wanted = replace(
+            wanted, points=wanted.points or source in MEASURED_IN_POINTS, pose=wanted.pose or source == "tf"
+        )
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.
