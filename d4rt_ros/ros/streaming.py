@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import WARN, Statistics
+from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.scale_inputs import ScaleInputs

@@ -231,6 +231,12 @@ class Running:
         assert self.user.until(lambda: calibration._info is not None)
 
 
+def alter(running, change):
+    """Have the results of the node's windows be what `change` makes of them, from now on."""
+    pipeline = running.node._streaming.pipeline
+    pipeline.scaled = lambda *args: change(type(pipeline).scaled(pipeline, *args))
+
+
 def view(seconds, height=48, width=64):
     """(H, W, 3) uint8: blots of many greys that stand still; one pixel changes, as no camera's image stays the same."""
     import cv2
