@@ -80,7 +80,7 @@ class Streaming:
     @property
     def problems(self) -> list[tuple[bytes, str]]:
         """What the outputs have to say: (level of diagnostics, sentence)."""
-        return [*self.publishers.problems, *self.interest.problems]
+        return [*self.publishers.problems, *self.interest.problems, *self._scale_problems()]
 
     @property
     def idle(self) -> bool:
@@ -91,6 +91,11 @@ class Streaming:
     def history(self) -> str:
         """What is kept for services, "3 windows, 0.7 s, 12 MB"."""
         return told(self.windows)
+
+    def _scale_problems(self) -> list[tuple[bytes, str]]:
+        """Why the scale is not known, or what is odd about what measures it."""
+        why = self.scale_inputs.problem if self.scale_inputs else ""
+        return [(WARN, f"scale: {sentence}") for sentence in (self.pipeline.scale_problem, why) if sentence]
 
     def add(self, frame: Frame, frame_id: str) -> None:
         """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
