@@ -65,6 +65,7 @@ class Streaming:
         # Images are followed and windows placed in turns, in two threads.
         self._pixels, self._state = Worker("d4rt pixels"), threading.Lock()
         self._waiting = 0  # images that came and have not been followed yet
+        self._posed = -1  # ns, the newest image whose trusted pose was published
         model.between_chunks = worker.serve_pending
 
     @property
@@ -175,7 +176,7 @@ class Streaming:
 
     def _forget(self) -> None:
         self._worker.discard()
-        self.windows, self.result = [], None
+        self.windows, self.result, self._posed = [], None, -1
         self._statistics.count("restarts")
 
     def _follow(
@@ -189,7 +190,7 @@ class Streaming:
             if result is not None:
                 with self._publishing:
                     if current():
-                        self.publishers.publish_pose(result, current)
+                        self._publish_pose(result, current)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"following an image failed, the next is tried: {traceback.format_exc()}")
@@ -198,6 +199,11 @@ class Streaming:
                 self._statistics.count("skipped")
         with self._lock:
             self._waiting -= 1
+
+    def _publish_pose(self, result: Result, current: Callable[[], bool]) -> None:
+        self.publishers.publish_pose(result, current)
+        if result.trusted:
+            self._posed = result.stamp
 
     def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
@@ -267,7 +273,8 @@ class Streaming:
                 self.result = result
                 self.windows = kept([window, *self.windows], self._history)
             current = lambda: epoch == self.epoch  # noqa: E731
-            if not self.pipeline.follows:  # else its pose was published when its image came
-                self.publishers.publish_pose(result, current)
+            # Else it was published when the image came, unless only the model, or the first window, could say it.
+            if not self.pipeline.follows or result.trusted and result.stamp > self._posed:
+                self._publish_pose(result, current)
             self.publishers.publish_window(result, lenses, current)
             self._status.result(result, time.monotonic() - received, current)

@@ -53,8 +53,8 @@ def test_every_image_has_a_pose_also_those_that_no_window_keeps(running):
     for kind, topic in ((TFMessage, "/tf"), (Odometry, ODOMETRY), (Path, PATH)):
         running.listen(kind, topic)
     send(running, range(16))
-    expected = [image(100 + k / RATE).header.stamp for k in range(7, 16)]
-    assert running.user.until(lambda: len(heard[PATH]) == len(heard[ODOMETRY]) == len(heard["/tf"]) == 9)
+    expected = [image(100 + k / RATE).header.stamp for k in range(6, 16)]
+    assert running.user.until(lambda: len(heard[PATH]) == len(heard[ODOMETRY]) == len(heard["/tf"]) == 10)
     assert stamps(heard[ODOMETRY]) == stamps(heard[PATH]) == expected
     for message, stamp in zip(heard["/tf"], expected):
         links = [(t.header.frame_id, t.child_frame_id) for t in message.transforms]
@@ -64,6 +64,25 @@ def test_every_image_has_a_pose_also_those_that_no_window_keeps(running):
         position = odometry.pose.pose.position
         assert np.linalg.norm([position.x, position.y, position.z]) < 1e-3
         assert 0 < odometry.pose.covariance[0] < 0.01
+
+
+def test_where_pixels_say_nothing_the_windows_poses_are_published():
+    """A view without corners: only the model says where the camera is, once a window."""
+    with Running({"refine": "pixels", "window.stride": 2}) as running:
+        heard = running.active().user.heard
+        running.listen(TFMessage, "/tf")
+        running.listen(Odometry, ODOMETRY)
+        running.send_info(info(height=SIZE[0], width=SIZE[1]))
+        for k in range(17):
+            running.send("image", image(100 + k / RATE, height=SIZE[0], width=SIZE[1]))
+        windows = [image(100 + k / RATE).header.stamp for k in range(6, 17, 2)]
+        assert running.user.until(lambda: len(heard["/tf"]) == len(windows))
+        assert [m.transforms[0].header.stamp for m in heard["/tf"]] == windows
+
+        def known():
+            return [m.header.stamp for m in heard[ODOMETRY] if m.pose.covariance[0] < 1]
+
+        assert running.user.until(lambda: known() == windows) and len(heard[ODOMETRY]) > len(windows)
 
 
 def test_tracks_keep_their_ids_and_are_those_of_the_region(running):
