@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import WARN, Statistics
+from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.scale_inputs import ScaleInputs
@@ -21,6 +21,8 @@ from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, Wi
 from d4rt_ros.stream.scale import ScaleMeasurement
 
 MEASURED_IN_POINTS = "depth", "height"  # sources of the scale
+
+MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
 
 class Streaming:
@@ -62,6 +64,8 @@ class Streaming:
         self._publishing = threading.Lock()
         # Images are followed and windows placed in turns, in two threads.
         self._pixels, self._state = Worker("d4rt pixels"), threading.Lock()
+        self._waiting = 0  # images that came and have not been followed yet
+        self._posed = -1  # ns, the newest image whose trusted pose was published
         model.between_chunks = worker.serve_pending
 
     @property
@@ -78,6 +82,11 @@ class Streaming:
     def problems(self) -> list[tuple[bytes, str]]:
         """What the outputs have to say: (level of diagnostics, sentence)."""
         return [*self.publishers.problems, *self.interest.problems, *self._scale_problems()]
+
+    @property
+    def idle(self) -> bool:
+        """Whether every image that came has been followed, and every window computed that was due."""
+        return not self._waiting and self._worker.idle
 
     @property
     def history(self) -> str:
@@ -101,12 +110,19 @@ class Streaming:
             if window.restarts != restarts:
                 self._forget()
                 self._warn("restart", f"everything restarts: {window.restart_reason}")
+            kept = bool(clip) and clip[-1].frame is frame
+            image = clip[-1] if kept else WindowFrame(frame, window.restarts)
+            # Images wait in order; of more than that, those that no window is due with are left out first.
+            crowded = self._waiting >= (MOST_WAITING if due else MOST_WAITING // 2)
+            self._waiting += not crowded
         if window.restarts != restarts:
             self._begin_anew(window.restart_reason)
-        if clip and clip[-1].frame is frame:  # it was kept
-            self.pipeline.prepared(clip[-1])
-        if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if crowded:
+            self._statistics.count("skipped" if due else "not followed")
+            return
+        if kept:
+            self.pipeline.prepared(image)
+        self._pixels.ask(lambda: self._follow(image, clip if due else None, camera_frame, received))
 
     def reset(self, reason: str, ends: bool = False) -> bool:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
@@ -159,30 +175,35 @@ class Streaming:
         self._pixels.stop()
 
     def _forget(self) -> None:
-        self._pixels.discard()
         self._worker.discard()
-        self.windows, self.result = [], None
+        self.windows, self.result, self._posed = [], None, -1
         self._statistics.count("restarts")
 
     def _follow(
         self, image: WindowFrame, clip: list[WindowFrame] | None, camera_frame: str, received: float
     ) -> None:
         """Publish where an image was taken, and have the window computed that is due with it."""
+        current = lambda: image.epoch == self.epoch  # noqa: E731
         try:
             with self._state:
-                result = self.pipeline.follow(image)
+                result = self.pipeline.follow(image) if current() else None
             if result is not None:
                 with self._publishing:
-                    if image.epoch == self.epoch:
-                        self.publishers.publish_pose(result, lambda: image.epoch == self.epoch)
+                    if current():
+                        self._publish_pose(result, current)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"following an image failed, the next is tried: {traceback.format_exc()}")
-        if clip is None:
-            return
-        self.pipeline.prepared(image)
-        if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if clip is not None and current():
+            if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
+                self._statistics.count("skipped")
+        with self._lock:
+            self._waiting -= 1
+
+    def _publish_pose(self, result: Result, current: Callable[[], bool]) -> None:
+        self.publishers.publish_pose(result, current)
+        if result.trusted:
+            self._posed = result.stamp
 
     def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
@@ -252,7 +273,8 @@ class Streaming:
                 self.result = result
                 self.windows = kept([window, *self.windows], self._history)
             current = lambda: epoch == self.epoch  # noqa: E731
-            if not self.pipeline.follows:  # else its pose was published when its image came
-                self.publishers.publish_pose(result, current)
+            # Else it was published when the image came, unless only the model, or the first window, could say it.
+            if not self.pipeline.follows or result.trusted and result.stamp > self._posed:
+                self._publish_pose(result, current)
             self.publishers.publish_window(result, lenses, current)
             self._status.result(result, time.monotonic() - received, current)

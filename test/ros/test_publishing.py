@@ -11,7 +11,7 @@ from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
-from ros_testing import Running, image, info, set_parameter  # noqa: E402
+from ros_testing import Running, alter, image, info, set_parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from small_results import judged  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -39,9 +39,7 @@ class Altered:
 
     def __init__(self, running):
         self.judgement, self.fields = None, {}
-        pipeline = running.node._streaming.pipeline
-        scaled = pipeline.scaled
-        pipeline.scaled = lambda *arguments: self._changed(scaled(*arguments))
+        alter(running, self._changed)
 
     def _changed(self, result):
         result = result if self.judgement is None else judged(result, **self.judgement)
