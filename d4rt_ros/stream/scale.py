@@ -43,7 +43,7 @@ class Scale:
     @property
     def metric(self) -> bool:
         """Whether lengths are metres."""
-        return self.sigma <= METRIC
+        return bool(self.sigma <= METRIC)
 
 
 @dataclass(frozen=True)
@@ -185,16 +185,18 @@ class ScaleFilter:
         rival = self._rival
         if rival is None:
             return
-        needed = max(BELIEVED, rival.span)
+        # A belief that is not known to anybody yet may be an outlier itself.
+        needed = max(BELIEVED, rival.span) if self._known() else LEAST_SECONDS
         if self._against > rival.count or rival.silence(stamp) > needed:
             self._rival = None
         elif rival.count >= LEAST_COUNT and rival.seconds >= needed:
             factor = math.exp(rival.mean - self._belief.mean)
             self._belief, self._rival = rival, None
-            self.note = (
-                f"{rival.source} has said for {rival.seconds:.0f} s that the scale is {factor:.2f} times what it was; "
-                "it is believed"
-            )
+            if self._settled:
+                self.note = (
+                    f"{rival.source} has said for {rival.seconds:.0f} s that the scale is {factor:.2f} times what it "
+                    "was; it is believed"
+                )
 
     @property
     def _doubt(self) -> float:
@@ -236,11 +238,7 @@ class ScaleFilter:
         if belief.count == 0:
             return "the scale has not been measured in this world yet"
         silence = belief.silence(stamp)
-        return (
-            f"the scale has not been measured by {belief.source} for {silence:.0f} s"
-            if silence > SILENT
-            else ""
-        )
+        return f"{belief.source} has not measured the scale for {silence:.0f} s" if silence > SILENT else ""
 
     def _tell(self, before: Scale) -> None:
         now, notes = self._scale, [self.note]

@@ -67,6 +67,14 @@ def test_single_outliers_are_not_taken():
     assert np.abs(np.log([s.metres for _, s in applied]) - 0.2).max() < 0.06
 
 
+def test_an_outlier_that_comes_first_is_not_waited_for():
+    filter = ScaleFilter()
+    filter.update(0, 0, [measured(1.5, 0)])
+    applied, notes = fed(filter, 0.2, 0.2, 4)
+    assert applied[-1][1].metric and math.log(applied[-1][1].metres) == pytest.approx(0.2, abs=0.01)
+    assert len(notes) == 1 and "is known" in notes[0]
+
+
 @pytest.mark.parametrize("factor", [2.0, 0.5])
 def test_a_jump_is_not_believed_at_once_and_then_followed(factor):
     filter, jump = ScaleFilter(), math.log(factor)
@@ -100,7 +108,7 @@ def test_a_source_that_stops_is_told_and_the_scale_goes_out_of_date():
     sigmas = [s.sigma for _, s in silent]
     assert np.all(np.diff(sigmas) > 0) and silent[30][1].metric and not silent[-1][1].metric
     assert silent[-1][1].metres == pytest.approx(known[-1][1].metres, rel=0.01)
-    assert "not been measured by depth for" in filter.problem
+    assert "depth has not measured the scale for" in filter.problem
     assert any("not known any more" in note for note in notes)
     again, _ = fed(filter, 0.32, 400, 410)
     assert again[-1][1].metric
