@@ -95,7 +95,7 @@ class Recorder:
         self._records.append(_Record(frame.stamp, frame.camera or self._camera, self._unanswered()))
         if result is not None:
             self._note(result)
-        elif self.stream.pose is not None:  # by the image's pixels
+        elif self.stream.pose is not None:
             self._place(self._records[-1], self.stream.pose, self._scale)
 
     def _unanswered(self) -> str:
@@ -110,7 +110,9 @@ class Recorder:
         self._answer(record, result, self._camera)
         if result.points is not None:
             record.see(result.points, result.scale.metres)
-        self._place(record, result.pose, result.scale)
+        followed = self.stream.pose  # which was said before, and is not taken back
+        said = followed and followed.trusted and result.trusted and followed.world == result.pose.world
+        self._place(record, followed if said else result.pose, result.scale)
         if not self.online:
             self._correct(result)
             self._look_back(result)
