@@ -359,6 +359,7 @@ def test_a_camera_that_is_not_given_is_estimated():
     result = made(intrinsics=None)
     np.testing.assert_allclose(result.intrinsics, np.broadcast_to(CAMERA.matrix, (FRAMES, 3, 3)), rtol=0.01)
     online = made(intrinsics=None, online=True)
+    np.testing.assert_array_equal(result.intrinsics, np.broadcast_to(online.intrinsics[-1], (FRAMES, 3, 3)))
     assert np.isnan(online.intrinsics[: WINDOW - 1]).all() and online.camera(0) is None
     assert isinstance(online.camera(-1), Pinhole) and online.camera(-1).width == 97
 
