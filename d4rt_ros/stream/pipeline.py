@@ -213,7 +213,8 @@ class Pipeline:
         if config.metres:
             self._scale = fixed_scale(config.metres)
         elif config.scale_source not in ("none", "fixed"):
-            self._scale = self._filter.update(result.stamp, self._world, measurements)
+            known = pose.world_from_camera if result.trusted else None
+            self._scale = self._filter.update(result.stamp, self._world, measurements, known)
         if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
             position = pose.world_from_camera[:3, 3]
             self._offset = continued(self._offset, position, before, self._scale.metres)
