@@ -51,8 +51,8 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed in the newest, None where nothing
-    is. camera: of the newest, as far as it is known already.
+    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
+    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
     """
 
     clip: Sequence[WindowFrame]
@@ -71,8 +71,8 @@ class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
-    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place: for
-    the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
+    for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
     """
 
     outputs: Outputs
