@@ -42,6 +42,7 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
 
+TOO_LATE = "the window's images are older than those that are remembered: windows take too long to be computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
@@ -145,9 +146,11 @@ class Pipeline:
             if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
                 self._odometry.follow(newest)
             points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
-        seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
+        shown = sight(clip, self._newest)
+        if self._odometry is not None and points is None:
+            shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return seen
+        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
