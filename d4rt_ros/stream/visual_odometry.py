@@ -35,6 +35,7 @@ FEWEST, LEAST_SHARE = (
 )  # landmarks that must agree with a pose, and their share of those that are seen
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
 FEW = 40  # landmarks that agree, below which the model is asked as well how the camera has moved
+LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe
@@ -126,7 +127,15 @@ class VisualOdometry:
                 f"{max(fewest, round(share * shown))} must"
             )
             return self._lost(stamp, reason, agree)
-        return self._moved(stamp, fit, agree, shown)
+        followed = self._moved(stamp, fit, agree, shown)
+        if lost or self._paused(stamp):  # in between the camera may have been anywhere
+            followed.step = None
+        return followed
+
+    def _paused(self, stamp: int) -> bool:
+        """Whether it is long since the last image, beside the stream's own period."""
+        stamps = np.array([followed.stamp for followed in self.recent][-PERIODS:] + [stamp])
+        return len(stamps) > 3 and stamps[-1] - stamps[-2] > LONG_PAUSE * np.median(np.diff(stamps[:-1]))
 
     def _moved(self, stamp: int, fit: Resection, agree: int, shown: int) -> Followed:
         """An image whose pose in the map is known, with its covariance against the landmarks."""
