@@ -56,8 +56,9 @@ def test_subpackages_and_load_come_on_first_use():
     names = "geometry", "io", "model", "runtime", "stream", "tasks"
     printed = python(f"import d4rt_ros; print(*(getattr(d4rt_ros, n).__name__ for n in {names}))")
     assert printed.split() == [f"d4rt_ros.{name}" for name in names]
-    assert callable(d4rt_ros.load)
-    assert {"load", "tasks"} <= set(dir(d4rt_ros))
+    for name in ("load", "reconstruct", "Reconstruction"):
+        assert getattr(d4rt_ros, name).__name__ == name and callable(getattr(d4rt_ros, name))
+    assert {"load", "reconstruct", "Reconstruction", "tasks"} <= set(dir(d4rt_ros))
 
 
 def test_unknown_attribute_is_an_attribute_error():

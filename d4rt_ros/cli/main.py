@@ -12,6 +12,7 @@ import d4rt_ros
 # Module in d4rt_ros.cli -> what `d4rt --help` says of it.
 COMMANDS = {
     "demo": "see it run: a camera, the node, and a measured report with a picture",
+    "reconstruct": "a video as the camera's path, a cloud, depth and tracks",
     "convert": "write a checkpoint of OpenD4RT as one small file of ours",
     "train": "train a model on procedural scenes",
     "finetune": "let a model learn from your own recording: a bag, or a folder of RGB-D frames",

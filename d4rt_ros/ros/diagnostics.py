@@ -13,7 +13,7 @@ from typing import Callable
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from d4rt_ros.stream import Scale, Trust
+from d4rt_ros.stream import Result, Scale
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE = 2.0  # seconds without an image after which a camera has stopped
@@ -85,17 +85,11 @@ class NodeState:
     silence: Callable[[], str]  # why no images may come
     input_problems: list[Problem]
     info_problem: str  # what is wrong with camera_info, or ""
-    calibrated: bool
     window_fill: str  # "5 of 8"
     restart_reason: str
     gaps: int  # in time, over which no window goes
     gap_reason: str
-    trust: Trust | None  # of the newest result; None where there is none
-    posed: bool  # whether its pose was computed
-    inliers: float | None
-    scale: Scale
-    frozen_seconds: float  # how long the image has been bitwise the same
-    last_loss: str  # why the pose was lost last, or ""
+    result: Result | None  # the newest one
     output_problems: list[tuple[bytes, str]]  # of publishing: level, sentence
     history: str  # what is kept for queries, "3 windows, 0.7 s, 12 MB"
     device: str
@@ -105,8 +99,7 @@ class NodeState:
 def node_state(phase: str, failure: str, inputs, calibration, streaming, now: float) -> NodeState:
     """Of the node's parts; inputs and streaming are None where there are none. now: seconds of a steady clock."""
     result = streaming.result if streaming is not None else None
-    window = streaming.pipeline.window if streaming is not None else None
-    posed = result is not None and result.world_from_camera is not None
+    window = streaming.window if streaming is not None else None
     return NodeState(
         state=phase,
         failure=failure,
@@ -116,20 +109,14 @@ def node_state(phase: str, failure: str, inputs, calibration, streaming, now: fl
         silence=inputs.silence if inputs else str,
         input_problems=inputs.problems(now) if inputs else [],
         info_problem=calibration.problem,
-        calibrated=result is not None and result.calibrated,
         window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
         restart_reason=window.restart_reason if window is not None else "",
         gaps=window.gaps if window is not None else 0,
         gap_reason=window.gap_reason if window is not None else "",
-        trust=result.trust if result is not None else None,
-        posed=posed,
-        inliers=result.step.inliers if posed and result.step is not None else None,
-        scale=result.scale if result is not None else Scale(),
-        frozen_seconds=result.frozen_seconds if result is not None else 0.0,
-        last_loss=result.last_loss if result is not None else "",
+        result=result,
         output_problems=streaming.problems if streaming is not None else [],
         history=streaming.history if streaming is not None else "",
-        device=str(getattr(streaming.pipeline.model, "device", "")) if streaming is not None else "",
+        device=streaming.device if streaming is not None else "",
         depth_queries=streaming.depth_queries if streaming is not None else None,
     )
 
@@ -175,7 +162,9 @@ def _camera(
     c: NodeState, counts: Counter, statistics: Statistics, rates, now: float
 ) -> tuple[list[Problem], dict]:
     problems, last = [], statistics.last_image
-    active = c.state == "active"
+    active, result = c.state == "active", c.result
+    calibrated = result is not None and result.camera.calibrated
+    frozen_seconds = 0.0 if result is None else result.frozen_seconds
     dropped = {k: n for k, n in counts.items() if k.startswith("dropped: ")}
 
     def warn(kind: str, sentence: str) -> None:
@@ -191,20 +180,20 @@ def _camera(
     problems += c.input_problems
     if c.info_problem:
         warn("camera_info", c.info_problem)
-    elif active and last is not None and not c.calibrated:
+    elif active and last is not None and not calibrated:
         warn(
             "uncalibrated",
             f"not calibrated: no usable camera_info on {c.info_topic}; the intrinsics are estimated",
         )
-    if active and c.frozen_seconds > FROZEN:
-        warn("frozen", f"the image has not changed for {c.frozen_seconds:.0f} s, though its stamps go on")
+    if active and frozen_seconds > FROZEN:
+        warn("frozen", f"the image has not changed for {frozen_seconds:.0f} s, though its stamps go on")
     if any(rates[reason] > 0 for reason in dropped):
         warn("dropped", f"images are dropped: {statistics.last_problem}")
     figures = {
         "images": counts["images"],
         "image rate (Hz)": rates["images"],
         "subscription": c.image_qos,
-        "calibrated": str(c.calibrated),
+        "calibrated": str(calibrated),
         "window": c.window_fill,
         "restarts": counts["restarts"],
         "last restart": c.restart_reason,
@@ -218,21 +207,22 @@ def _camera(
 def _geometry(
     c: NodeState, counts: Counter, latencies: list[float], rates, statistics: Statistics
 ) -> tuple[list[Problem], dict]:
-    problems = []
+    problems, result = [], c.result
+    pose, scale = (None, Scale()) if result is None else (result.pose, result.scale)
     if c.failure:
         problems.append(Problem(ERROR, "failure", c.failure))
     elif c.state != "active":
         problems.append(Problem(WARN, "state", f"the node is {c.state}" + ADVICE.get(c.state, "")))
     if rates["failures"] > 0:
         problems.append(Problem(ERROR, "window", "computing a window failed; see the log"))
-    lost = c.trust is not None and not (c.trust.pose if c.posed else c.trust.scene)
+    lost = "" if result is None else result.reason if pose else result.problem
     if lost:
-        what = "the pose is" if c.trust.scene else "what the images show is"
-        problems.append(Problem(WARN, "trust", f"{what} not trusted: {c.trust.reason}"))
+        what = "what the images show is" if result.problem else "the pose is"
+        problems.append(Problem(WARN, "trust", f"{what} not trusted: {lost}"))
     for level, told in c.output_problems:
         problems.append(Problem(level, re.sub(r"[\d.]+", "", told), told))  # one kind whatever its figures
     first = statistics.first_result
-    tracking = "lost" if lost else "good" if c.posed else "not computed"
+    tracking = "lost" if lost else "good" if pose else "not computed"
     figures = {
         "state": c.state,
         "results": counts["results"],
@@ -244,11 +234,11 @@ def _geometry(
         "windows skipped": counts["skipped"],
         "windows failed": counts["failures"],
         "tracking": tracking,
-        "reason": c.trust.reason if lost else "",
-        "last loss": c.last_loss,
-        "pose inliers": np.nan if c.inliers is None else c.inliers,
-        "metric": str(c.scale.metric),
-        "metres in a unit": c.scale.metres if c.scale.metric else np.nan,
+        "reason": lost,
+        "last loss": pose.last_loss if pose else "",
+        "pose inliers": pose.step.inliers if pose and pose.step else np.nan,
+        "metric": str(scale.metric),
+        "metres in a unit": scale.metres if scale.metric else np.nan,
         "device": c.device,
         **_memory(c.device),
     }

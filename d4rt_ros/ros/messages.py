@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from d4rt_ros.geometry import Pinhole, pose_from_quaternion, quaternion_from_pose
-from d4rt_ros.stream import Trust
+from d4rt_ros.stream import Result
 
 CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
 
@@ -126,22 +126,21 @@ def odometry(header: Header, child_frame_id: str, pose, covariance, twist, twist
     return msg
 
 
-def tracks(
-    header: Header, result_tracks, size: tuple[int, int], lenses=(), metric=False, trust: Trust = Trust()
-):
-    """d4rt_ros/Tracks of stream.StreamTracks; positions are in header.frame_id, pixels those of the image topic.
+def tracks(header: Header, result: Result, lenses=()):
+    """d4rt_ros/Tracks of a result that has some; positions are in header.frame_id, pixels those of the image topic.
 
-    size: (width, height) of the images. lenses: of the window's T frames (stream.Frame); empty: there are none.
+    lenses: of the window's T frames (io.Frame); empty: there are none.
     """
     from d4rt_ros.msg import Tracks  # here, so that the rest serves where our interfaces are not built
 
-    t = result_tracks
+    t, camera = result.tracks, result.camera.pinhole
+    size = camera.width, camera.height
     pixels = through_lenses("to_image", t.pixels, np.arange(len(t.stamps)), lenses)
     seen = np.asarray(t.visible) > 0.5
     for uv in (t.pixels, pixels):
         seen = seen & inside(uv, size)
-    msg = Tracks(header=header, stamps=[stamp_message(int(s)) for s in t.stamps], metric=metric)
-    msg.trusted, msg.reason = trust.pose, trust.reason
+    msg = Tracks(header=header, stamps=[stamp_message(int(s)) for s in t.stamps], metric=result.scale.metric)
+    msg.trusted, msg.reason = result.trusted, result.reason
     msg.ids = flat(t.ids, "Q")
     msg.positions, msg.confidence = flat(t.positions), flat(t.confidence)
     msg.pixels, msg.velocities = flat(pixels), flat(t.velocities)
@@ -152,7 +151,7 @@ def tracks(
 def through_lenses(way: str, pixels, times, lenses) -> np.ndarray:
     """Pixels (..., 2) of the frames `times` (...) in those of the image topic (way "to_image"), or back ("to_view").
 
-    lenses: of the window's frames (stream.Frame). NaN stays NaN, and is where a lens has no such pixel.
+    lenses: of the window's frames (io.Frame). NaN stays NaN, and is where a lens has no such pixel.
     """
     pixels = np.asarray(pixels)
     if all(lens is None for lens in lenses):

@@ -17,7 +17,6 @@ import os
 import threading
 import time
 import warnings
-from dataclasses import fields
 
 import rclpy
 import rclpy.logging
@@ -282,7 +281,7 @@ class D4rtNode(NodeMixin, Node):
             topic, rectified = inputs.image_topic, self.get_parameter("image.rectified").value
             image, camera, lens = self._calibration.view(rgb_from(msg), topic, rectified)
             streaming.add(
-                Frame(image, messages.nanoseconds(msg.header.stamp), camera, lens=lens),
+                Frame(image, messages.nanoseconds(msg.header.stamp), camera, lens),
                 msg.header.frame_id,
             )
         except ImageError as error:
@@ -309,16 +308,8 @@ class D4rtNode(NodeMixin, Node):
         config = parameters.pipeline_config(values)
         if streaming is None:
             return
-        fixed = {
-            "frames",
-            "stride",
-            "hop",
-            "max_gap",
-            "depth_queries",
-        }  # or the window's, or fitted to the rate
         streaming.change(
-            {"stride": config.stride, "hop": config.hop, "max_gap": values["window.max_gap"]},
-            {f.name: getattr(config, f.name) for f in fields(config) if f.name not in fixed},
+            config,
             values["path.length"],
             values["depth.rate"],
             values["odometry.when_lost"],
@@ -347,13 +338,13 @@ class D4rtNode(NodeMixin, Node):
     def _tell_of_a_new_world(self) -> None:
         streaming = self._streaming
         result = streaming.result if streaming is not None else None
-        if result is None:
+        if result is None or result.pose is None:
             return
-        before, self._world = self._world, (streaming.pipeline.window.restarts, result.world)
+        before, self._world = self._world, (streaming.epoch, result.pose.world)
         # What a restart does was said when it was made.
         if before is not None and before[0] == self._world[0] and before[1] != self._world[1]:
             self._terminal.warn(
-                "world", f"a new world begins, poses do not go on from before: {result.last_loss}"
+                "world", f"a new world begins, poses do not go on from before: {result.pose.last_loss}"
             )
 
     def _steady_timer(self, seconds: float, callback, group):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry import adjoint, cross_matrix, invert, pose_matrix
-from d4rt_ros.stream import Result
+from d4rt_ros.stream import Pose, Result
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR
 
 # Of what was not measured: a filter that gates its input rejects it, another gives it no weight.
@@ -21,14 +21,18 @@ UNKNOWN_VARIANCE = 1e6
 
 @dataclass(frozen=True)
 class Placed:
-    """A result and where its child is. camera_from_child: (4, 4) at the result's own stamp."""
+    """A result with a pose, and where its child is. camera_from_child: (4, 4) at the result's own stamp."""
 
     result: Result
     camera_from_child: np.ndarray
 
     @property
+    def pose(self) -> Pose:
+        return self.result.pose
+
+    @property
     def world_from_child(self) -> np.ndarray:
-        return self.result.world_from_camera @ self.camera_from_child
+        return self.pose.world_from_camera @ self.camera_from_child
 
 
 def pose_covariance(placed: Placed) -> np.ndarray:
@@ -36,8 +40,8 @@ def pose_covariance(placed: Placed) -> np.ndarray:
 
     The result's is at the camera's origin. A point that lies r away, about the world's axes, moves by dp + dw x r.
     """
-    lever = placed.result.world_from_camera[:3, :3] @ placed.camera_from_child[:3, 3]
-    return _carried(adjoint(pose_matrix(translation=-lever)), placed.result.pose_covariance)
+    lever = placed.pose.world_from_camera[:3, :3] @ placed.camera_from_child[:3, 3]
+    return _carried(adjoint(pose_matrix(translation=-lever)), placed.pose.covariance)
 
 
 def twist(now: Placed, before: Placed | None) -> tuple[np.ndarray, np.ndarray]:
@@ -63,25 +67,24 @@ def step_covariance(now: Result, before: Result) -> np.ndarray:
     poses that share none the same, with the world for k. Without a step (the image is bitwise the same) the camera
     is taken to stand as still as a pose can be told.
     """
-    if now.step is None:
+    b, a = now.pose, before.pose
+    if b.step is None:
         return COVARIANCE_FLOOR
-    moved = invert(before.world_from_camera) @ now.world_from_camera
-    if now.keyframe == before.stamp:
-        return _own_axes(now.step.i_from_j, now.step.covariance)
-    if before.step is not None and now.keyframe == before.keyframe is not None:
-        a = _own_axes(before.step.i_from_j, before.step.covariance)
-        b = _own_axes(now.step.i_from_j, now.step.covariance)
+    moved = invert(a.world_from_camera) @ b.world_from_camera
+    if b.keyframe == before.stamp:
+        return _own_axes(b.step.i_from_j, b.step.covariance)
+    if a.step is not None and b.keyframe == a.keyframe is not None:
+        a, b = (_own_axes(pose.step.i_from_j, pose.step.covariance) for pose in (a, b))
     else:
-        a = _own_axes(before.world_from_camera, before.pose_covariance)
-        b = _own_axes(now.world_from_camera, now.pose_covariance)
+        a, b = (_own_axes(pose.world_from_camera, pose.covariance) for pose in (a, b))
     return b + _carried(adjoint(invert(moved)), a)
 
 
 def _joined(now: Result, before: Result) -> bool:
     """Whether the way from one result's pose to the other's was measured. A camera that was found again by its image,
     after a pause of any length, may have been anywhere in between."""
-    measured = now.step is not None or now.frozen_seconds > 0
-    trusted = now.trust.pose and before.trust.pose and now.world == before.world
+    measured = now.pose.step is not None or now.frozen_seconds > 0
+    trusted = now.trusted and before.trusted and now.pose.world == before.pose.world
     return trusted and measured and now.stamp > before.stamp
 
 

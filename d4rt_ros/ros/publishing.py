@@ -1,4 +1,5 @@
-"""From the pipeline's results to messages on topics. What may be published is decided here, from Result.trust."""
+"""From the pipeline's results to messages on topics. What may be published is decided here, from what of a
+result is trusted."""
 
 from __future__ import annotations
 
@@ -37,12 +38,12 @@ def result_messages(
     """The messages of a result by topic: of those `topics` that the result has something for, and may say.
 
     child: the frame that the odometry is of. placed: the result with its place, None where the child's is not
-    known; before: the last result that was placed, for the velocity. lenses: of the window's frames (stream.Frame).
+    known; before: the last result that was placed, for the velocity. lenses: of the window's frames (io.Frame).
     """
     camera_header = messages.header_message(result.stamp, frames.camera)
     world_header = messages.header_message(result.stamp, frames.world)
     made = {}
-    if result.trust.scene and result.points is not None:
+    if not result.problem and result.points is not None:
         points = result.points
         if POINTS in topics:
             made[POINTS] = messages.point_cloud(camera_header, points.xyz, points.rgb, points.confidence)
@@ -50,19 +51,16 @@ def result_messages(
             made[DEPTH] = messages.depth_image(camera_header, points.depth)
         if DEPTH_INFO in topics:
             made[DEPTH_INFO] = messages.camera_info(camera_header, points.camera)
-    if result.trust.pose and result.tracks is not None and TRACKS in topics:
-        size = result.camera.width, result.camera.height
-        made[TRACKS] = messages.tracks(
-            world_header, result.tracks, size, lenses, result.scale.metric, result.trust
-        )
-    if placed is not None and ODOMETRY in topics and (result.trust.pose or when_lost == "inflate"):
+    if result.trusted and result.tracks is not None and TRACKS in topics:
+        made[TRACKS] = messages.tracks(world_header, result, lenses)
+    if placed is not None and ODOMETRY in topics and (result.trusted or when_lost == "inflate"):
         made[ODOMETRY] = _odometry(world_header, child, placed, before)
     return made
 
 
 def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odometry:
     covariance = np.eye(6) * UNKNOWN_VARIANCE
-    if placed.result.trust.pose:
+    if placed.pose.trusted:
         covariance = odometry.pose_covariance(placed)
     twist = odometry.twist(placed, before)
     return messages.odometry(header, child, placed.world_from_child, covariance, *twist)
@@ -160,10 +158,10 @@ class Publishers:
     def publish(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
         """Publish what is listened to, as long as the result is of the `current` world."""
         before, child, placed = self._before, self._broadcast.child, None
-        if result.world != self._world:
-            self._world = result.world
+        if result.pose is not None and result.pose.world != self._world:
+            self._world = result.pose.world
             self._path.clear()
-        if child is not None and result.world_from_camera is not None:
+        if child is not None and result.pose is not None:
             camera_from_child = self._camera_from_child(result.stamp)
             if camera_from_child is not None:
                 placed = Placed(result, camera_from_child)
@@ -171,7 +169,7 @@ class Publishers:
         frames = FrameNames(self.world, self._base, self._camera)
         subscribed = self._subscribed()
         made = {}
-        if placed is not None and result.trust.pose:  # first, so that what follows can be transformed
+        if placed is not None and result.trusted:  # first, so that what follows can be transformed
             made = self._pose_messages(result.stamp, placed.world_from_child, PATH in subscribed)
         made |= result_messages(
             result, frames, subscribed, child or self._camera, placed, before, self._when_lost, lenses

@@ -70,7 +70,7 @@ def _query(request, response, context: Context) -> None:
     from_camera, through_world = _from_camera(frame, np.unique(asked.t_cam), window, context)
     if through_world:  # by the newest camera, the one whose pose is known
         asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(window.stamps) - 1))
-    answer = _scaled(_asked_in_slices(asked, window.scene, context), seen, window.scale)
+    answer = _scaled(_asked_in_slices(asked, window.scene, context), seen, window.result.scale)
     answer = _in_frame(answer, asked.t_cam, from_camera)
     _fill_header(response, window, frame, _stamp(asked.t_cam, window))
     response.points = messages.flat(answer.xyz)
@@ -133,7 +133,7 @@ def _track_points(request, response, context: Context) -> None:
         xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
         uv = _topic_pixels(uv, np.arange(count), window)
     _fill_header(response, window, context.world_frame, window.stamps[-1])
-    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.scale.metres)))
+    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.result.scale.metres)))
     response.pixels = messages.flat(uv)
     response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
 
@@ -162,9 +162,10 @@ def _window(stamps, response, context: Context) -> tuple[EncodedWindow, np.ndarr
         raise Refused(INVALID, f"{len(stamps)} stamps are too many; ask for the frames of one window")
     asked = np.array([messages.nanoseconds(s) for s in stamps], np.int64)
     window = chosen(context.windows, asked)
-    response.trusted, response.reason = window.trust.pose, window.trust.reason
-    if not window.trust.scene:
-        raise Refused(NOT_READY, f"the images show nothing to measure: {window.trust.reason}")
+    result = window.result
+    response.trusted, response.reason = result.trusted, result.reason
+    if result.problem:
+        raise Refused(NOT_READY, f"the images show nothing to measure: {result.problem}")
     return window, asked
 
 
@@ -219,17 +220,18 @@ def _from_camera(
 
 
 def _world_from_camera(window: EncodedWindow, context: Context) -> np.ndarray:
-    if window.world_from_camera is None:
+    pose = window.result.pose
+    if pose is None:
         context.want_pose()
         raise Refused(
             NOT_READY,
             "the camera's pose in the world was not computed, as nobody listened to it; it is now, ask again",
         )
-    if not window.trust.pose:
-        raise Refused(NOT_READY, f"the camera's pose in the world is not known: {window.trust.reason}")
-    if window.world != context.windows[0].world:
+    if not pose.trusted:
+        raise Refused(NOT_READY, f"the camera's pose in the world is not known: {pose.reason}")
+    if pose.world != next(w.result.pose.world for w in context.windows if w.result.pose):
         raise Refused(NOT_READY, "the camera's pose then is of a world that was lost; a new one has begun")
-    return window.world_from_camera
+    return pose.world_from_camera
 
 
 def _stamp(t_cam: np.ndarray, window: EncodedWindow) -> int:
@@ -252,4 +254,4 @@ def _joined(answers: list, name: str, width: int) -> np.ndarray:
 def _fill_header(response, window: EncodedWindow, frame: str, stamp: int) -> None:
     response.header = messages.header_message(int(stamp), frame)
     response.stamps = [messages.stamp_message(int(s)) for s in window.stamps]
-    response.metric = window.scale.metric
+    response.metric = window.result.scale.metric

@@ -12,14 +12,14 @@ from d4rt_ros.ros.diagnostics import Statistics
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, fitting_depth_queries
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
 
 
 class Streaming:
-    """Owns the pipeline and the encoded windows that are kept.
+    """Owns the window, the pipeline and the encoded windows that are kept.
 
     warn(kind, sentence): tells the user, not too often of one kind. windows: what services answer from, the newest
-    first. history: seconds for which they are kept.
+    first. history: seconds for which they are kept. device: what the model runs on, "" where it does not say.
     """
 
     def __init__(
@@ -34,9 +34,10 @@ class Streaming:
         history: float = 0.0,
     ) -> None:
         self.pipeline = Pipeline(model, config)
+        self.window = window_of(self.pipeline)
+        self.device = str(getattr(model, "device", ""))
         self.windows: list[EncodedWindow] = []
         self.result: Result | None = None
-        self.depth_queries: int | None = None  # of the newest window; None: every point of the grid
         self.publishers = publishers
         self._depth_rate, self._history = depth_rate, history
         self._pose_wanted = False
@@ -51,7 +52,12 @@ class Streaming:
     @property
     def epoch(self) -> int:
         """Counts the restarts."""
-        return self.pipeline.window.restarts
+        return self.window.restarts
+
+    @property
+    def depth_queries(self) -> int | None:
+        """What the depth grid asks, so that its rate is kept; None: every point."""
+        return self.pipeline.config.depth_queries
 
     @property
     def problems(self) -> list[tuple[bytes, str]]:
@@ -66,7 +72,7 @@ class Streaming:
     def add(self, frame: Frame, frame_id: str) -> None:
         """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
         camera_frame = self.publishers.camera_frame(frame_id)
-        window, received = self.pipeline.window, time.monotonic()
+        window, received = self.window, time.monotonic()
         with self._lock:
             restarts = window.restarts
             due = window.add(frame)
@@ -74,8 +80,8 @@ class Streaming:
             if window.restarts != restarts:
                 self._forget()
                 self._warn("restart", f"everything restarts: {window.restart_reason}")
-        if clip and clip[-1] is frame:  # it was kept
-            frame.prepared = self.pipeline.model.prepare(frame.image)
+        if clip and clip[-1].frame is frame:  # it was kept
+            self.pipeline.prepared(clip[-1])
         if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
             self._statistics.count("skipped")
 
@@ -83,8 +89,8 @@ class Streaming:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
         whether there was anything to forget."""
         with self._lock:
-            anything = bool(len(self.pipeline.window) or self.windows)
-            self.pipeline.window.reset(reason)
+            anything = bool(len(self.window) or self.windows)
+            self.window.reset(reason)
             self._forget()
         with self._publishing:  # what is being published now is out
             return anything
@@ -100,20 +106,19 @@ class Streaming:
 
     def change(
         self,
-        window: dict,
-        config: dict,
+        config: PipelineConfig,
         path_length: int,
         depth_rate: float,
         when_lost: str = "inflate",
         history: float = 0.0,
     ) -> None:
-        """Take new values of the window's stride and hop, the pipeline's configuration, the path's length, the
-        depth's rate, what odometry is while the pose is not trusted, and for how long windows are kept."""
+        """Take a new configuration of window and pipeline, the path's length, the depth's rate, what odometry is while
+        the pose is not trusted, and for how long windows are kept."""
         with self._lock:
-            for name, value in window.items():
-                setattr(self.pipeline.window, name, value)
+            self.window.change(config.stride, config.hop, config.max_gap)
             self.publishers.change(path_length, when_lost)
-            self.pipeline.config = replace(self.pipeline.config, **config)
+            # As many queries as were fitted to the rate, until the next window fits them anew.
+            self.pipeline.change(replace(config, depth_queries=self.depth_queries))
             self._depth_rate, self._history = depth_rate, history
 
     def _forget(self) -> None:
@@ -121,7 +126,7 @@ class Streaming:
         self.windows, self.result = [], None
         self._statistics.count("restarts")
 
-    def _compute(self, clip: list[Frame], camera_frame: str, received: float) -> None:
+    def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
         try:
             if self.publishers.follow_tf(camera_frame) and clip[-1].epoch == self.epoch:
@@ -141,16 +146,16 @@ class Streaming:
         else:
             self._statistics.result(time.monotonic() - received)
 
-    def _wanted(self, clip: list[Frame]) -> Outputs:
+    def _wanted(self, clip: list[WindowFrame]) -> Outputs:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted)
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
-            if (
-                start is not None
-            ):  # else that of a moment ago is good enough for a world that was lost and begins anew
-                self.pipeline.start_pose, self._world_epoch = start, clip[-1].epoch
+            # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.
+            if start is not None:
+                self.pipeline.start_at(start)
+                self._world_epoch = clip[-1].epoch
             elif self._world_epoch != clip[-1].epoch:
                 wanted = replace(wanted, pose=False, tracks=False)
         return wanted
@@ -158,24 +163,11 @@ class Streaming:
     def _fit_depth(self, took: float) -> None:
         """Ask the next window's depth grid as many points as the wanted rate leaves time for."""
         with self._lock:
-            config, rate = self.pipeline.config, self._depth_rate
-            per_second = self.pipeline.model.queries_per_second if rate else None
-            queries = fitting_depth_queries(config, 1.0 / rate, took, per_second) if per_second else None
-            self.depth_queries = queries
-            self.pipeline.config = replace(config, depth_queries=queries)
+            self.pipeline.fit_depth(1.0 / self._depth_rate if self._depth_rate else None, took)
 
-    def _finish(self, result: Result, clip: list[Frame], camera_frame: str) -> None:
-        epoch, lenses = clip[-1].epoch, tuple(frame.lens for frame in clip)
-        window = EncodedWindow(
-            result.scene,
-            result.stamps,
-            camera_frame,
-            result.world_from_camera,
-            result.trust,
-            result.scale,
-            result.world,
-            lenses,
-        )
+    def _finish(self, result: Result, clip: list[WindowFrame], camera_frame: str) -> None:
+        epoch, lenses = clip[-1].epoch, tuple(frame.frame.lens for frame in clip)
+        window = EncodedWindow(replace(result, points=None, tracks=None), camera_frame, lenses)
         with self._publishing:
             with self._lock:
                 if epoch != self.epoch:  # restarted meanwhile: the result is of the world before

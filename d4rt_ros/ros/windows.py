@@ -10,7 +10,8 @@ from typing import Sequence
 
 import numpy as np
 
-from d4rt_ros.stream import Scale, Trust
+from d4rt_ros.model.protocol import Scene
+from d4rt_ros.stream import Result
 
 OK, NOT_READY, OUT_OF_WINDOW, INVALID = range(4)
 
@@ -30,17 +31,23 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """An encoded window. stamps: (T,) int64 ns; world_from_camera: (4, 4) of the newest, or None; lenses: of its T
-    frames (stream.Frame). The scene's own lengths are in the model's unit, the pose's scaled."""
+    """What a window gave, for services to answer from. result: of which points and tracks are not needed; the scene's
+    own lengths are in the model's unit, the pose's scaled. camera_frame: of the images, as TF names it. lenses: of the
+    T frames (io.Frame)."""
 
-    scene: object
-    stamps: np.ndarray
+    result: Result
     camera_frame: str
-    world_from_camera: np.ndarray | None
-    trust: Trust = Trust()
-    scale: Scale = Scale()
-    world: int = 0
     lenses: tuple = ()
+
+    @property
+    def scene(self) -> Scene | None:
+        """None where the images show nothing to measure."""
+        return self.result.scene
+
+    @property
+    def stamps(self) -> np.ndarray:
+        """(T,) int64 ns."""
+        return self.result.window.stamps
 
 
 def kept(windows: Sequence[EncodedWindow], history: float) -> list[EncodedWindow]:
@@ -50,7 +57,7 @@ def kept(windows: Sequence[EncodedWindow], history: float) -> list[EncodedWindow
     are half a window apart or less are still found in one; and one that shows nothing, unless it is the newest.
     """
     found, oldest = [windows[0]], windows[0].stamps[-1] - history * 1e9
-    candidates = [w for w in windows[1:] if w.trust.scene and w.stamps[-1] >= oldest]
+    candidates = [w for w in windows[1:] if not w.result.problem and w.stamps[-1] >= oldest]
     for window, older in zip(candidates, [*candidates[1:], None]):
         newer = found[-1].stamps
         if older is None or older.stamps[-1] < newer[(len(newer) - 1) // 2]:
@@ -62,8 +69,9 @@ def kept(windows: Sequence[EncodedWindow], history: float) -> list[EncodedWindow
 
 def memory(windows: Sequence[EncodedWindow]) -> int:
     """Bytes that windows hold, as far as their scenes know; they share their images."""
-    images = {id(image): image.nbytes for w in windows for image in w.scene.frames}
-    return sum(images.values()) + sum(getattr(w.scene, "nbytes", 0) for w in windows)
+    scenes = [w.scene for w in windows if w.scene is not None]
+    images = {id(image): image.nbytes for scene in scenes for image in scene.frames}
+    return sum(images.values()) + sum(scene.nbytes for scene in scenes)
 
 
 def told(windows: Sequence[EncodedWindow]) -> str:
@@ -87,7 +95,7 @@ def chosen(windows: Sequence[EncodedWindow], asked: np.ndarray) -> EncodedWindow
     holding = [w for w in windows if _off(asked, w.stamps).max() <= STAMP_TOLERANCE]
     if not holding:
         raise Refused(OUT_OF_WINDOW, _nowhere(asked, windows))
-    return next((w for w in holding if w.trust.scene), holding[0])
+    return next((w for w in holding if not w.result.problem), holding[0])
 
 
 def _nearest(asked: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
+from d4rt_ros.model.protocol import Scene
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.config import PipelineConfig
-from d4rt_ros.stream.pixels import CONFIRMED, confirmed
+from d4rt_ros.stream.pixels import CONFIRMED, confirmed, resized_pixels
 from d4rt_ros.stream.relocation import Landmarks, find
-from d4rt_ros.stream.window import Frame
-from d4rt_ros.stream.world import World
+from d4rt_ros.stream.results import Pose
+from d4rt_ros.stream.trust import reason_of
+from d4rt_ros.stream.window import WindowFrame
+from d4rt_ros.stream.world import LOST_COVARIANCE, World
+from d4rt_ros.tasks.batch import Task
+from d4rt_ros.tasks.depth import point_map_questions
 from d4rt_ros.tasks.questions import usable
-from d4rt_ros.tasks.relative_pose import PoseError, RelativePose, pose_of
+from d4rt_ros.tasks.relative_pose import PoseAnswers, PoseError, RelativePose, pose_task
 
-Answers = dict[str, tuple[Queries, Answer]]  # what was asked and what was answered, by name
+Clip = Sequence[WindowFrame]  # the frames of a window, oldest first
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceAnswers:
+    """What the newest camera's place is made from.
+
+    keyframe: where in the clip the frame is that it is measured from; None where that has gone. pose: how; None too.
+    depths: (1 or 2, rows, columns) along z, of the keyframe's grid if there is one and of the newest frame's; NaN where
+        it is not usable.
+    """
+
+    keyframe: int | None
+    pose: PoseAnswers | None
+    depths: np.ndarray
+
+
+def place_task(scene: Scene, clip: Clip, keyframe: int | None, config: PipelineConfig) -> Task[PlaceAnswers]:
+    """Ask how the camera has moved since the keyframe, or, where that has gone, for the newest frame's depth alone."""
+    newest, grid = len(clip) - 1, config.pose_grid
+    if keyframe is None:
+        asked = point_map_questions(scene, newest, grid, newest)
+        [here] = yield [asked]
+        pose = None
+    else:
+        pose = yield from pose_task(scene, keyframe, newest, config.pose_method, grid)
+        asked, here = pose.asked, pose.here
+    _forget_borders(clip, asked, here)
+    depths = np.where(usable(here, in_front=True), here.xyz[:, 2], np.nan).reshape(-1, *grid)
+    return PlaceAnswers(keyframe, pose, depths)
+
+
+def _forget_borders(clip: Clip, asked: Queries, answer: Answer) -> None:
+    """What the model says of the black borders of rectified images is nothing."""
+    for t in np.unique(asked.t_src):
+        rows = np.flatnonzero(asked.t_src == t)
+        answer.xyz[rows[~clip[t].frame.filled(asked.u[rows], asked.v[rows])]] = np.nan
 
 
 class Localiser:
@@ -29,7 +71,7 @@ class Localiser:
     def __init__(self, number: int = 0) -> None:
         self.number, self.world, self.last_loss = number, World(), ""
 
-    def keyframe_index(self, clip: Sequence[Frame]) -> int | None:
+    def keyframe_index(self, clip: Clip) -> int | None:
         """Where in the clip the frame is that poses are measured from; None where it has gone."""
         stamps = [frame.stamp for frame in clip]
         stamp = self.world.keyframe_stamp
@@ -37,50 +79,50 @@ class Localiser:
 
     def place(
         self,
-        clip: Sequence[Frame],
+        clip: Clip,
         problem: str,
-        size: tuple[int, int],
+        answers: PlaceAnswers | None,
         camera: Pinhole,
-        answers: Answers,
         start_pose: np.ndarray,
         config: PipelineConfig,
-    ) -> tuple[RelativePose | None, str]:
-        """Find the newest camera, which is then the world's `camera`: how it was measured from the keyframe, and
-        why its place is not known, in a sentence, or "".
+    ) -> Pose:
+        """Find the newest camera, which is then the world's `camera`.
 
-        problem: why the images show nothing to measure, or "", where there is something, with the answers "here" and
-        "there" to `pose_questions`, or where the clip holds no keyframe "here" of the newest frame alone.
+        problem: why the images show nothing to measure, or "", where there are answers. start_pose: see Pipeline.
         """
         if self.world.stamp is None:
             # It begins with the first image that shows something, and where it begins is known before.
             self.world.start(_start(start_pose, config))
-        if problem:
-            self.last_loss = problem
-            return None, problem
-        depths = _depths(answers["here"][1], config.pose_grid)
-        if self.world.stamp is None:
-            self._set_keyframe(clip[-1], camera, depths)
-            return None, ""
-        step, problem = self._follow(clip, size, camera, answers, depths, config)
-        self.last_loss = problem or self.last_loss
-        if problem and clip[-1].stamp - self.world.stamp >= config.recover_seconds * 1e9:
+        step, lost = None, problem
+        if answers is not None:
+            step, lost = self._measure(clip, answers, camera, config)
+        self.last_loss = lost or self.last_loss
+        if answers is not None and lost and self._searched(clip[-1].stamp) >= config.recover_seconds:
             # It has been looked for long enough: a new world, in which this is known.
-            self.number, self.world = self.number + 1, World()
+            self.number, self.world, step, lost = self.number + 1, World(), None, ""
             self.world.start(_start(start_pose, config))
-            self._set_keyframe(clip[-1], camera, depths)
-            return None, ""
-        return step, problem
+            self._set_keyframe(clip[-1], camera, answers.depths)
+        place, reason = self.world.camera, reason_of(problem, lost)
+        step = None if reason else step
+        return Pose(
+            world_from_camera=place.world_from_camera.copy(),
+            covariance=(LOST_COVARIANCE if reason else place.covariance).copy(),
+            trusted=not reason,
+            reason=reason,
+            world=self.number,
+            step=step,
+            keyframe=None if step is None else clip[answers.keyframe].stamp,
+            last_loss=self.last_loss,
+        )
 
-    def _follow(
-        self,
-        clip: Sequence[Frame],
-        size: tuple[int, int],
-        camera: Pinhole,
-        answers: Answers,
-        depths: np.ndarray,
-        config: PipelineConfig,
+    def _measure(
+        self, clip: Clip, answers: PlaceAnswers, camera: Pinhole, config: PipelineConfig
     ) -> tuple[RelativePose | None, str]:
-        world, newest, keyframe = self.world, clip[-1], self.keyframe_index(clip)
+        """Move the world's camera there; how it was measured, and why its place is not known, in a sentence, or ""."""
+        world, newest, keyframe = self.world, clip[-1], answers.keyframe
+        if world.stamp is None:
+            self._set_keyframe(newest, camera, answers.depths)
+            return None, ""
         if newest.look.unchanged_since <= world.stamp:
             # The very image that was placed last: the camera stands still, exactly.
             step, problem = None, ""
@@ -88,40 +130,42 @@ class Localiser:
         elif keyframe is None:
             step, problem = None, self._find_again(newest, camera)
         else:
-            step, problem = _measured(size, camera, answers, config)
-            seen = Landmarks(clip[keyframe], camera, depths[0])
+            step, problem = _measured(answers.pose, camera, config)
+            seen = Landmarks(clip[keyframe], camera, answers.depths[0])
             problem = problem or _refuted(seen, step, newest, camera)
             if not problem:
                 world.move(step, newest.stamp)
         # The next windows must still hold the keyframe.
         if not problem and (keyframe is None or keyframe < len(clip) // 2):
-            self._set_keyframe(newest, camera, depths)
+            self._set_keyframe(newest, camera, answers.depths)
         return step, problem
 
-    def _set_keyframe(self, newest: Frame, camera: Pinhole, depths: np.ndarray) -> None:
+    def _set_keyframe(self, newest: WindowFrame, camera: Pinhole, depths: np.ndarray) -> None:
         self.world.set_keyframe(newest.stamp)
         self.world.landmarks = Landmarks(newest, camera, depths[-1])
 
-    def _find_again(self, newest: Frame, camera: Pinhole) -> str:
+    def _searched(self, stamp: int) -> float:
+        """Seconds since the camera's place was known last."""
+        return (stamp - self.world.stamp) / 1e9
+
+    def _find_again(self, newest: WindowFrame, camera: Pinhole) -> str:
         """Look for the camera in the old world by what its image shares with the last keyframe's."""
-        world, away = self.world, (newest.stamp - self.world.stamp) / 1e9
-        step = find(world.landmarks, newest.image, camera)
+        step = find(self.world.landmarks, newest.image, camera)
         if step is None:
             return (
-                f"the camera's way is not known for the last {away:.1f} s (a pause, a cut, images that showed "
-                "nothing, or skipped windows), and its image shows too little of where it was before"
+                f"the camera's way is not known for the last {self._searched(newest.stamp):.1f} s (a pause, a cut, "
+                "images that showed nothing, or skipped windows), and its image shows too little of where it was before"
             )
-        world.move(step, newest.stamp)
+        self.world.move(step, newest.stamp)
         return ""
 
 
 def _measured(
-    size: tuple[int, int], camera: Pinhole, answers: Answers, config: PipelineConfig
+    answers: PoseAnswers, camera: Pinhole, config: PipelineConfig
 ) -> tuple[RelativePose | None, str]:
     """The newest camera in the keyframe's frame; and why it is not to be trusted, in a sentence, or ""."""
-    (asked, here), (_, there) = answers["here"], answers["there"]
     try:
-        step = pose_of(here, there, asked, size, camera, config.pose_method)
+        step = answers.pose(camera)
     except PoseError as error:
         return None, str(error)
     least = config.pose_min_inliers
@@ -130,10 +174,10 @@ def _measured(
     return step, ""
 
 
-def _refuted(landmarks: Landmarks, step: RelativePose, newest: Frame, camera: Pinhole) -> str:
+def _refuted(landmarks: Landmarks, step: RelativePose, newest: WindowFrame, camera: Pinhole) -> str:
     """Whether the images contradict a step from the keyframe, in a sentence, or ""."""
     known = landmarks.frame.look.view
-    pixels = (known.points + 0.5) / known.scale - 0.5
+    pixels = resized_pixels(known.points, 1 / known.scale)
     points = landmarks.camera.backproject(pixels, landmarks.depth_at(pixels))
     share = confirmed(known, newest.look.view, camera.project(transform(invert(step.i_from_j), points)))
     if share is None:
@@ -141,12 +185,6 @@ def _refuted(landmarks: Landmarks, step: RelativePose, newest: Frame, camera: Pi
     if share < CONFIRMED:
         return f"the images contradict the model: {share:.0%} of the points are where its motion puts them"
     return ""
-
-
-def _depths(here: Answer, grid: tuple[int, int]) -> np.ndarray:
-    """(1 or 2, rows, columns) along z, of the keyframe's grid if it was asked for and of the newest frame's; NaN
-    where it is not usable."""
-    return np.where(usable(here, in_front=True), here.xyz[:, 2], np.nan).reshape(-1, *grid)
 
 
 def _start(start_pose: np.ndarray, config: PipelineConfig) -> np.ndarray:

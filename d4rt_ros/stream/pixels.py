@@ -78,7 +78,7 @@ def view(image: np.ndarray) -> View:
 
 def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """An image (H, W, 3) uint8 in grey, (h, w) uint8, its larger side `side` at most; and its pixels per pixel of
-    the image, x and y: pixel p of the one is at (p + 0.5) · scale - 0.5 of the other."""
+    the image, x and y, for `resized_pixels`."""
     import cv2
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -87,6 +87,11 @@ def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     w, h = (max(2, round(shrink * n)) for n in (width, height))
     grey = cv2.resize(grey, (w, h), interpolation=cv2.INTER_AREA)
     return grey, np.array([w / width, h / height])
+
+
+def resized_pixels(pixels: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Where pixels (N, 2) of an image are once it is `scale` times as large, x and y; with 1 / scale the way back."""
+    return (pixels + 0.5) * scale - 0.5
 
 
 def seen_again(a: View, b: View) -> float:
@@ -99,7 +104,7 @@ def seen_again(a: View, b: View) -> float:
 def confirmed(a: View, b: View, predicted: np.ndarray) -> float | None:
     """Share of the points of `a` that `b` shows where they were predicted, (N, 2) in pixels of its image, NaN where
     it does not see them; None where it is to see fewer than can tell."""
-    expected = ((predicted + 0.5) * b.scale - 0.5).astype(np.float32)
+    expected = resized_pixels(predicted, b.scale).astype(np.float32)
     # Comparisons with NaN are false.
     told = ((expected > MARGIN) & (expected < np.array(b.even.shape[::-1]) - MARGIN)).all(axis=1)
     if told.sum() < FEWEST_POINTS:

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.stream.pixels import small_grey
-from d4rt_ros.stream.window import Frame
+from d4rt_ros.stream.pixels import resized_pixels, small_grey
+from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.pose_fit import solve_pnp
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, VARIANCE_INFLATION, RelativePose
 
@@ -30,7 +30,7 @@ class Landmarks:
     pixels; NaN where it is not known.
     """
 
-    frame: Frame
+    frame: WindowFrame
     camera: Pinhole
     depth: np.ndarray
 
@@ -107,7 +107,7 @@ def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     grey, scale = small_grey(image, SIDE)
     keypoints, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(grey, None)
     pixels = np.array([k.pt for k in keypoints]).reshape(-1, 2)
-    return (pixels + 0.5) / scale - 0.5, descriptors
+    return resized_pixels(pixels, 1 / scale), descriptors
 
 
 def _matches(

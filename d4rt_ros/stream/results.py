@@ -1,14 +1,17 @@
-"""What the pipeline returns, and how its parts are made from answers."""
+"""What the pipeline returns, in named parts, and how these are made from answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import pose_matrix, transform
-from d4rt_ros.stream.trust import Trust
+from d4rt_ros.geometry.transforms import transform
+from d4rt_ros.model.protocol import Scene
+from d4rt_ros.stream.trust import reason_of
+from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.depth import PointMap
 from d4rt_ros.tasks.questions import finite_rows
 from d4rt_ros.tasks.relative_pose import RelativePose
@@ -20,27 +23,88 @@ DOUBT_OF_ACCELERATION = 2e-4
 
 
 @dataclass(frozen=True)
-class Scale:
-    """metres: of one of the model's units; the result's lengths have been multiplied by it. metric: whether it is
-    known; else metres is 1 and lengths are in the model's own unit."""
+class Camera:
+    """pinhole: of the newest frame's image. calibrated: it came with the frame; else it is estimated.
 
-    metres: float = 1.0
-    metric: bool = False
+    focal_sigma: sd of the focal length, as a share of it: 0 where calibrated, NaN where it is not known.
+    """
+
+    pinhole: Pinhole
+    calibrated: bool
+    focal_sigma: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """The newest camera in the world, which is continuous (REP 105's odom): what was published in it is never taken
+    back.
+
+    world_from_camera: (4, 4) float64; the last good one where it is not trusted.
+    covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began; 1e6 on the diagonal
+        where it is not trusted.
+    trusted: whether the camera's place in the world is known. reason: why not, in a sentence; "" where it is.
+    world: counts worlds; poses of two of them do not belong together.
+    map_from_world: (4, 4), what the world is corrected by, the identity where by nothing.
+    step: how it was measured, from the keyframe; None where it was not: it is not known, the world begins here, the
+        image has not changed, or the camera was found again by its image.
+    keyframe: ns, the stamp of the frame that the step was measured from; None where there is no step.
+    last_loss: why the pose was lost last, in a sentence, also when it has been found again; "" where it never was.
+    """
+
+    world_from_camera: np.ndarray
+    covariance: np.ndarray
+    trusted: bool
+    reason: str
+    world: int
+    map_from_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    step: RelativePose | None = None
+    keyframe: int | None = None
+    last_loss: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class WindowCameras:
+    """The cameras of a window's T frames, oldest first.
+
+    stamps: (T,) int64 ns. world_from_camera: (T, 4, 4) float64 in the world of the newest, NaN where not known.
+    """
+
+    stamps: np.ndarray
+    world_from_camera: np.ndarray
 
 
 @dataclass(frozen=True)
+class Scale:
+    """metres: of one of the model's units; the result's lengths have been multiplied by it, 1 where it is not known.
+
+    sigma: sd of `metres`, as a share of it; NaN where it is not known. source: what says so: "none" or "fixed".
+    """
+
+    metres: float = 1.0
+    sigma: float = np.nan
+    source: str = "none"
+
+    @property
+    def metric(self) -> bool:
+        """Whether the scale is known; else lengths are in the model's own unit."""
+        return bool(np.isfinite(self.sigma))
+
+
+@dataclass(frozen=True, eq=False)
 class Points:
     """What a grid of h x w pixels of the newest image shows, in its optical camera frame.
 
     xyz: (h, w, 3) float32, on the rays of `camera`; NaN where there is none.
     rgb: (h, w, 3) uint8. confidence: (h, w) float32 in 0..1, 0 where xyz is NaN.
     camera: of the grid, as if it were an image of w x h pixels.
+    sigma: (h, w) float32, sd of the depth, as a share of it; NaN where it is not known.
     """
 
     xyz: np.ndarray
     rgb: np.ndarray
     confidence: np.ndarray
     camera: Pinhole
+    sigma: np.ndarray
 
     @property
     def depth(self) -> np.ndarray:
@@ -48,7 +112,7 @@ class Points:
         return self.xyz[..., 2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StreamTracks:
     """N points of the newest image over the T frames of the window.
 
@@ -69,43 +133,52 @@ class StreamTracks:
     velocities: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a window of T frames gave; what was not asked for is None.
 
-    stamp: ns, of the newest frame. stamps: (T,) int64 ns, of all.
-    scene: answers further queries, in pixels of the frames.
-    camera: of the newest frame's image. calibrated: it came with the frame (else it is estimated).
-    trust: what of all this may be acted on, and why not; without the scene there are no points, without the pose no
-        tracks. scale: of all lengths here; the scene's own answers are in the model's unit.
-    world: counts worlds; poses of two of them do not belong together.
-    world_from_camera: (4, 4) float64, the newest camera in the world; the last good pose where trust.pose is
-        False.
-    pose_covariance: (6, 6), x y z and turns about x y z, about the world's axes, since the world began; 1e6 on the
-        diagonal where trust.pose is False.
-    step: how the pose was measured, from the keyframe; None where it was not: it is not known, the world begins
-        here, the image has not changed, or the camera was found again by its image.
-    keyframe: ns, the stamp of the frame that the step was measured from; None where there is no step.
-    last_loss: why the pose was lost last, in a sentence, also when it has been found again; "" where it never was.
+    camera: that of the newest frame. pose: its place. window: the cameras of all frames.
+    scale: of all lengths here; the scene's own answers are in the model's unit.
+    points: what the newest frame shows. tracks: how it moves, where its pose is trusted.
+    scene: answers further queries, in pixels of the frames; None where there is a problem.
+    problem: why the images show nothing to measure, in a sentence; then there are no points, and there is nothing to
+        ask. "" where they do.
     frozen_seconds: for how long, by stamps, the image has been the same bit by bit.
     """
 
-    stamp: int
-    stamps: np.ndarray
-    scene: object
-    camera: Pinhole
-    calibrated: bool
-    trust: Trust = Trust()
+    camera: Camera
+    window: WindowCameras
+    pose: Pose | None = None
     scale: Scale = Scale()
-    world: int = 0
-    world_from_camera: np.ndarray | None = None
-    pose_covariance: np.ndarray | None = None
-    step: RelativePose | None = None
-    keyframe: int | None = None
-    last_loss: str = ""
-    frozen_seconds: float = 0.0
     points: Points | None = None
     tracks: StreamTracks | None = None
+    scene: Scene | None = None
+    problem: str = ""
+    frozen_seconds: float = 0.0
+
+    @property
+    def stamp(self) -> int:
+        """ns, of the newest frame."""
+        return int(self.window.stamps[-1])
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the newest camera's place in the world is known."""
+        return self.pose is not None and self.pose.trusted
+
+    @property
+    def reason(self) -> str:
+        """Why it is not, in a sentence; "" where it is."""
+        return reason_of(self.problem, self.pose.reason if self.pose else None)
+
+
+def window_cameras(clip: Sequence[WindowFrame], newest: Pose | None) -> WindowCameras:
+    """The cameras of a clip, as far as they were the newest of a window in the world of this one."""
+    poses = np.full((len(clip), 4, 4), np.nan)
+    for place, frame in zip(poses, clip):
+        if newest and frame.pose and frame.pose.trusted and frame.pose.world == newest.world:
+            place[:] = frame.pose.world_from_camera
+    return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 
 
 def coloured_points(
@@ -124,7 +197,8 @@ def coloured_points(
     if valid is not None:
         seen = valid[nearest_v[:, None], nearest_u]
         xyz[~seen], confidence = np.nan, np.where(seen, confidence, np.float32(0))
-    return Points(xyz, image[nearest_v[:, None], nearest_u], confidence, grid_camera)
+    unknown = np.full(confidence.shape, np.nan, np.float32)
+    return Points(xyz, image[nearest_v[:, None], nearest_u], confidence, grid_camera, unknown)
 
 
 def world_tracks(
@@ -150,18 +224,14 @@ def world_tracks(
     )
 
 
-def scaled(result: Result, metres: float) -> Result:
-    """The result with its lengths in metres, of which the model's unit has so many."""
-    lengths = np.array([metres] * 3 + [1.0] * 3)
-    grown, step, points, tracks = np.outer(lengths, lengths), result.step, result.points, result.tracks
-    pose = result.world_from_camera
+def scaled(result: Result, scale: Scale) -> Result:
+    """The result, whose lengths are in the model's unit, with its lengths in metres."""
+    metres, pose, points, tracks = scale.metres, result.pose, result.points, result.tracks
     return replace(
         result,
-        scale=Scale(metres, metric=True),
-        world_from_camera=None if pose is None else _scaled_pose(pose, metres),
-        # That nothing is known stays so in any unit.
-        pose_covariance=result.pose_covariance * grown if result.trust.pose else result.pose_covariance,
-        step=step and replace(step, i_from_j=_scaled_pose(step.i_from_j, metres), covariance=step.covariance * grown),
+        scale=scale,
+        pose=pose and _scaled_pose(pose, metres),
+        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
             tracks,
@@ -171,8 +241,25 @@ def scaled(result: Result, metres: float) -> Result:
     )  # fmt: skip
 
 
-def _scaled_pose(pose: np.ndarray, metres: float) -> np.ndarray:
-    return pose_matrix(pose[:3, :3], metres * pose[:3, 3])
+def _scaled_pose(pose: Pose, metres: float) -> Pose:
+    lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
+    grown = np.outer(lengths, lengths)
+    return replace(
+        pose,
+        world_from_camera=_grown(pose.world_from_camera, metres),
+        map_from_world=_grown(pose.map_from_world, metres),
+        # That nothing is known stays so in any unit.
+        covariance=pose.covariance * grown if pose.trusted else pose.covariance,
+        step=step
+        and replace(step, i_from_j=_grown(step.i_from_j, metres), covariance=step.covariance * grown),
+    )
+
+
+def _grown(poses: np.ndarray, metres: float) -> np.ndarray:
+    """Poses (..., 4, 4) whose lengths are so many times as large."""
+    poses = poses.copy()
+    poses[..., :3, 3] *= metres
+    return poses
 
 
 def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.stream.pixels import SAME_PLACE, View, seen_again, view
-from d4rt_ros.stream.window import Frame
+from d4rt_ros.stream.window import WindowFrame
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Sight:
     frozen_seconds: float
 
 
-def sight(clip: Sequence[Frame], before: Frame | None) -> Sight:
+def sight(clip: Sequence[WindowFrame], before: WindowFrame | None) -> Sight:
     """Look at the frames of a window, oldest first, each once however many windows it will be in.
 
     before: the newest frame of the last window, which tells how long the image has not changed.
@@ -46,7 +46,7 @@ def sight(clip: Sequence[Frame], before: Frame | None) -> Sight:
     return Sight(problem, (newest.stamp - newest.look.unchanged_since) / 1e9)
 
 
-def _look(frame: Frame, last: Sequence[Frame], before: Frame | None) -> Look:
+def _look(frame: WindowFrame, last: Sequence[WindowFrame], before: WindowFrame | None) -> Look:
     previous = last[-1] if last else before
     if previous is not None and previous.stamp < frame.stamp and np.array_equal(previous.image, frame.image):
         return Look(previous.look.view, 1, previous.look.unchanged_since)
@@ -56,7 +56,7 @@ def _look(frame: Frame, last: Sequence[Frame], before: Frame | None) -> Look:
     return Look(seen, next(alike, 0), frame.stamp)
 
 
-def _cut(clip: Sequence[Frame]) -> str:
+def _cut(clip: Sequence[WindowFrame]) -> str:
     """Where the window shows two places, or one after another, that in a sentence; else ""."""
     newest = first = len(clip) - 1
     while first > 0 and clip[first].look.back:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.lens import Lens
+from d4rt_ros.io.frame import Frame
 
 PERIODS = 15  # so many intervals say what the stream's period is, and that it has changed
 # So many frames in a row, in order, are believed: a recording that begins again, or a jump ahead. Fewer are wrong.
@@ -22,27 +21,31 @@ class StampError(ValueError):
 
 
 @dataclass(eq=False)
-class Frame:
-    """One image of the stream.
+class WindowFrame:
+    """A frame, and what is noted of it while it is in a window.
 
-    image: (H, W, 3) uint8 RGB, as a pinhole camera sees it.
-    stamp: int nanoseconds.
-    camera: of the image; None where it is not calibrated.
-    prepared: the image as the model takes it (`model.prepare`); the pipeline fills it in on first use.
-    look: what its pixels say (`stream.sight.Look`); the pipeline fills it in.
-    epoch: counts the window's restarts; the window fills it in, so that the world restarts with it.
+    epoch: counts the window's restarts, so that the world restarts with it.
     pause: ns since the frame before, as the window saw it arrive (with frames that the stride left out).
-    lens: what the camera's raw image was rectified from, whose pixels the user speaks of; None: the image's own.
+    prepared: its image as the model takes it (`model.prepare`); the pipeline fills it in on first use.
+    look: what its pixels say (`stream.sight.Look`); the pipeline fills it in.
+    pose: where it was when it was the newest of a window (`stream.results.Pose`), in the model's unit; the pipeline
+        fills it in.
     """
 
-    image: np.ndarray
-    stamp: int
-    camera: Pinhole | None = None
-    prepared: object = None
-    look: object = None
+    frame: Frame
     epoch: int = 0
     pause: int = 0
-    lens: Lens | None = None
+    prepared: object = None
+    look: object = None
+    pose: object = None
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.frame.image
+
+    @property
+    def stamp(self) -> int:
+        return self.frame.stamp
 
 
 @dataclass
@@ -89,12 +92,10 @@ class Window:
     """
 
     def __init__(self, frames: int, stride: int = 1, hop: int = 1, max_gap: float = 10.0) -> None:
-        for name, value in {"frames": frames, "stride": stride, "hop": hop}.items():
-            if value < 1:
-                raise ValueError(f"window {name} = {value}; it must be 1 or more")
-        if not max_gap >= 2:
-            raise ValueError(f"window max_gap = {max_gap}; it must be 2 periods of the stream or more")
-        self.frames, self.stride, self.hop, self.max_gap = frames, stride, hop, max_gap
+        if frames < 1:
+            raise ValueError(f"window frames = {frames}; it must be 1 or more")
+        self.frames = frames
+        self.change(stride, hop, max_gap)
         self.restarts, self.restart_reason = 0, ""
         self.gaps, self.gap_reason = 0, ""
         self.late = self.outliers = 0
@@ -111,7 +112,16 @@ class Window:
             return self._take(frame)
         return self._hold(frame)
 
-    def clip(self) -> list[Frame]:
+    def change(self, stride: int, hop: int, max_gap: float) -> None:
+        """Go on with other values. Raises ValueError for what cannot be."""
+        for name, value in {"stride": stride, "hop": hop}.items():
+            if value < 1:
+                raise ValueError(f"window {name} = {value}; it must be 1 or more")
+        if not max_gap >= 2:
+            raise ValueError(f"window max_gap = {max_gap}; it must be 2 periods of the stream or more")
+        self.stride, self.hop, self.max_gap = stride, hop, max_gap
+
+    def clip(self) -> list[WindowFrame]:
         """The frames kept, oldest first."""
         return list(self._now.kept)
 
@@ -185,8 +195,8 @@ class Window:
             self._before, now.doubted = [], 0
         if (now.arrived - 1) % self.stride:
             return False
-        frame.epoch, frame.pause, now.pause = self.restarts, now.pause, 0
-        now.kept.append(frame)
+        now.kept.append(WindowFrame(frame, self.restarts, now.pause))
+        now.pause = 0
         now.fresh += 1
         self._forget_before_gap()
         due = len(now.kept) == self.frames and now.fresh >= self.hop and not now.doubted

@@ -1,11 +1,11 @@
 """What a scene can be asked for: depth, point clouds, tracks, relative poses, intrinsics. One module each.
 
-Every task is a few queries and what is made of the answers. The functions take any object with the scene's
-interface: `num_frames`, `size` (height, width), `frames`, `query(u, v, t_src, t_tgt, t_cam)` and, where a budget is
-of time, `queries_per_second`. Arguments that cannot be are ValueErrors, with a sentence.
+Every task is a few queries and what is made of the answers; several share one call as a `Batch` of their `…_task`.
+The functions take any `model.protocol.Scene`. Arguments that cannot be are ValueErrors, with a sentence.
 """
 
 from d4rt_ros.tasks.adaptive_depth import adaptive_depth_map, adaptive_point_map
+from d4rt_ros.tasks.batch import Batch
 from d4rt_ros.tasks.dense_tracks import DenseTracks, dense_tracks, tracking_cost
 from d4rt_ros.tasks.depth import PointMap, depth_map, point_map
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, intrinsics
@@ -15,6 +15,7 @@ from d4rt_ros.tasks.relative_pose import PoseError, RelativePose, camera_poses, 
 from d4rt_ros.tasks.tracks import PointTracks, tracks_of_points
 
 __all__ = [
+    "Batch",
     "DenseTracks",
     "IntrinsicsError",
     "PointCloud",

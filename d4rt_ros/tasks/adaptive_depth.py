@@ -9,15 +9,16 @@ on every plane, so that planes are filled exactly.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from time import perf_counter
 
 import numpy as np
 
 from d4rt_ros.geometry.arguments import real_array, whole_number
 from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.tasks.batch import Task, answered
 from d4rt_ros.tasks.depth import PointMap, point_map_of, point_map_questions
-from d4rt_ros.tasks.questions import ask, check_grid, frame_index, pixel_grid, questions, usable_points
+from d4rt_ros.tasks.questions import check_grid, frame_index, pixel_grid, questions, usable_points
 
 MIN_QUERIES = 4  # the image's corners
 # Of the budget: what the first lattice may take.
@@ -64,71 +65,72 @@ def adaptive_point_map(
         raise ValueError("a depth grid needs a budget: give queries or seconds, one of the two")
     t, size = frame_index(scene, t), check_grid(scene.size if size is None else size)
     if seconds is None:
-        queries = whole_number(queries, "queries")
-        asked = coarse_questions(scene, t, size, queries)
-        asked, answer = refined(scene, asked, ask(scene, asked)[0], size, queries)
-        return filled_point_map(asked, answer, size, scene.size, queries)
+        return answered(scene, depth_grid_task(scene, t, size, whole_number(queries, "queries"))).point_map()
     seconds = float(real_array(seconds, "seconds", ()))
     if not 0 < seconds < np.inf:
         raise ValueError(f"{seconds} seconds for a depth grid; it needs more than 0 and an end")
     end, rate, points = begin + TIME_SHARE * seconds, scene.queries_per_second, size[0] * size[1]
     planned = UNMEASURED if rate is None else max(MIN_QUERIES, int(min(rate * TIME_SHARE * seconds, points)))
-    asked = coarse_questions(scene, t, size, planned)
-    answer = ask(scene, asked)[0]
-    rate = rate or len(asked) / max(perf_counter() - begin, 1e-9)
-    asked, answer = refined(
-        scene, asked, answer, size, planned, lambda _: int(np.clip(rate * (end - perf_counter()), 0, points))
-    )
-    return filled_point_map(asked, answer, size, scene.size, planned)
+
+    def left(count: int) -> int:
+        now = perf_counter()
+        return int(np.clip((rate or count / max(now - begin, 1e-9)) * (end - now), 0, points))
+
+    return answered(scene, depth_grid_task(scene, t, size, planned, left)).point_map()
 
 
-def coarse_questions(scene, t: int, size: tuple[int, int], queries: int) -> Queries:
-    """The first round: a lattice over the image, or the whole grid, row by row, where `queries` allow it."""
-    step = _coarsest_step(size, queries)
-    if step == 1:
-        return point_map_questions(scene, t, size, t)
-    return _questions_at(np.ix_(_lattice(size[0], step), _lattice(size[1], step)), t, size, scene.size)
+@dataclass(frozen=True, eq=False)
+class GridAnswers:
+    """What was asked of a grid over a frame, in its own time and camera, and answered.
+
+    size: (rows, columns) of the grid. image_size: (height, width). queries: what its first lattice was made for.
+    """
+
+    asked: Queries
+    answer: Answer
+    size: tuple[int, int]
+    image_size: tuple[int, int]
+    queries: int
+
+    def point_map(self) -> PointMap:
+        """The whole grid; what was not asked is interpolated."""
+        step = _coarsest_step(self.size, self.queries)
+        if step == 1:
+            return point_map_of(self.answer, self.asked, self.size)
+        values, known = _scattered(self.asked, self.answer, self.size, self.image_size)
+        inverse, x, y, confidence = np.moveaxis(_filled(values, known, step, 1), 2, 0)
+        xyz = np.stack([x / inverse, y / inverse, 1 / inverse], axis=2)
+        # What was asked is not to be rounded on its way.
+        rows, columns = _indices(self.asked, self.size, self.image_size)
+        xyz[rows, columns], confidence[rows, columns] = usable_points(self.answer, in_front=True)
+        return PointMap(xyz, confidence, *pixel_grid(self.size, self.image_size))
 
 
-def refined(
-    scene,
-    asked: Queries,
-    answer: Answer,
-    size: tuple[int, int],
-    queries: int,
-    left: Callable[[int], int] | None = None,
-) -> tuple[Queries, Answer]:
-    """All that is asked and answered, the first round included, once the budget is spent: one call a level.
+def depth_grid_task(
+    scene, t: int, size: tuple[int, int], queries: int, left: Callable[[int], int] | None = None
+) -> Task[GridAnswers]:
+    """`adaptive_point_map`, with other tasks: the whole grid, row by row, where `queries` allow it, else a lattice over
+    the image, and then what each finer level wants, until the budget is spent. t: 0..T-1.
 
-    queries: what the first round was made for; left: how many more may be asked after so many, by default as many
-    as these leave.
+    left: how many more may be asked after so many; by default what remains of `queries`.
     """
     left = left or (lambda count: queries - count)
-    step, t = _coarsest_step(size, queries), int(asked.t_src[0])
+    step = _coarsest_step(size, queries)
+    if step == 1:
+        asked = point_map_questions(scene, t, size, t)
+    else:
+        lattice = np.ix_(_lattice(size[0], step), _lattice(size[1], step))
+        asked = _questions_at(lattice, t, size, scene.size)
+    [answer] = yield [asked]
     while step > 1:
         step //= 2
         points = _most_wanted(asked, answer, size, scene.size, queries, left(len(asked)), step)
         if not len(points):
             continue
-        new = _questions_at(tuple(points.T), t, size, scene.size)
-        asked, answer = _joined(asked, new), _joined(answer, ask(scene, new)[0])
-    return asked, answer
-
-
-def filled_point_map(
-    asked: Queries, answer: Answer, size: tuple[int, int], image_size: tuple[int, int], queries: int
-) -> PointMap:
-    """The map from what `refined` returns."""
-    step = _coarsest_step(size, queries)
-    if step == 1:
-        return point_map_of(answer, asked, size)
-    values, known = _scattered(asked, answer, size, image_size)
-    inverse, x, y, confidence = np.moveaxis(_filled(values, known, step, 1), 2, 0)
-    xyz = np.stack([x / inverse, y / inverse, 1 / inverse], axis=2)
-    # What was asked is not to be rounded on its way.
-    rows, columns = _indices(asked, size, image_size)
-    xyz[rows, columns], confidence[rows, columns] = usable_points(answer, in_front=True)
-    return PointMap(xyz, confidence, *pixel_grid(size, image_size))
+        more = _questions_at(tuple(points.T), t, size, scene.size)
+        [answers] = yield [more]
+        asked, answer = _joined(asked, more), _joined(answer, answers)
+    return GridAnswers(asked, answer, size, scene.size, queries)
 
 
 def _coarsest_step(size: tuple[int, int], queries: int) -> int:

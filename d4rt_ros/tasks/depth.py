@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import ask, check_grid, frame_index, pixel_grid, questions, usable_points
+from d4rt_ros.tasks.batch import Task, answered
+from d4rt_ros.tasks.questions import check_grid, frame_index, pixel_grid, questions, usable_points
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,7 @@ def point_map(scene, t: int = -1, size: tuple[int, int] | None = None, t_cam: in
     """
     t = frame_index(scene, t)
     t_cam = t if t_cam is None else frame_index(scene, t_cam)
-    size = check_grid(scene.size if size is None else size)
-    asked = point_map_questions(scene, t, size, t_cam)
-    return point_map_of(ask(scene, asked)[0], asked, size, in_front=t_cam == t)
+    return answered(scene, point_map_task(scene, t, scene.size if size is None else size, t_cam))
 
 
 def depth_map(scene, t: int = -1, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -42,8 +41,15 @@ def depth_map(scene, t: int = -1, size: tuple[int, int] | None = None) -> np.nda
     return np.ascontiguousarray(point_map(scene, t, size).xyz[..., 2], np.float32)
 
 
+def point_map_task(scene, t: int, size: tuple[int, int], t_cam: int) -> Task[PointMap]:
+    """`point_map`, with other tasks. t, t_cam: 0..T-1."""
+    asked = point_map_questions(scene, t, check_grid(size), t_cam)
+    [answer] = yield [asked]
+    return point_map_of(answer, asked, size, in_front=t_cam == t)
+
+
 def point_map_questions(scene, t: int, size: tuple[int, int], t_cam: int) -> Queries:
-    """What `point_map` asks, row by row."""
+    """What a `point_map` asks, row by row."""
     u, v = pixel_grid(size, scene.size)
     return questions(u, v, t, t, t_cam)
 

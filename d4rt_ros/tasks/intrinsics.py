@@ -6,7 +6,8 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.model.query import Answer, Queries
-from d4rt_ros.tasks.questions import ask, frame_indices, pixel_grid, questions, usable
+from d4rt_ros.tasks.batch import Task, answered
+from d4rt_ros.tasks.questions import frame_indices, pixel_grid, questions, usable
 
 # Nearer to the centre line than this share of the image, x is so small that its error is all there is.
 NEAR_CENTRE = 0.1
@@ -24,10 +25,18 @@ def intrinsics(scene, t=None, size: tuple[int, int] = (16, 16), square_pixels: b
     square_pixels: one focal length for both axes, as nearly every real camera has.
     Raises IntrinsicsError where too few points are usable.
     """
-    times = np.array(frame_indices(scene, t))[:, None]
+    return answered(scene, intrinsics_task(scene, frame_indices(scene, t), size, square_pixels))
+
+
+def intrinsics_task(
+    scene, times: list[int], size: tuple[int, int], square_pixels: bool = False
+) -> Task[Pinhole]:
+    """`intrinsics`, with other tasks. times: 0..T-1."""
+    t = np.array(times)[:, None]
     u, v = pixel_grid(size, scene.size)
-    asked = questions(u.ravel(), v.ravel(), times, times, times)
-    return camera_of(ask(scene, asked)[0], asked, scene.size, square_pixels)
+    asked = questions(u.ravel(), v.ravel(), t, t, t)
+    [answer] = yield [asked]
+    return camera_of(answer, asked, scene.size, square_pixels)
 
 
 def camera_of(

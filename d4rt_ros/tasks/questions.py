@@ -84,6 +84,8 @@ def questions(u, v, t_src, t_tgt, t_cam) -> Queries:
 
 def ask(scene, *parts: Queries) -> list[Answer]:
     """One call to the scene for all parts; one answer each."""
+    if not parts:
+        return []
     names = [f.name for f in fields(Queries)]
     answer = scene.query(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
     ends = np.cumsum([len(p) for p in parts])

@@ -14,9 +14,10 @@ from d4rt_ros.geometry.alignment import AlignmentError
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, is_rigid, transform
 from d4rt_ros.model.query import Answer, Queries
+from d4rt_ros.tasks.batch import Batch, Task, answered
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.pose_fit import solve_pnp, solve_rigid
-from d4rt_ros.tasks.questions import ask, frame_index, frame_indices, pixel_grid, questions, usable
+from d4rt_ros.tasks.questions import frame_index, frame_indices, pixel_grid, questions, usable
 
 METHODS = ("pnp", "rigid")
 MIN_POINTS = 12
@@ -71,8 +72,7 @@ def relative_pose(
     that cannot be: a frame outside the window, an unknown method, a grid or a camera that is none of the scene's.
     """
     i, j = frame_index(scene, i), frame_index(scene, j)
-    asked = pose_questions(scene, i, j, method, grid)
-    return pose_of(*ask(scene, *asked), asked[0], scene.size, camera, method)
+    return answered(scene, pose_task(scene, i, j, method, grid)).pose(camera)
 
 
 def camera_poses(
@@ -83,12 +83,13 @@ def camera_poses(
     A frame that shares too little with the first one is joined to the frame before it; PoseError where that
     fails too.
     """
-    parts = [pose_questions(scene, 0, j, method, grid) for j in frame_indices(scene)[1:]]
-    answers = iter(ask(scene, *(part for pair in parts for part in pair)) if parts else ())
+    batch = Batch(scene)
+    answers = [batch.add(pose_task(scene, 0, j, method, grid)) for j in frame_indices(scene)[1:]]
+    batch.ask()
     poses = [np.eye(4)]
-    for j, (asked, _) in enumerate(parts, start=1):
+    for j, answer in enumerate(answers, start=1):
         try:
-            direct = pose_of(next(answers), next(answers), asked, scene.size, camera, method)
+            direct = answer().pose(camera)
         except PoseError:
             direct = None
         if direct is not None and direct.usable >= ENOUGH_SEEN and direct.inliers >= ENOUGH_AGREE:
@@ -98,21 +99,40 @@ def camera_poses(
     return np.stack(poses)
 
 
-def pose_questions(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> tuple[Queries, Queries]:
-    """What `relative_pose` asks: where the points of a grid are in their own time and camera, first those of
-    frame i, then those of frame j; and what the method needs of them in the other frame."""
+@dataclass(frozen=True, eq=False)
+class PoseAnswers:
+    """What the pose of a camera j in the frame of a camera i is made from.
+
+    asked: the points of a grid of frame i, then those of frame j. here: where these are in their own time and camera.
+    there: what the method needs of them in the other frame. size: (height, width) of the frames. method: see above.
+    """
+
+    asked: Queries
+    here: Answer
+    there: Answer
+    size: tuple[int, int]
+    method: str
+
+    def pose(self, camera: Pinhole | None) -> RelativePose:
+        """The pose; camera: see `relative_pose`, whose errors it raises."""
+        return _pose(self.asked, self.here, self.there, self.size, self.method, camera)
+
+
+def pose_task(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> Task[PoseAnswers]:
+    """`relative_pose`, with other tasks; the pose is fitted when it is asked for, since that takes a camera. i, j:
+    0..T-1."""
     if method not in METHODS:
         raise ValueError(f"no pose method '{method}'; there are {', '.join(METHODS)}")
     u, v = (x.ravel() for x in pixel_grid(grid, scene.size))
     own, other = np.array([[i], [j]]), np.array([[j], [i]])
-    there = questions(u, v, own, other if method == "pnp" else own, other)
-    return questions(u, v, own, own, own), there
+    asked = questions(u, v, own, own, own)
+    here, there = yield [asked, questions(u, v, own, other if method == "pnp" else own, other)]
+    return PoseAnswers(asked, here, there, scene.size, method)
 
 
-def pose_of(
-    here: Answer, there: Answer, asked: Queries, size: tuple[int, int], camera: Pinhole | None, method: str
+def _pose(
+    asked: Queries, here: Answer, there: Answer, size: tuple[int, int], method: str, camera: Pinhole | None
 ) -> RelativePose:
-    """The pose from the two answers to `pose_questions`, the first of which is `asked`. Raises PoseError."""
     camera = _estimated(here, asked, size) if camera is None else _checked_camera(camera, size)
     seen = _usable(here, there, size, method)
     if seen.sum() < MIN_POINTS:

@@ -8,7 +8,8 @@ import numpy as np
 
 from d4rt_ros.geometry.arguments import real_array
 from d4rt_ros.model.query import Answer, Queries, QueryError
-from d4rt_ros.tasks.questions import ask, finite_rows, frame_index, frame_indices, questions, usable_points
+from d4rt_ros.tasks.batch import Task, answered
+from d4rt_ros.tasks.questions import finite_rows, frame_index, frame_indices, questions, usable_points
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,17 @@ def tracks_of_points(scene, u, v, t_src, t_cam: int | None = None) -> PointTrack
     t_cam: the frame whose camera the points are given in; None gives each time in its own camera.
     """
     t_cam = None if t_cam is None else frame_index(scene, t_cam)
-    asked = track_questions(scene, u, v, t_src, t_cam)
-    return tracks_of(ask(scene, asked)[0], scene.num_frames)
+    return answered(scene, track_task(scene, u, v, t_src, t_cam))
 
 
-def track_questions(scene, u, v, t_src, t_cam: int | None) -> Queries:
-    """What `tracks_of_points` asks: point by point, all times of each."""
+def track_task(scene, u, v, t_src, t_cam: int | None) -> Task[PointTracks]:
+    """`tracks_of_points`, with other tasks. t_cam: 0..T-1, or None."""
+    [answer] = yield [_questions(scene, u, v, t_src, t_cam)]
+    return _tracks(answer, scene.num_frames)
+
+
+def _questions(scene, u, v, t_src, t_cam: int | None) -> Queries:
+    """Point by point, all times of each."""
     times = np.array(frame_indices(scene))
     u, v, t_src = (
         real_array(x, name, dtype=None, error=QueryError).reshape(-1, 1)
@@ -47,8 +53,7 @@ def track_questions(scene, u, v, t_src, t_cam: int | None) -> Queries:
     return questions(u, v, t_src, times, times if t_cam is None else t_cam)
 
 
-def tracks_of(answer: Answer, num_frames: int) -> PointTracks:
-    """The tracks from the answer to `track_questions`."""
+def _tracks(answer: Answer, num_frames: int) -> PointTracks:
     xyz, confidence = usable_points(answer, in_front=False)
     good = np.isfinite(xyz[:, 0]) & finite_rows(answer.uv) & np.isfinite(answer.visibility)
     uv = np.where(np.isfinite(answer.uv), answer.uv, np.float32(np.nan))

@@ -30,6 +30,7 @@ class FlatScene:
     def __init__(self, frames):
         self.frames, self.num_frames = frames, len(frames)
         self.size = frames[0].shape[:2]
+        self.nbytes, self.queries_per_second = 0, 1e5
 
     def query(self, u, v, t_src, t_tgt, t_cam) -> Answer:
         q = check_queries(u, v, t_src, t_tgt, t_cam, self.num_frames, self.size)

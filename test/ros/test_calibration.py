@@ -131,7 +131,7 @@ def test_frames_carry_the_lens_for_pixels_of_the_topic(running, truth):
     msg = truth.info(*PLUMB_BOB, wide(truth))
     running.send_info(msg)
     running.send("image", image(100, through_lens(truth.images, msg)[0]))
-    frame = running.node._streaming.pipeline.window.clip()[-1]
+    frame = running.node._streaming.window.clip()[-1].frame
     point = truth.camera.backproject([20.0, 50.0], 2.0)
     raw, _ = cv2.projectPoints(
         point.reshape(1, 1, 3), np.zeros(3), np.zeros(3), np.reshape(msg.k, (3, 3)), np.array(msg.d)
@@ -160,7 +160,7 @@ def test_a_rectified_image_is_left_alone(truth, said):
         np.testing.assert_allclose(depth_of(running.user.newest(DEPTH)), truth.depth[-1], rtol=1e-3)
         np.testing.assert_allclose(running.user.newest(INFO).k, truth.camera.matrix.ravel())
         assert running.node._calibration.problem == ""
-        assert running.node._streaming.pipeline.window.clip()[-1].lens is None
+        assert running.node._streaming.window.clip()[-1].frame.lens is None
 
 
 def test_a_region_that_is_binned_and_a_half_image(running, truth):
@@ -229,16 +229,16 @@ def test_an_implausible_camera_info_is_told_and_the_model_estimates(msg, says, c
 def test_a_camera_info_that_comes_late_and_a_zoom_are_taken_at_once():
     with Running(model=FlatModel(2)) as running:
         running.active().listen(CameraInfo, INFO)
-        clip = running.node._streaming.pipeline.window.clip
+        window = running.node._streaming.window
         running.stream(0, 3)
-        assert clip()[-1].camera is None
+        assert window.clip()[-1].frame.camera is None
         running.send_info(info(focal=60))
         running.stream(3, 1)
-        assert [frame.camera and frame.camera.fx for frame in clip()] == [None, 60]
+        assert [kept.frame.camera and kept.frame.camera.fx for kept in window.clip()] == [None, 60]
         running.user.publish("camera_info", info(focal=90))
         assert running.user.until(lambda: running.node._calibration._info.k[0] == 90)
         running.stream(4, 1)
-        assert [frame.camera.fx for frame in clip()] == [60, 90]
+        assert [kept.frame.camera.fx for kept in window.clip()] == [60, 90]
         zoomed = pytest.approx(90 * 47 / 63)
         assert running.user.until(
             lambda: running.user.heard[INFO] and running.user.heard[INFO][-1].k[0] == zoomed

@@ -8,9 +8,11 @@ import pytest
 
 pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's messages")
 from sensor_msgs.msg import PointCloud2  # noqa: E402
+from small_results import small_result  # noqa: E402
 
 from d4rt_ros.geometry import Pinhole, pose_from_quaternion, pose_matrix  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
+from d4rt_ros.stream import Scale  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
 HEADER = messages.header_message(STAMP, "camera_optical")
@@ -143,10 +145,14 @@ def _tracks(n=3, t=4):
     )
 
 
+def _message(tracks, lenses=(), **parts):
+    return messages.tracks(HEADER, small_result(tracks.stamps, np.eye(4), tracks=tracks, **parts), lenses)
+
+
 def test_tracks():
     pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
     tracks, (n, t) = _tracks(), (3, 4)
-    msg = messages.tracks(HEADER, tracks, (64, 48))
+    msg = _message(tracks)
     assert [messages.nanoseconds(s) for s in msg.stamps] == tracks.stamps.tolist()
     assert list(msg.ids) == tracks.ids.tolist() and not msg.metric and len(msg.dynamic) == 0
     np.testing.assert_array_equal(np.reshape(msg.positions, (n, t, 3)), tracks.positions.astype(np.float32))
@@ -154,7 +160,7 @@ def test_tracks():
     np.testing.assert_array_equal(np.reshape(msg.visible, (n, t)), tracks.visible)
     np.testing.assert_array_equal(np.reshape(msg.velocities, (n, 3)), tracks.velocities.astype(np.float32))
     assert msg.trusted and msg.reason == ""
-    metric = messages.tracks(HEADER, tracks, (64, 48), metric=True)
+    metric = _message(tracks, scale=Scale(2.0, 0.0, "fixed"))
     assert metric.metric
 
 
@@ -165,7 +171,7 @@ def test_tracks_outside_the_image_are_not_visible():
     tracks.visible[:] = True
     tracks.pixels[0] = [[-0.4, -0.4], [63.4, 47.4], [-0.6, 5], [5, 47.6]]
     tracks.pixels[1] = [[np.nan, 5], [5, np.nan], [47, 60], [60, 47]]
-    msg = messages.tracks(HEADER, tracks, (64, 48))
+    msg = _message(tracks)
     np.testing.assert_array_equal(
         np.reshape(msg.visible, (3, 4))[:2], [[True, True, False, False], [False, False, False, True]]
     )
@@ -187,7 +193,7 @@ def test_tracks_pixels_are_those_of_the_topic():
     tracks.visible[:] = True
     tracks.pixels[0, 1] = np.nan
     lenses = (None, _Lens(1.0), _Lens(2.0), _Lens(50.0))
-    msg = messages.tracks(HEADER, tracks, (64, 48), lenses)
+    msg = _message(tracks, lenses)
     moved = tracks.pixels + np.array([0.0, 1.0, 2.0, 50.0])[:, None]
     np.testing.assert_allclose(np.reshape(msg.pixels, (3, 4, 2)), moved, rtol=1e-6)
     visible = np.reshape(msg.visible, (3, 4))

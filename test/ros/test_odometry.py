@@ -4,8 +4,6 @@ A measured pose T (of frame j, in frame i) has the error (d, w) about i's axes a
 d, its rotation becomes exp(w) R.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -13,14 +11,13 @@ pytest.importorskip("nav_msgs.msg", reason="needs ROS 2's messages")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation  # noqa: E402
+from small_results import judged, small_result  # noqa: E402
 
-from d4rt_ros.geometry import Pinhole, invert, pose_matrix  # noqa: E402
+from d4rt_ros.geometry import invert, pose_matrix  # noqa: E402
 from d4rt_ros.ros import odometry  # noqa: E402
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE, Placed  # noqa: E402
-from d4rt_ros.stream import Result, Trust  # noqa: E402
 from d4rt_ros.tasks.relative_pose import RelativePose  # noqa: E402
 
-CAMERA = Pinhole(50.0, 50.0, 31.5, 23.5, 64, 48)
 SECOND = 1_000_000_000
 seeds = st.integers(0, 2**32 - 1)
 settings.register_profile("odometry", max_examples=60, deadline=None)
@@ -50,18 +47,7 @@ def _derivative(function, size, step=1e-6):
 
 
 def _result(stamp, pose, covariance=None, step=None, keyframe=None, **changes):
-    result = Result(
-        stamp=stamp,
-        stamps=np.array([stamp]),
-        scene=None,
-        camera=CAMERA,
-        calibrated=True,
-        world_from_camera=pose,
-        pose_covariance=np.eye(6) if covariance is None else covariance,
-        step=step,
-        keyframe=keyframe,
-    )
-    return replace(result, **changes)
+    return small_result([stamp], pose, covariance, dict(step=step, keyframe=keyframe), **changes)
 
 
 def _step(pose, covariance):
@@ -163,24 +149,19 @@ def test_poses_that_share_no_keyframe_are_not_surer_than_either(seed):
         for i in range(2)
     )
     said = odometry.step_covariance(b, a)
-    turned = np.kron(np.eye(2), b.world_from_camera[:3, :3])
-    least = turned.T @ b.pose_covariance @ turned
+    turned = np.kron(np.eye(2), b.pose.world_from_camera[:3, :3])
+    least = turned.T @ b.pose.covariance @ turned
     assert np.linalg.eigvalsh(said - least).min() > -1e-12
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"trust": Trust(pose=False, reason="dark")},
-        {"world": 3},
-        {"stamp": 2 * SECOND},
-        {"stamp": 3 * SECOND},
-    ],
+    "stamp, judgement",
+    [(SECOND, {"lost": "dark"}), (SECOND, {"world": 3}), (2 * SECOND, {}), (3 * SECOND, {})],
 )
-def test_a_way_that_was_not_measured_has_no_velocity(changes):
+def test_a_way_that_was_not_measured_has_no_velocity(stamp, judgement):
     step = _step(np.eye(4), 1e-6 * np.eye(6))
     now = Placed(_result(2 * SECOND, _pose(np.random.default_rng(0)), None, step, keyframe=SECOND), np.eye(4))
-    before = Placed(replace(_result(SECOND, np.eye(4)), **changes), np.eye(4))
+    before = Placed(judged(_result(stamp, np.eye(4)), **judgement), np.eye(4))
     for twist, covariance in (odometry.twist(now, before), odometry.twist(now, None)):
         assert not twist.any()
         np.testing.assert_array_equal(covariance, np.eye(6) * UNKNOWN_VARIANCE)

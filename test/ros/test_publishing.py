@@ -13,13 +13,14 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
 from ros_testing import Running, image, info, set_parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
+from small_results import judged  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, pose_from_quaternion, pose_matrix, rotation_angle  # noqa: E402
 from d4rt_ros.ros import messages, qos  # noqa: E402
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE  # noqa: E402
 from d4rt_ros.ros.transforms import broadcast  # noqa: E402
-from d4rt_ros.stream import Scale, Trust  # noqa: E402
+from d4rt_ros.stream import Scale  # noqa: E402
 
 POINTS, DEPTH, INFO = "/d4rt/points", "/d4rt/depth/image", "/d4rt/depth/camera_info"
 TRACKS, ODOMETRY, PATH = "/d4rt/tracks", "/d4rt/odometry", "/d4rt/path"
@@ -27,19 +28,24 @@ EVERYTHING = {
     POINTS: PointCloud2, DEPTH: Image, INFO: CameraInfo, TRACKS: Tracks, ODOMETRY: Odometry, PATH: Path,
     "/tf": TFMessage,
 }  # fmt: skip
-LOST = Trust(pose=False, reason="too few points agree")
-DARK = Trust(scene=False, pose=False, reason="the images are black")
+LOST = {"lost": "too few points agree"}
+DARK = {"problem": "the images are black"}
 ALL_SIX = np.eye(6) * UNKNOWN_VARIANCE
 
 
 class Altered:
-    """The node's results with these fields of theirs replaced; nothing is, to begin with."""
+    """The node's results, judged otherwise (see `judged`), with these of their fields replaced; they are as they are to
+    begin with."""
 
     def __init__(self, running):
-        self.fields = {}
+        self.judgement, self.fields = None, {}
         pipeline = running.node._streaming.pipeline
         process = pipeline.process
-        pipeline.process = lambda clip, wanted: replace(process(clip, wanted), **self.fields)
+        pipeline.process = lambda clip, wanted: self._changed(process(clip, wanted))
+
+    def _changed(self, result):
+        result = result if self.judgement is None else judged(result, **self.judgement)
+        return replace(result, **self.fields)
 
 
 def _listen_to_everything(running):
@@ -68,14 +74,14 @@ def _arrived(running, **expected):
 # Trust
 
 
-@pytest.mark.parametrize("trust, cloud", [(LOST, 2), (DARK, 1)])
-def test_lost_means_silent(trust, cloud):
+@pytest.mark.parametrize("judgement, cloud", [(LOST, 2), (DARK, 1)])
+def test_lost_means_silent(judgement, cloud):
     """A good result, a bad one. Of the bad one the odometry remains, with a covariance that a filter rejects."""
     with Running() as running:
         altered = Altered(running.active())
         _listen_to_everything(running)
         running.stream(count=4)
-        altered.fields = {"trust": trust}
+        altered.judgement = judgement
         running.stream(begin=4, count=1)
         _arrived(running, d4rt__odometry=2, d4rt__points=cloud, d4rt__depth__image=cloud,
                  d4rt__depth__camera_info=cloud, rest=1)  # fmt: skip
@@ -92,7 +98,7 @@ def test_lost_means_silent(trust, cloud):
         assert tracks.trusted and tracks.reason == ""
 
         # It comes back: everything again, and no velocity across what was lost.
-        altered.fields = {}
+        altered.judgement = None
         running.stream(begin=5, count=1)
         _arrived(running, d4rt__odometry=3, d4rt__points=cloud + 1, d4rt__depth__image=cloud + 1,
                  d4rt__depth__camera_info=cloud + 1, rest=2)  # fmt: skip
@@ -103,7 +109,7 @@ def test_lost_means_silent(trust, cloud):
 def test_lost_odometry_is_silent_where_it_shall_be_while_the_node_runs():
     with Running({"odometry.when_lost": "silent"}) as running:
         altered = Altered(running.active())
-        altered.fields = {"trust": LOST}
+        altered.judgement = LOST
         running.listen(Odometry, ODOMETRY)
         running.stream(count=4)
         assert set_parameter(running.user, "odometry.when_lost", "inflate").successful
@@ -112,19 +118,20 @@ def test_lost_odometry_is_silent_where_it_shall_be_while_the_node_runs():
         assert len(running.user.heard[ODOMETRY]) == 1 and odometry.header.stamp == image(100.4).header.stamp
 
 
-@pytest.mark.parametrize("trust", [LOST, DARK])
-def test_lost_the_services_say_why(trust):
+@pytest.mark.parametrize("judgement", [LOST, DARK])
+def test_lost_the_services_say_why(judgement):
     with Running() as running:
-        Altered(running.active()).fields = {"trust": trust}
+        Altered(running.active()).judgement = judgement
+        [reason] = judgement.values()
         running.stream(count=4)
         request = Query.Request(u=[1.0], v=[1.0], t_src=[0], t_tgt=[0], t_cam=[0])
         in_camera = running.user.call(Query, "/d4rt/query", request)
         request.frame_id = "world"
         in_world = running.user.call(Query, "/d4rt/query", request)
-        assert in_camera.status == (Query.Response.OK if trust.scene else Query.Response.NOT_READY)
-        assert in_world.status == Query.Response.NOT_READY and trust.reason in in_world.message
+        assert in_camera.status == (Query.Response.OK if judgement is LOST else Query.Response.NOT_READY)
+        assert in_world.status == Query.Response.NOT_READY and reason in in_world.message
         for response in (in_camera, in_world):
-            assert not response.trusted and response.reason == trust.reason
+            assert not response.trusted and response.reason == reason
 
 
 def test_metric_follows_the_scale():
@@ -132,7 +139,7 @@ def test_metric_follows_the_scale():
         altered = Altered(running.active())
         running.listen(Tracks, TRACKS)
         running.stream(count=4)
-        altered.fields = {"scale": Scale(3.0, True)}
+        altered.fields = {"scale": Scale(3.0, 0.0, "fixed")}
         running.stream(begin=4, count=1)
         assert running.user.until(lambda: [m.metric for m in running.user.heard[TRACKS]] == [False, True])
         request = Query.Request(u=[31.5], v=[23.5], t_src=[0], t_tgt=[0], t_cam=[0])
@@ -146,7 +153,7 @@ def test_the_path_begins_anew_with_a_new_world():
         running.listen(Path, PATH)
         running.listen(Odometry, ODOMETRY)
         running.stream(count=6)
-        altered.fields = {"world": 7}
+        altered.judgement = {"world": 7}
         running.stream(begin=6, count=2)
         assert running.user.until(lambda: [len(m.poses) for m in running.user.heard[PATH]] == [1, 2, 3, 1, 2])
         assert running.user.until(lambda: len(running.user.heard[ODOMETRY]) == 5)
@@ -159,9 +166,9 @@ def test_the_path_begins_anew_though_the_new_worlds_first_result_is_lost():
         altered = Altered(running.active())
         running.listen(Path, PATH)
         running.stream(count=6)
-        altered.fields = {"world": 7, "world_from_camera": None, "trust": LOST}
+        altered.judgement = LOST | {"world": 7}
         running.stream(begin=6, count=1)
-        altered.fields = {"world": 7}
+        altered.judgement = {"world": 7}
         running.stream(begin=7, count=1)
         assert running.user.until(lambda: [len(m.poses) for m in running.user.heard[PATH]] == [1, 2, 3, 1])
 

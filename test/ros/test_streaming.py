@@ -110,7 +110,7 @@ def test_images_do_not_wait_for_a_slow_subscriber(running):
     slow = SlowSubscriber(running, "~/points")
     running.stream(count=4, computed=False)
     assert slow.reached.wait(15)
-    window, begin = running.node._streaming.pipeline.window, running.images
+    window, begin = running.node._streaming.window, running.images
     running.stream(begin=4, count=5, computed=False)  # returns when the node has taken them
     assert running.images == begin + 5 and window.clip()[-1].stamp == 100_800_000_000
     slow.free.set()

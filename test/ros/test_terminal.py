@@ -1,6 +1,5 @@
 """What diagnostics find, and what of it is said on the terminal, when, and how often."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +8,12 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from ros_testing import Running, info  # noqa: E402
+from small_results import judged, small_result  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from d4rt_ros.ros import diagnostics  # noqa: E402
 from d4rt_ros.ros.diagnostics import ERROR, OK, WARN, Problem, Reporter, Statistics, node_state  # noqa: E402
 from d4rt_ros.ros.terminal import PATIENCE, QUIET, Terminal  # noqa: E402
-from d4rt_ros.stream import Trust  # noqa: E402
+from d4rt_ros.stream import Scale  # noqa: E402
 from d4rt_ros.stream.window import Window  # noqa: E402
 
 
@@ -80,17 +79,13 @@ def state_of(streaming):
     return node_state("active", "", None, calibration, streaming, 0.0)
 
 
-def streaming_of(**of_result):
-    result = dict(
-        world_from_camera=np.eye(4), calibrated=True, trust=Trust(), step=None, scale=diagnostics.Scale(),
-        frozen_seconds=0.0, last_loss="",
-    )  # fmt: skip
+def streaming_of(pose=np.eye(4), judgement={}, **parts):
     window = Window(frames=4)
     window.gaps, window.gap_reason = 2, "nothing came for 2 s"
-    pipeline = SimpleNamespace(window=window, model=None)
     return SimpleNamespace(
-        result=SimpleNamespace(**result | of_result),
-        pipeline=pipeline,
+        result=judged(small_result([0], pose, **parts), **judgement),
+        window=window,
+        device="",
         problems=[],
         history="",
         depth_queries=None,
@@ -105,19 +100,18 @@ def told(state, part, statistics=None):
 
 
 def test_what_is_not_trusted_is_told_with_its_reason():
-    lost = Trust(pose=False, reason="the images are black")
-    status, figures, problems = told(state_of(streaming_of(trust=lost)), "geometry")
-    assert status.level == WARN and "the pose is not trusted: the images are black" in status.message
-    assert figures["tracking"] == "lost" and figures["reason"] == lost.reason
+    lost = streaming_of(judgement={"lost": "the images contradict it"})
+    status, figures, problems = told(state_of(lost), "geometry")
+    assert status.level == WARN and "the pose is not trusted: the images contradict it" in status.message
+    assert figures["tracking"] == "lost" and figures["reason"] == "the images contradict it"
     assert [p.kind for p in problems] == ["trust"]
 
 
 def test_a_pose_that_nobody_asked_for_is_not_lost_but_black_images_are():
-    unasked = Trust(pose=False, reason="not asked for")
-    status, figures, _ = told(state_of(streaming_of(trust=unasked, world_from_camera=None)), "geometry")
+    status, figures, _ = told(state_of(streaming_of(pose=None)), "geometry")
     assert status.level == OK and figures["tracking"] == "not computed"
-    black = Trust(scene=False, pose=False, reason="the images are black")
-    status, _, _ = told(state_of(streaming_of(trust=black, world_from_camera=None)), "geometry")
+    black = streaming_of(pose=None, judgement={"problem": "the images are black"})
+    status, _, _ = told(state_of(black), "geometry")
     assert "what the images show is not trusted: the images are black" in status.message
 
 
@@ -140,7 +134,7 @@ def test_problems_of_publishing_have_their_own_level_and_one_kind_whatever_their
 
 
 def test_scale_and_what_is_kept_are_told():
-    streaming = streaming_of(scale=diagnostics.Scale(2.5, True))
+    streaming = streaming_of(scale=Scale(2.5, 0.0, "fixed"))
     streaming.history = "3 windows, 12 MB"
     _, figures, _ = told(state_of(streaming), "geometry")
     assert figures["metric"] == "True" and figures["metres in a unit"] == "2.5"
@@ -170,10 +164,10 @@ def test_the_node_says_when_it_is_lost_and_when_it_finds_itself(capfd):
         running.active().stream()
         streaming, said = running.node._streaming, []
 
-        def becomes(trust, words):
-            streaming.result = replace(streaming.result, trust=trust)
+        def becomes(lost, words):
+            streaming.result = judged(streaming.result, lost=lost)
             heard = running.user.until(lambda: said.append(capfd.readouterr().err) or words in "".join(said))
             assert heard, "".join(said)
 
-        becomes(Trust(pose=False, reason="a hand is before the lens"), "a hand is before the lens")
-        becomes(Trust(), "the pose is trusted again")
+        becomes("a hand is before the lens", "a hand is before the lens")
+        becomes("", "the pose is trusted again")

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st
+from small_results import small_result  # noqa: E402
 
 from d4rt_ros.ros.windows import (  # noqa: E402
     INVALID,
@@ -19,10 +20,8 @@ from d4rt_ros.ros.windows import (  # noqa: E402
     kept,
     told,
 )
-from d4rt_ros.stream import Trust  # noqa: E402
 
 SECOND = 1_000_000_000
-DARK = Trust(scene=False, pose=False, reason="dark")
 
 
 class Scene:
@@ -30,9 +29,10 @@ class Scene:
         self.frames, self.nbytes = frames, 1_000_000
 
 
-def _window(first, frames=8, period=0.1, trust=Trust()):
+def _window(first, frames=8, period=0.1, dark=False):
     stamps = (np.arange(first, first + frames) * period * SECOND).astype(np.int64) + SECOND
-    return EncodedWindow(Scene([]), stamps, "cam", np.eye(4), trust)
+    shown = dict(problem="dark") if dark else dict(scene=Scene([]))
+    return EncodedWindow(small_result(stamps, **shown), "cam")
 
 
 def _stream(count, history, frames=8, hop=1, **changes):
@@ -78,10 +78,10 @@ def test_their_number_is_bounded_whatever_is_asked():
 
 def test_what_shows_nothing_is_kept_only_as_the_newest():
     windows = _stream(10, 5.0)
-    windows = kept([_window(10, trust=DARK), *windows], 5.0)
-    assert windows[0].trust is DARK and windows[1].trust.scene
-    windows = kept([_window(11, trust=DARK), *windows], 5.0)
-    assert [w.trust.scene for w in windows[:2]] == [False, True]
+    windows = kept([_window(10, dark=True), *windows], 5.0)
+    assert [w.result.problem for w in windows[:2]] == ["dark", ""]
+    windows = kept([_window(11, dark=True), *windows], 5.0)
+    assert [w.result.problem for w in windows[:2]] == ["dark", ""]
 
 
 def test_the_newest_window_that_holds_all_the_stamps_answers():
@@ -103,7 +103,7 @@ def test_the_newest_window_that_holds_all_the_stamps_answers():
 
 
 def test_of_windows_that_hold_the_stamps_one_that_shows_something_is_preferred():
-    windows = [_window(1, trust=DARK), _window(0)]
+    windows = [_window(1, dark=True), _window(0)]
     assert chosen(windows, windows[0].stamps[:2]) is windows[1]
     assert chosen(windows, windows[0].stamps[-1:]) is windows[0]
     assert chosen(windows, np.array([], np.int64)) is windows[0]

@@ -6,7 +6,7 @@ import numpy as np
 from analytic_scene import CAMERA, Altered, AnalyticScene, wandering_camera
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, rotation_angle
-from d4rt_ros.stream import Frame, Outputs, StampError
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, StampError, Stream
 
 PERIOD = 33_333_333
 COUNT = 40
@@ -28,6 +28,7 @@ class AnalyticModel:
 
     def __init__(self, num_frames=6, speed=0.4, change=None, **room):
         self.num_frames, self.change, self.room = num_frames, change, room
+        self.between_chunks = self.queries_per_second = None
         self.speed, self.poses, self.ball = speed, wandering_camera(COUNT, speed), BALL
         self.prepared = self.seed = 0
 
@@ -51,17 +52,24 @@ def frame(k, stamp=None, camera=CAMERA, speed=0.4):
     return Frame(image(k, speed), PERIOD * (k + 1) if stamp is None else stamp, camera)
 
 
-def run(pipeline, numbers, outputs=Outputs(), **kwargs):
+def stream_of(model, config=PipelineConfig()):
+    """A stream of what a model of the room sees, by whose speed `run` chooses the images."""
+    stream = Stream(Pipeline(model, config))
+    stream.speed = model.speed
+    return stream
+
+
+def run(stream, numbers, outputs=Outputs(), **kwargs):
     """(number of the newest frame, result) of every window; frames that are refused are left out."""
     results = []
     for k in numbers:
         try:
-            results.append((k, pipeline.add(frame(k, speed=pipeline.model.speed, **kwargs), outputs)))
+            results.append((k, stream.add(frame(k, speed=stream.speed, **kwargs), outputs)))
         except StampError:
             pass
     return [(k, result) for k, result in results if result is not None]
 
 
 def pose_error(result, truth):
-    error = invert(truth) @ result.world_from_camera
+    error = invert(truth) @ result.pose.world_from_camera
     return float(np.degrees(rotation_angle(error))), float(np.linalg.norm(error[:3, 3]))

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import d4rt_ros  # noqa: E402
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole  # noqa: E402
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig  # noqa: E402
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Stream  # noqa: E402
 
 KITCHEN = Path(__file__).parents[3] / "shared" / "data" / "kitchen"
 CAMERA = Pinhole.centred(525.0, 525.0, 640, 480)
@@ -35,10 +35,9 @@ def model():
 
 def run(model, shown, **config):
     """Results of (seconds, image), with the pose alone."""
-    pipeline = Pipeline(model, PipelineConfig(**config))
+    stream = Stream(Pipeline(model, PipelineConfig(**config)))
     added = (
-        pipeline.add(Frame(rgb, round(1e9 * (1 + t)), CAMERA), Outputs(False, False, True))
-        for t, rgb in shown
+        stream.add(Frame(rgb, round(1e9 * (1 + t)), CAMERA), Outputs(False, False, True)) for t, rgb in shown
     )
     return [result for result in added if result is not None]
 
@@ -51,44 +50,44 @@ def test_black_images_lose_it_at_once_and_it_finds_itself(model):
     black = [(10 * PERIOD + k * PERIOD, np.zeros((480, 640, 3), np.uint8)) for k in range(30)]
     results = run(model, [*kitchen(0, 10, 0.0), *black, *kitchen(10, 10, 40 * PERIOD)])
     good, lost, found = results[:3], results[3:33], results[40:]
-    assert all(result.trust.pose for result in good) and len(found) == 3
-    assert not any(result.trust.scene for result in lost) and lost[-1].frozen_seconds > 1.9
+    assert all(result.trusted for result in good) and len(found) == 3
+    assert all(result.problem for result in lost) and lost[-1].frozen_seconds > 1.9
     for result in lost:
-        np.testing.assert_array_equal(result.world_from_camera, good[-1].world_from_camera)
-    assert all(result.trust.pose and result.world == 0 for result in found)
-    moved = found[0].world_from_camera[:3, 3] - good[-1].world_from_camera[:3, 3]
+        np.testing.assert_array_equal(result.pose.world_from_camera, good[-1].pose.world_from_camera)
+    assert all(result.trusted and result.pose.world == 0 for result in found)
+    moved = found[0].pose.world_from_camera[:3, 3] - good[-1].pose.world_from_camera[:3, 3]
     assert (
-        0 < np.linalg.norm(moved) < 0.2 and found[-1].pose_covariance[0, 0] > good[-1].pose_covariance[0, 0]
+        0 < np.linalg.norm(moved) < 0.2 and found[-1].pose.covariance[0, 0] > good[-1].pose.covariance[0, 0]
     )
 
 
 def test_a_pause_of_two_seconds_is_bridged(model):
     results = run(model, [*kitchen(0, 10, 0.0), *kitchen(14, 10, 3.0)])
-    assert [result.trust.pose for result in results] == [True] * 6 and results[-1].world == 0
-    assert results[3].step is None and results[3].stamps[0] >= 4e9
+    assert [result.trusted for result in results] == [True] * 6 and results[-1].pose.world == 0
+    assert results[3].pose.step is None and results[3].window.stamps[0] >= 4e9
 
 
 def test_after_two_minutes_and_elsewhere_a_new_world_begins(model):
     results = run(model, [*kitchen(0, 10, 0.0), *kitchen(70, 9, 120.0)])
-    assert [result.world for result in results] == [0, 0, 0, 1, 1]
-    assert all(result.trust.pose for result in results) and "not known" in results[-1].last_loss
-    np.testing.assert_allclose(results[3].world_from_camera, BODY_FROM_OPTICAL)
+    assert [result.pose.world for result in results] == [0, 0, 0, 1, 1]
+    assert all(result.trusted for result in results) and "not known" in results[-1].pose.last_loss
+    np.testing.assert_allclose(results[3].pose.world_from_camera, BODY_FROM_OPTICAL)
 
 
 def test_frames_dropped_do_no_harm(model):
     rng = np.random.default_rng(0)
     results = run(model, [shown for shown in kitchen(0, 30, 0.0) if rng.random() > 0.4])
-    assert len(results) > 6 and all(result.trust.pose and result.world == 0 for result in results)
+    assert len(results) > 6 and all(result.trusted and result.pose.world == 0 for result in results)
 
 
 def test_a_jump_of_the_exposure_loses_no_scene(model):
     """The model's own pose may suffer from it, and is then not trusted for a while."""
     results = run(model, [(t, rgb if t < 0.9 else rgb // 2) for t, rgb in kitchen(0, 28, 0.0)])
-    assert all(result.trust.scene and result.world == 0 for result in results)
-    assert np.mean([result.trust.pose for result in results]) > 0.7 and results[-1].trust.pose
+    assert all(not result.problem and result.pose.world == 0 for result in results)
+    assert np.mean([result.trusted for result in results]) > 0.7 and results[-1].trusted
 
 
 def test_windows_that_do_not_overlap_are_joined(model):
     """As where the model is so slow that windows are skipped."""
     results = run(model, kitchen(0, 36, 0.0), hop=9)
-    assert len(results) == 4 and all(result.trust.pose and result.world == 0 for result in results)
+    assert len(results) == 4 and all(result.trusted and result.pose.world == 0 for result in results)

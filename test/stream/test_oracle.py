@@ -1,4 +1,4 @@
-"""The pipeline over procedural scenes that answer from their ground truth, by way of their images' bytes."""
+"""The stream over procedural scenes that answer from their ground truth, by way of their images' bytes."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, invert, rotation_angle  # noqa: E402
 from d4rt_ros.scenes import render, sample_scenes  # noqa: E402
 from d4rt_ros.scenes.oracle import Noise, OracleModel  # noqa: E402
-from d4rt_ros.stream import Frame, Pipeline, PipelineConfig  # noqa: E402
+from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Stream  # noqa: E402
 
 HEIGHT, WIDTH, COUNT, PERIOD = 48, 64, 14, 0.05
 SEEDS = [1, 11, 15, 20, 28]  # of scenes that no moving thing fills
@@ -30,14 +30,14 @@ def film(seed, noise=Noise(), calibrated=True, **config):
     images = rendering.rgb[0].numpy()
     camera = Pinhole.from_matrix(rendering.intrinsics[0].double().numpy(), WIDTH, HEIGHT)
     poses = rendering.world_from_camera[0].double().numpy()
-    pipeline = Pipeline(OracleModel(scenes, images, times, 8, noise), PipelineConfig(**config))
+    stream = Stream(Pipeline(OracleModel(scenes, images, times, 8, noise), PipelineConfig(**config)))
     degrees, metres, results = [], [], []
     for k in range(COUNT):
         frame = Frame(images[k], int((1 + k * PERIOD) * 1e9), camera if calibrated else None)
-        result = pipeline.add(frame)
+        result = stream.add(frame)
         if result is None:
             continue
-        error = invert(BODY_FROM_OPTICAL @ invert(poses[7]) @ poses[k]) @ result.world_from_camera
+        error = invert(BODY_FROM_OPTICAL @ invert(poses[7]) @ poses[k]) @ result.pose.world_from_camera
         degrees.append(np.degrees(rotation_angle(error)))
         metres.append(np.linalg.norm(error[:3, 3]))
         results.append((k, result))
@@ -52,7 +52,7 @@ def test_the_truth_comes_out(seed, method):
     )
     assert degrees.max() < 0.1 and metres.max() < 0.01
     for k, result in results:
-        assert result.trust.pose
+        assert result.trusted
         truth = rendering.depth[0, k].numpy()
         # At edges a pixel's centre may fall to either side.
         assert np.median(np.abs(result.points.depth / truth - 1)) < 1e-3
@@ -72,11 +72,13 @@ def test_without_a_calibration(seed):
     _, _, results, _, camera = film(seed, calibrated=False)
     for _, result in results:
         # The principal point is taken to be in the middle, and the scenes' is nearly.
-        np.testing.assert_allclose([result.camera.fx, result.camera.fy], [camera.fx, camera.fy], rtol=0.01)
+        np.testing.assert_allclose(
+            [result.camera.pinhole.fx, result.camera.pinhole.fy], [camera.fx, camera.fy], rtol=0.01
+        )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_noise(seed):
     degrees, metres, results, _, _ = film(seed, Noise(xyz=0.02, uv=0.3, seed=seed))
-    assert all(result.trust.pose for _, result in results)
+    assert all(result.trusted for _, result in results)
     assert degrees.max() < 2 and metres.max() < 0.1

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from analytic_scene import CAMERA
-from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, image, pose_error, run
+from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, image, pose_error, run, stream_of
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, is_rigid, rotation_angle, transform
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, StampError, fitting_depth_queries
+from d4rt_ros.stream import Frame, Outputs, PipelineConfig, StampError, WindowFrame, fitting_depth_queries
 from d4rt_ros.tasks import tracks_of_points
 
 
@@ -16,36 +16,38 @@ from d4rt_ros.tasks import tracks_of_points
 @pytest.mark.parametrize("camera", [CAMERA, None], ids=["calibrated", "uncalibrated"])
 def test_exact_answers_give_exact_results(method, camera):
     model = AnalyticModel()
-    pipeline = Pipeline(model, PipelineConfig(hop=2, depth_size=(9, 13), pose_method=method))
-    results = run(pipeline, range(COUNT), camera=camera)
+    stream = stream_of(model, PipelineConfig(hop=2, depth_size=(9, 13), pose_method=method))
+    results = run(stream, range(COUNT), camera=camera)
     assert [k for k, _ in results] == list(range(5, COUNT, 2))
     for k, result in results:
-        assert result.stamp == PERIOD * (k + 1) and result.stamps.tolist() == [
+        assert result.stamp == PERIOD * (k + 1) and result.window.stamps.tolist() == [
             PERIOD * (i + 1) for i in range(k - 5, k + 1)
         ]
-        assert result.calibrated == (camera is not None)
-        np.testing.assert_allclose(result.camera.matrix, CAMERA.matrix, rtol=1e-4)
-        assert result.trust.pose and result.trust.reason == ""
+        assert result.camera.calibrated == (camera is not None)
+        np.testing.assert_allclose(result.camera.pinhole.matrix, CAMERA.matrix, rtol=1e-4)
+        assert result.trusted and result.reason == ""
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
         assert degrees < 0.1 and metres < 0.01
-        assert is_rigid(result.world_from_camera, 1e-9)
+        assert is_rigid(result.pose.world_from_camera, 1e-9)
         assert result.scene.query(3, 4, 0, 1, 2).xyz.shape == (1, 3)
     assert (
-        np.degrees(rotation_angle(results[-1][1].world_from_camera[:3, :3].T @ BODY_FROM_OPTICAL[:3, :3]))
+        np.degrees(
+            rotation_angle(results[-1][1].pose.world_from_camera[:3, :3].T @ BODY_FROM_OPTICAL[:3, :3])
+        )
         > 40
     )
 
 
 def test_one_call_a_window_and_one_preparation_a_frame():
     model = AnalyticModel()
-    for _, result in run(Pipeline(model), range(12), camera=None):
+    for _, result in run(stream_of(model), range(12), camera=None):
         assert result.scene.calls == 1
     assert model.prepared == 12
 
 
 def test_points_lie_on_the_cameras_rays_and_wear_the_images_colours():
-    pipeline = Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
-    k, result = run(pipeline, range(8))[-1]
+    stream = stream_of(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
+    k, result = run(stream, range(8))[-1]
     points = result.points
     assert points.xyz.shape == (9, 13, 3) and points.xyz.dtype == np.float32
     assert points.camera == CAMERA.grid(13, 9)
@@ -60,7 +62,7 @@ def test_points_lie_on_the_cameras_rays_and_wear_the_images_colours():
 def test_a_budget_that_reaches_the_whole_grid_changes_nothing(camera):
     plain, ample = (
         run(
-            Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13), depth_queries=n)),
+            stream_of(AnalyticModel(), PipelineConfig(depth_size=(9, 13), depth_queries=n)),
             range(8),
             camera=camera,
         )
@@ -70,7 +72,7 @@ def test_a_budget_that_reaches_the_whole_grid_changes_nothing(camera):
         assert one.scene.calls == other.scene.calls == 1 and one.camera == other.camera
         for name in ("xyz", "rgb", "confidence"):
             np.testing.assert_array_equal(getattr(one.points, name), getattr(other.points, name))
-        np.testing.assert_array_equal(one.world_from_camera, other.world_from_camera)
+        np.testing.assert_array_equal(one.pose.world_from_camera, other.pose.world_from_camera)
 
 
 @pytest.mark.parametrize("camera", [CAMERA, None], ids=["calibrated", "uncalibrated"])
@@ -78,10 +80,10 @@ def test_a_depth_grid_on_a_budget(camera):
     counts = []
     model = AnalyticModel(change=lambda answer: counts.append(len(answer)))
     config = PipelineConfig(depth_size=(65, 97), depth_queries=1600)
-    k, result = run(Pipeline(model, config), range(8), Outputs(True, False, False), camera=camera)[-1]
+    k, result = run(stream_of(model, config), range(8), Outputs(True, False, False), camera=camera)[-1]
     calls = result.scene.calls
     assert 1 < calls <= 5 and sum(counts[-calls:]) == 1600
-    np.testing.assert_allclose(result.camera.matrix, CAMERA.matrix, rtol=1e-3)
+    np.testing.assert_allclose(result.camera.pinhole.matrix, CAMERA.matrix, rtol=1e-3)
     u, v = np.meshgrid(np.arange(97), np.arange(65))
     truth = (
         result.scene.query(u=u.ravel(), v=v.ravel(), t_src=-1, t_tgt=-1, t_cam=-1).xyz[:, 2].reshape(65, 97)
@@ -93,17 +95,17 @@ def test_a_depth_grid_on_a_budget(camera):
 
 def test_a_given_camera_rules_over_the_models_rays():
     other = Pinhole(100.0, 60.0, 40.0, 35.0, 97, 65)
-    pipeline = Pipeline(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
-    points = run(pipeline, range(6), camera=other)[-1][1].points
+    stream = stream_of(AnalyticModel(), PipelineConfig(depth_size=(9, 13)))
+    points = run(stream, range(6), camera=other)[-1][1].points
     u, v = np.meshgrid(np.arange(13), np.arange(9))
     np.testing.assert_allclose(other.grid(13, 9).project(points.xyz), np.stack([u, v], -1), atol=1e-3)
 
 
 def test_tracks_in_the_world():
     model = AnalyticModel()
-    pipeline = Pipeline(model, PipelineConfig(tracks_size=(9, 13)))
+    stream = stream_of(model, PipelineConfig(tracks_size=(9, 13)))
     seen_ids = set()
-    for k, result in run(pipeline, range(10)):
+    for k, result in run(stream, range(10)):
         tracks = result.tracks
         assert tracks.positions.shape == (117, 6, 3) and tracks.positions.dtype == np.float32
         assert tracks.pixels.shape == (117, 6, 2) and tracks.velocities.shape == (117, 3)
@@ -122,7 +124,7 @@ def test_tracks_in_the_world():
 
 def test_velocities_are_the_balls_or_nothing():
     model = AnalyticModel()
-    _, result = run(Pipeline(model, PipelineConfig(tracks_size=(33, 49))), range(6))[-1]
+    _, result = run(stream_of(model, PipelineConfig(tracks_size=(33, 49))), range(6))[-1]
     speeds = np.linalg.norm(result.tracks.velocities, axis=1)
     ball = np.linalg.norm(model.ball[1] - model.ball[0]) / (PERIOD / 1e9)
     moving = speeds > 0.1
@@ -137,13 +139,13 @@ def test_velocities_are_the_balls_or_nothing():
 
 def test_noise_gross_errors_and_a_moving_ball():
     model = AnalyticModel(noise=0.01, spoiled=0.1)
-    results = run(Pipeline(model, PipelineConfig(hop=2)), range(20), camera=None)
+    results = run(stream_of(model, PipelineConfig(hop=2)), range(20), camera=None)
     for k, result in results:
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
-        assert result.trust.pose and degrees < 5 and metres < 0.5
-        np.testing.assert_allclose([result.camera.fx, result.camera.fy], [90, 95], rtol=0.01)
+        assert result.trusted and degrees < 5 and metres < 0.5
+        np.testing.assert_allclose([result.camera.pinhole.fx, result.camera.pinhole.fy], [90, 95], rtol=0.01)
     # The uncertainty grows along the chain.
-    first, last = results[1][1].pose_covariance, results[-1][1].pose_covariance
+    first, last = results[1][1].pose.covariance, results[-1][1].pose.covariance
     assert (np.diag(last) > np.diag(first)).all()
 
 
@@ -153,16 +155,16 @@ def test_errors_do_not_pile_up_with_every_window():
     for seed in range(4):
         model = AnalyticModel(noise=0.01, speed=0.2)
         model.seed = seed
-        k, result = run(Pipeline(model), range(COUNT), Outputs(False, False, True))[-1]
+        k, result = run(stream_of(model), range(COUNT), Outputs(False, False, True))[-1]
         degrees.append(pose_error(result, model.world_from_camera(5, k))[0])
     assert np.mean(degrees) < 1.5
 
 
 def test_a_camera_that_stands_still_stays_at_the_origin():
     model = AnalyticModel(speed=0.0, noise=0.002)
-    for _, result in run(Pipeline(model), range(15)):
+    for _, result in run(stream_of(model), range(15)):
         degrees, metres = pose_error(result, BODY_FROM_OPTICAL)
-        assert result.trust.pose and degrees < 0.5 and metres < 0.05
+        assert result.trusted and degrees < 0.5 and metres < 0.05
 
 
 @pytest.mark.parametrize(
@@ -178,19 +180,19 @@ def test_a_camera_that_stands_still_stays_at_the_origin():
 def test_only_what_was_asked_for_is_computed(outputs, asked):
     counts = []
     model = AnalyticModel(change=lambda answer: counts.append(len(answer)))
-    pipeline = Pipeline(model, PipelineConfig(depth_size=(9, 13), tracks_size=(4, 4), pose_grid=(8, 8)))
-    result = run(pipeline, range(8), outputs)[-1][1]
+    stream = stream_of(model, PipelineConfig(depth_size=(9, 13), tracks_size=(4, 4), pose_grid=(8, 8)))
+    result = run(stream, range(8), outputs)[-1][1]
     assert counts[-1:] == ([asked] if asked else [])
     assert (result.points is not None, result.tracks is not None) == (outputs.points, outputs.tracks)
-    assert (result.world_from_camera is not None) == (outputs.pose or outputs.tracks)
-    assert result.trust.pose == (result.world_from_camera is not None)
-    assert result.camera == CAMERA
+    assert (result.pose is not None) == (outputs.pose or outputs.tracks)
+    assert result.trusted == (result.pose is not None)
+    assert result.camera.pinhole == CAMERA
 
 
 def test_an_uncalibrated_camera_is_estimated_for_the_pose_alone():
-    result = run(Pipeline(AnalyticModel()), range(8), Outputs(False, False, True), camera=None)[-1][1]
-    assert not result.calibrated and result.camera.fx == pytest.approx(90, rel=1e-3)
-    assert result.trust.pose
+    result = run(stream_of(AnalyticModel()), range(8), Outputs(False, False, True), camera=None)[-1][1]
+    assert not result.camera.calibrated and result.camera.pinhole.fx == pytest.approx(90, rel=1e-3)
+    assert result.trusted
 
 
 def test_the_estimated_camera_settles():
@@ -200,9 +202,9 @@ def test_the_estimated_camera_settles():
         answer.xyz[:, :2] *= rng.uniform(0.8, 1.25)
 
     results = run(
-        Pipeline(AnalyticModel(change=shake)), range(35), Outputs(pose=False, tracks=False), camera=None
+        stream_of(AnalyticModel(change=shake)), range(35), Outputs(pose=False, tracks=False), camera=None
     )
-    focal = np.array([result.camera.fx for _, result in results])
+    focal = np.array([result.camera.pinhole.fx for _, result in results])
     assert np.abs(np.diff(focal[15:])).max() < 0.2 * np.abs(np.diff(focal[:5])).max()
     assert focal[-1] == pytest.approx(90, rel=0.08)
 
@@ -215,19 +217,19 @@ def test_a_pose_that_cannot_be_trusted_is_bridged():
             answer.uv[:] = np.random.default_rng(0).uniform(0, 60, answer.uv.shape)
 
     model = AnalyticModel(change=change)
-    pipeline = Pipeline(model, PipelineConfig(hop=1))
-    good = run(pipeline, range(8))[-1][1]
+    stream = stream_of(model, PipelineConfig(hop=1))
+    good = run(stream, range(8))[-1][1]
     spoil[0] = True
-    bad = [result for _, result in run(pipeline, [8, 9])]
+    bad = [result for _, result in run(stream, [8, 9])]
     spoil[0] = False
     for result in bad:
-        assert not result.trust.pose and result.trust.reason
-        np.testing.assert_array_equal(result.world_from_camera, good.world_from_camera)
-        np.testing.assert_array_equal(result.pose_covariance, 1e6 * np.eye(6))
-        assert result.step is None and result.tracks is None and result.points is not None
-    again = run(pipeline, [10])[0][1]
+        assert not result.trusted and result.reason
+        np.testing.assert_array_equal(result.pose.world_from_camera, good.pose.world_from_camera)
+        np.testing.assert_array_equal(result.pose.covariance, 1e6 * np.eye(6))
+        assert result.pose.step is None and result.tracks is None and result.points is not None
+    again = run(stream, [10])[0][1]
     # Frame 7 is still in the window: nothing was lost.
-    assert again.trust.pose and again.pose_covariance[0, 0] < 0.1
+    assert again.trusted and again.pose.covariance[0, 0] < 0.1
     degrees, metres = pose_error(again, model.world_from_camera(5, 10))
     assert degrees < 0.1 and metres < 0.01
 
@@ -239,21 +241,21 @@ def test_nothing_that_is_not_finite_leaves(value, camera):
         for field in (answer.xyz, answer.uv, answer.visibility, answer.confidence, answer.normals):
             field[:] = value
 
-    for _, result in run(Pipeline(AnalyticModel(change=spoil)), range(9), camera=camera):
-        assert np.isfinite(result.camera.matrix).all()
-        assert is_rigid(result.world_from_camera, 1e-9) and np.isfinite(result.pose_covariance).all()
+    for _, result in run(stream_of(AnalyticModel(change=spoil)), range(9), camera=camera):
+        assert np.isfinite(result.camera.pinhole.matrix).all()
+        assert is_rigid(result.pose.world_from_camera, 1e-9) and np.isfinite(result.pose.covariance).all()
         points, tracks = result.points, result.tracks
         assert not np.isinf(points.xyz).any() and np.isfinite(points.confidence).all()
         none = np.isnan(points.xyz).any(axis=2)
         assert np.isnan(points.xyz[none]).all() and (points.confidence[none] == 0).all()
         if tracks is None:
-            assert not result.trust.pose
+            assert not result.trusted
             continue
         for array in (tracks.positions, tracks.pixels, tracks.velocities):
             assert not np.isinf(array).any()
         assert not tracks.visible[np.isnan(tracks.positions).any(axis=2)].any()
         assert np.isfinite(tracks.confidence).all()
-    assert not result.trust.pose
+    assert not result.trusted
 
 
 def test_a_few_answers_that_are_not_finite_do_no_harm():
@@ -261,83 +263,83 @@ def test_a_few_answers_that_are_not_finite_do_no_harm():
         answer.xyz[::7], answer.uv[3::11], answer.confidence[5::13] = np.nan, np.inf, np.nan
 
     model = AnalyticModel(change=spoil)
-    for k, result in run(Pipeline(model), range(9), camera=None):
+    for k, result in run(stream_of(model), range(9), camera=None):
         degrees, metres = pose_error(result, model.world_from_camera(5, k))
-        assert result.trust.pose and degrees < 0.1 and metres < 0.01
+        assert result.trusted and degrees < 0.1 and metres < 0.01
         assert 0.1 < np.isnan(result.points.depth).mean() < 0.3
 
 
 def test_time_that_goes_back_restarts_the_world():
     model = AnalyticModel()
-    pipeline = Pipeline(model)
-    ids = run(pipeline, range(12))[-1][1].tracks.ids
+    stream = stream_of(model)
+    ids = run(stream, range(12))[-1][1].tracks.ids
     # A bag that loops, from frame 3 on.
-    results = run(pipeline, range(3, 15))
+    results = run(stream, range(3, 15))
     assert [k for k, _ in results][0] == 8
-    np.testing.assert_array_equal(results[0][1].world_from_camera, BODY_FROM_OPTICAL)
+    np.testing.assert_array_equal(results[0][1].pose.world_from_camera, BODY_FROM_OPTICAL)
     for k, result in results:
         degrees, metres = pose_error(result, model.world_from_camera(8, k))
-        assert result.trust.pose and degrees < 0.1 and metres < 0.01
-        assert result.pose_covariance[0, 0] < 0.1
+        assert result.trusted and degrees < 0.1 and metres < 0.01
+        assert result.pose.covariance[0, 0] < 0.1
     assert results[0][1].tracks.ids.min() > ids.max()
 
 
 def test_a_small_jump_back_is_a_new_epoch_too():
     """The first window after it is newer than the last one before it: only the epoch tells."""
-    pipeline = Pipeline(AnalyticModel())
-    before = run(pipeline, range(12))[-1][1]
-    first = run(pipeline, [7, 8, 9, 10, 11, 12])
-    assert [k for k, _ in first] == [12] and first[0][1].world == before.world + 1
-    np.testing.assert_array_equal(first[0][1].world_from_camera, BODY_FROM_OPTICAL)
+    stream = stream_of(AnalyticModel())
+    before = run(stream, range(12))[-1][1]
+    first = run(stream, [7, 8, 9, 10, 11, 12])
+    assert [k for k, _ in first] == [12] and first[0][1].pose.world == before.pose.world + 1
+    np.testing.assert_array_equal(first[0][1].pose.world_from_camera, BODY_FROM_OPTICAL)
 
 
 def test_a_reset_and_a_new_size_restart_the_world():
-    pipeline = Pipeline(AnalyticModel())
-    run(pipeline, range(12))
-    pipeline.reset()
-    results = run(pipeline, range(12, 20))
+    stream = stream_of(AnalyticModel())
+    run(stream, range(12))
+    stream.reset()
+    results = run(stream, range(12, 20))
     assert [k for k, _ in results][0] == 17
-    np.testing.assert_array_equal(results[0][1].world_from_camera, BODY_FROM_OPTICAL)
-    pipeline.window.add(Frame(np.zeros((10, 20, 3), np.uint8), PERIOD * 30))
-    results = run(pipeline, range(30, 38))
-    np.testing.assert_array_equal(results[0][1].world_from_camera, BODY_FROM_OPTICAL)
-    assert pipeline.window.restarts == 3
+    np.testing.assert_array_equal(results[0][1].pose.world_from_camera, BODY_FROM_OPTICAL)
+    stream.window.add(Frame(np.zeros((10, 20, 3), np.uint8), PERIOD * 30))
+    results = run(stream, range(30, 38))
+    np.testing.assert_array_equal(results[0][1].pose.world_from_camera, BODY_FROM_OPTICAL)
+    assert stream.window.restarts == 3
 
 
 def test_a_refused_frame_changes_nothing():
     model = AnalyticModel()
-    pipeline = Pipeline(model)
-    run(pipeline, range(8))
+    stream = stream_of(model)
+    run(stream, range(8))
     with pytest.raises(StampError):
-        pipeline.add(frame(20, stamp=PERIOD * 8))
-    k, result = run(pipeline, [8])[0]
-    assert result.trust.pose and pose_error(result, model.world_from_camera(5, 8))[0] < 0.1
+        stream.add(frame(20, stamp=PERIOD * 8))
+    k, result = run(stream, [8])[0]
+    assert result.trusted and pose_error(result, model.world_from_camera(5, 8))[0] < 0.1
 
 
 def test_the_same_clip_twice_is_the_same_place():
-    pipeline = Pipeline(AnalyticModel())
-    run(pipeline, range(9))
-    clip = [frame(k) for k in range(4, 10)]
-    first, again = pipeline.process(clip), pipeline.process(clip)
-    assert again.trust.pose
-    np.testing.assert_array_equal(first.world_from_camera, again.world_from_camera)
+    stream = stream_of(AnalyticModel())
+    run(stream, range(9))
+    clip = [WindowFrame(frame(k)) for k in range(4, 10)]
+    first, again = stream.pipeline.process(clip), stream.pipeline.process(clip)
+    assert again.trusted
+    np.testing.assert_array_equal(first.pose.world_from_camera, again.pose.world_from_camera)
 
 
 def test_results_do_not_change_afterwards():
-    pipeline = Pipeline(AnalyticModel())
-    first = run(pipeline, range(6))[0][1]
-    pose, covariance = first.world_from_camera.copy(), first.pose_covariance.copy()
-    run(pipeline, range(6, 12))
-    np.testing.assert_array_equal(first.world_from_camera, pose)
-    np.testing.assert_array_equal(first.pose_covariance, covariance)
+    stream = stream_of(AnalyticModel())
+    first = run(stream, range(6))[0][1]
+    pose, covariance = first.pose.world_from_camera.copy(), first.pose.covariance.copy()
+    run(stream, range(6, 12))
+    np.testing.assert_array_equal(first.pose.world_from_camera, pose)
+    np.testing.assert_array_equal(first.pose.covariance, covariance)
 
 
 def test_the_memory_is_bounded():
-    pipeline = Pipeline(AnalyticModel())
+    stream = stream_of(AnalyticModel())
 
     def loop(rounds):
         for _ in range(rounds):
-            run(pipeline, range(COUNT), Outputs(tracks=False))
+            run(stream, range(COUNT), Outputs(tracks=False))
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
@@ -366,18 +368,20 @@ def test_the_memory_is_bounded():
 )
 def test_configurations_that_cannot_be(bad, words):
     with pytest.raises(ValueError, match=words):
-        Pipeline(AnalyticModel(), PipelineConfig(**bad))
+        stream_of(AnalyticModel(), PipelineConfig(**bad))
 
 
 def test_a_configuration_may_change_between_windows():
-    pipeline = Pipeline(AnalyticModel())
-    run(pipeline, range(7))
-    pipeline.config = PipelineConfig(
-        depth_size=(5, 6), tracks_size=(2, 3), pose_grid=(8, 8), pose_method="rigid"
+    stream = stream_of(AnalyticModel())
+    run(stream, range(7))
+    stream.pipeline.change(
+        PipelineConfig(depth_size=(5, 6), tracks_size=(2, 3), pose_grid=(8, 8), pose_method="rigid")
     )
-    result = run(pipeline, [7])[0][1]
+    result = run(stream, [7])[0][1]
     assert (
-        result.points.xyz.shape == (5, 6, 3) and len(result.tracks.ids) == 6 and result.step.method == "rigid"
+        result.points.xyz.shape == (5, 6, 3)
+        and len(result.tracks.ids) == 6
+        and result.pose.step.method == "rigid"
     )
 
 

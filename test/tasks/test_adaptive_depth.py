@@ -13,8 +13,8 @@ from d4rt_ros.tasks import (
     pixel_grid,
     point_map,
 )
-from d4rt_ros.tasks.adaptive_depth import coarse_questions, filled_point_map, refined
-from d4rt_ros.tasks.questions import ask
+from d4rt_ros.tasks.adaptive_depth import depth_grid_task
+from d4rt_ros.tasks.batch import answered
 
 SIZE = (37, 50)
 
@@ -56,10 +56,10 @@ def test_never_more_queries_than_allowed_and_few_calls(scene, size, share):
 
 
 def test_no_pixel_is_asked_twice_and_what_is_asked_is_kept(scene):
-    first = coarse_questions(scene, 1, SIZE, 400)
-    asked, answer = refined(scene, first, ask(scene, first)[0], SIZE, 400)
+    grid = answered(scene, depth_grid_task(scene, 1, SIZE, 400))
+    asked, answer = grid.asked, grid.answer
     assert len(np.unique(np.stack([asked.u, asked.v]), axis=1).T) == len(asked) == len(answer) == 400
-    points = filled_point_map(asked, answer, SIZE, scene.size, 400)
+    points = grid.point_map()
     rows, columns = np.rint(asked.v / 64 * 36).astype(int), np.rint(asked.u / 96 * 49).astype(int)
     np.testing.assert_array_equal(points.xyz[rows, columns], answer.xyz)
     np.testing.assert_array_equal(points.confidence[rows, columns], answer.confidence)
@@ -83,8 +83,7 @@ def test_interpolated_points_lie_on_their_pixels_rays(scene):
 
 
 def test_refinement_goes_where_depth_jumps(scene):
-    asked = coarse_questions(scene, 0, (65, 97), 900)
-    every, _ = refined(scene, asked, ask(scene, asked)[0], (65, 97), 900)
+    every = answered(scene, depth_grid_task(scene, 0, (65, 97), 900)).asked
     depth = depth_map(scene, 0)
     jump = np.zeros(depth.shape, bool)
     for axis in (0, 1):

@@ -19,16 +19,16 @@ def message_costs(rows: int = 256, columns: int = 256, repeats: int = 50) -> dic
     from d4rt_ros.io.image_messages import rgb_from_image
     from d4rt_ros.runtime import load
     from d4rt_ros.scenes.loop import enlarge, looping_scene, render_frames
-    from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig
+    from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Stream
 
     model = load(device="cpu")
-    pipeline, result = Pipeline(model, PipelineConfig(depth_size=(rows, columns))), None
+    stream, result = Stream(Pipeline(model, PipelineConfig(depth_size=(rows, columns)))), None
     # A scene to be measured, so that a result has all its parts.
     scene = looping_scene(31, False, 4.0, 640, 480)
     frames = render_frames(scene, 60, 80, model.num_frames, 15.0, threading.Event())
     for index, frame in enumerate(frames, start=1):
         image = enlarge(frame.rgb, 640, 480)
-        result = pipeline.add(Frame(image, index * 66_000_000), Outputs()) or result
+        result = stream.add(Frame(image, index * 66_000_000)) or result
     header, points, raw = header_message(1, "camera"), result.points, raw_calibration()
     message = rgb_image(header, image)
 
@@ -36,7 +36,7 @@ def message_costs(rows: int = 256, columns: int = 256, repeats: int = 50) -> dic
         point_cloud(header, points.xyz, points.rgb, points.confidence)
         depth_image(header, points.depth)
         camera_info(header, points.camera)
-        odometry(header, "camera", result.world_from_camera, np.eye(6), np.zeros(6), np.eye(6))
+        odometry(header, "camera", result.pose.world_from_camera, np.eye(6), np.zeros(6), np.eye(6))
 
     costs = {
         "image message to model input": lambda: model.prepare(rgb_from_image(message)),

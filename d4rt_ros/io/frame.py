@@ -1,0 +1,48 @@
+"""One image with its time, and what is known beside it, wherever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.lens import Lens
+
+DEFAULT_RATE = 30.0  # Hz, where neither the source nor the user says
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image of a video, a folder, a bag, a recorded sequence or a topic.
+
+    image: (H, W, 3) uint8 RGB, as a pinhole camera sees it.
+    stamp: int nanoseconds; each source says since when.
+    camera: the optical camera that `image` is of, W x H pixels; None where it is not calibrated.
+    lens: what the camera's raw image was rectified from, whose pixels the user speaks of; None: the image's own.
+    depth: (H, W) float32 metres along z as it was measured, registered to `image`, NaN where unknown; None: none was.
+    world_from_camera: (4, 4) float64 metres, the optical camera as it was measured; None: it was not.
+    """
+
+    image: np.ndarray
+    stamp: int
+    camera: Pinhole | None = None
+    lens: Lens | None = None
+    depth: np.ndarray | None = None
+    world_from_camera: np.ndarray | None = None
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """(H, W) bool: which pixels show anything, where a raw image does not fill its rectified one; None: all."""
+        return self.lens.valid if self.lens else None
+
+    def filled(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether pixels u, v (N,) within the image show anything."""
+        if self.valid is None:
+            return np.ones(len(u), bool)
+        return self.valid[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]
+
+
+def even_stamp(index: int, rate: float = DEFAULT_RATE) -> int:
+    """ns of frame `index`, the first at 0, where so many frames come in a second."""
+    return round(index * 1e9 / rate)

@@ -1,0 +1,78 @@
+"""What the stream and the tasks ask of a model and of what it encodes: the two that any backbone has to be.
+
+Pixels are the user's: of the images as they were given, integer at the centres, x right, y down. Times are frames
+of the clip, 0 (oldest) to T-1 (newest). Points are in optical camera frames (x right, y down, z forward), in the
+model's own unit of length, one for a whole scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from d4rt_ros.model.query import Answer
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """An encoded clip of T frames: ask it as often as you like, from the thread that uses its model.
+
+    num_frames: T. size: (height, width) of the frames.
+    frames: T images (H, W, 3) uint8 RGB, as they were given.
+    nbytes: memory that it holds besides the frames, as far as it knows.
+    queries_per_second: how fast its model answered of late; None where that is not known.
+    """
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def frames(self) -> Sequence[np.ndarray]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def queries_per_second(self) -> float | None: ...
+
+    def query(self, u, v, t_src, t_tgt, t_cam) -> Answer:
+        """N answers (model.query.Answer): where are the points that frames t_src show at (u, v), at times t_tgt, in
+        the camera frames of t_cam?
+
+        u, v: pixels. t_src, t_tgt, t_cam: integers, negative ones from the newest (-1). Arrays or scalars that
+        broadcast to N. What cannot be answered is NaN. Raises QueryError for what cannot be asked of this clip.
+        """
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What encodes clips. One thread uses it at a time, but for `prepare`, which any thread may call.
+
+    num_frames: T, of the clips that it takes.
+    between_chunks: called in the pauses of a long answer, if it has any, so that its owner can do what is urgent;
+        the owner sets it. None: nothing is.
+    queries_per_second: how fast it answered of late; None until it is known.
+    """
+
+    between_chunks: Callable[[], None] | None
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def queries_per_second(self) -> float | None: ...
+
+    def prepare(self, image: np.ndarray) -> Any:
+        """What `encode` takes of an image (H, W, 3) uint8 RGB: made once, however many clips it will be in. Raises
+        ValueError for what is no image."""
+        ...
+
+    def encode(self, frames: Sequence[Any]) -> Scene:
+        """The scene of T prepared frames of one size, oldest first. Raises ValueError for other numbers or sizes."""
+        ...

@@ -1,0 +1,133 @@
+"""The online system over a whole video: one frame after another in, arrays out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from os import PathLike
+
+import numpy as np
+
+from d4rt_ros.geometry.arguments import real_array
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.io.frames import open_frames
+from d4rt_ros.stream.config import PipelineConfig
+from d4rt_ros.stream.reconstruction import Reconstruction
+from d4rt_ros.stream.recorder import Recorder
+from d4rt_ros.stream.window import Frame
+
+RATE = 15.0  # Hz, of frames without stamps
+LOADING = ("checkpoint", "device", "precision")  # options of `load`
+CONFIGURING = tuple(f.name for f in fields(PipelineConfig) if f.name != "depth_size")
+
+
+class OptionError(TypeError, ValueError):
+    """An option that there is not, or that contradicts another."""
+
+
+def reconstruct(
+    frames: str | PathLike | Iterable[np.ndarray],
+    stamps: Iterable[int] | None = None,
+    intrinsics: np.ndarray | None = None,
+    depth_size: tuple[int, int] = (36, 48),
+    online: bool = False,
+    **options,
+) -> Reconstruction:
+    """Where the camera was in a video, what it saw and how that moved: the stream's pipeline over all its frames.
+
+    frames: the path of a video, of a folder of images or of RGB-D frames, or of a bag; or an iterable of (H, W, 3)
+        uint8 RGB, of which one after the other is taken, so that a generator of any length will do.
+    stamps: (N,) integer ns that increase; None: those of the source, 15 Hz where it has none.
+    intrinsics: (3, 3) of all images; None: those that come with the source, else they are estimated.
+    depth_size: rows, columns of the depth's grid.
+    online: True: each frame has what was known when it came, which is what the node publishes, and nothing before the
+        first window is full. False: these frames have it from the first window that holds them.
+    options: `model`, as `load` returns it, or `checkpoint`, `device` and `precision` of `load`; and the fields of
+        PipelineConfig, such as `stride` and `metres`.
+    Raises OptionError (a TypeError and a ValueError) for an option that there is not, and ValueErrors for no frames,
+    images that are none or of another size than those before, stamps that do not increase or are of another number,
+    and whatever else cannot be.
+    """
+    model, config = chosen(depth_size, options)
+    recorder = Recorder(model, config, online)
+    for frame in frames_of(frames, stamps, intrinsics):
+        recorder.add(frame)
+    return recorder.reconstruction()
+
+
+def chosen(depth_size: tuple[int, int], options: dict) -> tuple[object, PipelineConfig]:
+    """The model and the configuration that the options of `reconstruct` mean."""
+    known = ("model", *LOADING, *CONFIGURING)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"is it {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise OptionError(f"reconstruct has no option {name}; {hint}")
+    config = PipelineConfig(
+        depth_size=depth_size, **{name: value for name, value in options.items() if name in CONFIGURING}
+    )
+    loading = {name: options[name] for name in LOADING if name in options}
+    if options.get("model") is None:
+        from d4rt_ros.runtime import load
+
+        return load(**loading), config
+    if loading:
+        raise OptionError(f"a model and {' and '.join(loading)} are given; give the one or the other")
+    return options["model"], config
+
+
+def frames_of(frames, stamps, intrinsics) -> Iterator[Frame]:
+    """The frames that the arguments of `reconstruct` mean, each checked when it is taken."""
+    if isinstance(frames, (str, PathLike)):
+        read = open_frames(frames)
+        if stamps is None:
+            yield from (Frame(frame.image, frame.stamp) for frame in read)
+            return
+        frames = (frame.image for frame in read)
+    stamps = None if stamps is None else _checked_stamps(stamps)
+    matrix = None if intrinsics is None else real_array(intrinsics, "intrinsics", (3, 3))
+    count = 0
+    for count, image in enumerate(_iterator(frames), start=1):
+        if stamps is not None and count > len(stamps):
+            raise ValueError(f"there are {len(stamps)} stamps and more frames; give one stamp for each frame")
+        image = _checked_image(image, count - 1)
+        camera = None if matrix is None else Pinhole.from_matrix(matrix, image.shape[1], image.shape[0])
+        yield Frame(
+            image, round((count - 1) * 1e9 / RATE) if stamps is None else int(stamps[count - 1]), camera
+        )
+    if stamps is not None and count < len(stamps):
+        raise ValueError(f"there are {len(stamps)} stamps and {count} frames; give one stamp for each frame")
+
+
+def _iterator(frames) -> Iterator:
+    try:
+        return iter(frames)
+    except TypeError:
+        raise ValueError(
+            f"frames of type {type(frames).__name__}; give a path, or an iterable of images (H, W, 3) uint8 RGB"
+        ) from None
+
+
+def _checked_stamps(stamps) -> np.ndarray:
+    stamps = real_array(stamps if hasattr(stamps, "__len__") else list(stamps), "stamps", (None,), None)
+    if stamps.dtype.kind not in "iu" and len(stamps):
+        raise ValueError(f"stamps have type {stamps.dtype}; integer nanoseconds are expected, not seconds")
+    late = np.flatnonzero(np.diff(stamps) <= 0)
+    if len(late):
+        i = int(late[0])
+        raise ValueError(
+            f"stamps must increase; stamp {i + 1} is {stamps[i + 1]} ns, the one before it {stamps[i]}"
+        )
+    if len(stamps) and stamps[0] < 0:
+        raise ValueError(f"stamps must not be negative; the first is {stamps[0]} ns")
+    return stamps
+
+
+def _checked_image(image, number: int) -> np.ndarray:
+    image = real_array(image, f"frame {number}", None, None)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
+        raise ValueError(
+            f"frame {number} has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
+        )
+    return image

@@ -1,0 +1,30 @@
+"""Frames in, results out, where windows are due: for whoever has frames and no threads."""
+
+from __future__ import annotations
+
+from d4rt_ros.io.frame import Frame
+from d4rt_ros.stream.config import Outputs
+from d4rt_ros.stream.pipeline import Pipeline
+from d4rt_ros.stream.results import Result
+from d4rt_ros.stream.window import Window
+
+
+def window_of(pipeline: Pipeline) -> Window:
+    """The window that a pipeline's clips come from. Raises ValueError for a configuration that cannot be."""
+    config = pipeline.config
+    return Window(pipeline.num_frames, config.stride, config.hop, config.max_gap)
+
+
+class Stream:
+    """A pipeline and its window."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline, self.window = pipeline, window_of(pipeline)
+
+    def add(self, frame: Frame, outputs: Outputs = Outputs()) -> Result | None:
+        """Take a frame; a result where a window is due. Raises StampError for a frame that is refused."""
+        return self.pipeline.process(self.window.clip(), outputs) if self.window.add(frame) else None
+
+    def reset(self) -> None:
+        """Forget the window, and with its next clip the world."""
+        self.window.reset()
