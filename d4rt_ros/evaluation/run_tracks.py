@@ -64,8 +64,23 @@ def motion_errors(rows: TrackRows, truth: Whereabout, frames, size: tuple[int, i
             times = np.broadcast_to([frame, before], (len(i), 2))
             pairs.append(np.concatenate([pixels[i], old[j], times], axis=1))
     pairs = np.concatenate(pairs)
-    right = truth(pairs[:, :2], *pairs[:, 4:].T.astype(np.intp))
-    error, still = (_off(pairs[:, k : k + 2], right.pixels, size) for k in (2, 0))
+    return place_errors(pairs[:, :2], pairs[:, 2:4], *pairs[:, 4:].T.astype(np.intp), truth, size)
+
+
+def place_errors(
+    pixels: np.ndarray,
+    places: np.ndarray,
+    t_src: np.ndarray,
+    t_tgt: np.ndarray,
+    truth: Whereabout,
+    size: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """How far from where they truly are points are said to be, where they truly are visible; see `motion_errors`.
+
+    pixels: (n, 2) in the frames t_src (n,); places: (n, 2), where they are said to be in the frames t_tgt (n,).
+    """
+    right = truth(pixels, t_src, t_tgt)
+    error, still = (_off(x, right.pixels, size) for x in (places, pixels))
     kinds = {"static": right.visible & ~right.moving, "moving": right.visible & right.moving}
     return {kind: error[rows] for kind, rows in kinds.items()} | {
         f"no motion {kind}": still[rows] for kind, rows in kinds.items()
@@ -76,7 +91,9 @@ def lives(rows: TrackRows, truth: Whereabout, frames, size: tuple[int, int]) -> 
     """(n,) bool: whether points that are seen in one of `frames`, and are truly visible in the next, have their name
     there, within a pixel of a 64x64 image."""
     found = [
-        _kept(rows, *rows.at(frame), truth, frame, frame + 1, size) for frame in frames if frame + 1 <= _last(rows)
+        _kept(rows, *rows.at(frame), truth, frame, frame + 1, size)
+        for frame in frames
+        if frame + 1 <= _last(rows)
     ]
     return np.concatenate([*found, []]).astype(bool)
 
@@ -115,7 +132,10 @@ def returns(
         inside = ((places >= 0) & (places <= np.array(size[::-1]) - 1)).all(-1)
         for k in range(len(ids)):
             hidden, back = _occlusion(visible[k], inside[k])
-            if back is None or not HIDDEN[0] <= seconds[times[back]] - seconds[times[hidden - 1]] <= HIDDEN[1]:
+            if (
+                back is None
+                or not HIDDEN[0] <= seconds[times[back]] - seconds[times[hidden - 1]] <= HIDDEN[1]
+            ):
                 continue
             last = np.searchsorted(seconds, seconds[times[back]] + BACK)
             if seconds[times[hidden]] - seconds[frame] > 1.0 or last > times[-1] + 1:

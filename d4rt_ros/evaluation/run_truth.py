@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from d4rt_ros.evaluation.run_depth import on_grid
 from d4rt_ros.evaluation.run_tracks import Whereabouts
 from d4rt_ros.geometry import Pinhole
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.scenes import (
     SceneConfig,
@@ -40,28 +40,17 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class TrueFrame:
-    """image: (H, W, 3) uint8. stamp: ns. camera: of the image. depth: (H, W) metres along z, NaN where unknown, or
-    None. world_from_camera: (4, 4), or None."""
-
-    image: np.ndarray
-    stamp: int
-    camera: Pinhole
-    depth: np.ndarray | None
-    world_from_camera: np.ndarray | None
-
-
-@dataclass(frozen=True)
 class Run:
     """A sequence with its truth.
 
-    frames: gives its frames, one after another, anew each time. whereabouts: (pixels (n, 2), t_src (n,), t_tgt (n,))
+    frames: gives its frames, one after another, anew each time, with true depth and pose as far as they are known, and
+    with their camera. whereabouts: (pixels (n, 2), t_src (n,), t_tgt (n,))
     -> where the points seen there are at other times, or None where nobody knows.
     """
 
     name: str
     count: int
-    frames: Callable[[], Iterator[TrueFrame]]
+    frames: Callable[[], Iterator[Frame]]
     whereabouts: Callable | None = None
 
 
@@ -78,19 +67,6 @@ class RunTruth:
     world_from_camera: np.ndarray
     size: tuple[int, int]
     whereabouts: Callable | None = None
-
-
-def run_truth(frames: list[TrueFrame], size: tuple[int, int], whereabouts: Callable | None = None) -> RunTruth:
-    """Of frames, whose images may be None by now. size: (rows, columns) of the depth's grid."""
-    height, width = frames[0].camera.height, frames[0].camera.width
-    unknown = np.full(size, np.nan, np.float32), np.full((4, 4), np.nan)
-    return RunTruth(
-        np.array([frame.stamp for frame in frames], np.int64),
-        np.stack([unknown[0] if f.depth is None else on_grid(f.depth, size) for f in frames]),
-        np.stack([unknown[1] if f.world_from_camera is None else f.world_from_camera for f in frames]),
-        (height, width),
-        whereabouts,
-    )
 
 
 def procedural_run(kind: str, seed: int, count: int, width: int = WIDTH, height: int = HEIGHT) -> Run:
@@ -138,7 +114,7 @@ class SceneTruth:
     times: np.ndarray
     size: tuple[int, int]
 
-    def frames(self) -> Iterator[TrueFrame]:
+    def frames(self) -> Iterator[Frame]:
         height, width = self.size
         matrix = intrinsics(self.scenes, height, width)[0].double().numpy()
         camera = Pinhole.from_matrix(matrix, width, height)
@@ -146,17 +122,21 @@ class SceneTruth:
             moment = torch.tensor([[time]], dtype=torch.float32)
             with torch.inference_mode():
                 picture = render(self.scenes, moment, height, width)
-            yield TrueFrame(
+            yield Frame(
                 picture.rgb[0, 0].numpy(),
-                round((1 + number / RATE) * 1e9),
+                even_stamp(number, RATE),
                 camera,
-                picture.depth[0, 0].numpy(),
-                picture.world_from_camera[0, 0].double().numpy(),
+                depth=picture.depth[0, 0].numpy(),
+                world_from_camera=picture.world_from_camera[0, 0].double().numpy(),
             )
 
     def poses(self) -> np.ndarray:
         """(N, 4, 4) float64 world_from_camera."""
-        return camera_poses(self.scenes, torch.as_tensor(self.times, dtype=torch.float32)[None])[0].double().numpy()
+        return (
+            camera_poses(self.scenes, torch.as_tensor(self.times, dtype=torch.float32)[None])[0]
+            .double()
+            .numpy()
+        )
 
     def whereabouts(self, pixels: np.ndarray, t_src: np.ndarray, t_tgt: np.ndarray) -> Whereabouts:
         parts = [
@@ -179,19 +159,20 @@ class SceneTruth:
         )
 
 
-def recorded_run(sequence: RecordedSequence, count: int | None = None, stride: int = 1) -> Run:
-    """Every `stride`-th frame of a recorded sequence, the first `count` of these. Its frames without stamps are taken
-    to come at 15 Hz. Raises RecordedError where it has none."""
+def recorded_run(
+    sequence: RecordedSequence, count: int | None = None, stride: int = 1, rate: float | None = None
+) -> Run:
+    """Every `stride`-th frame of a recorded sequence, the first `count` of these.
+
+    rate: Hz of the frames that are taken; None: their stamps are right. Raises RecordedError where there is none.
+    """
     numbers = range(0, len(sequence), stride)[:count]
     if not numbers:
         raise RecordedError(f"{sequence.name}: has no frames")
 
-    def frames() -> Iterator[TrueFrame]:
+    def frames() -> Iterator[Frame]:
         for k, number in enumerate(numbers):
             frame = sequence.frame(number)
-            height, width = frame.rgb.shape[:2]
-            stamp = 1 + k / RATE if frame.stamp is None else frame.stamp
-            camera = Pinhole.from_matrix(frame.intrinsics, width, height)
-            yield TrueFrame(frame.rgb, round(stamp * 1e9), camera, frame.depth, frame.world_from_camera)
+            yield frame if rate is None else replace(frame, stamp=even_stamp(k, rate))
 
     return Run(sequence.name, len(numbers), frames)

@@ -7,12 +7,10 @@ is counted, in the figure "frames with a trusted pose", and figures of paths and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.evaluation.calibration import FIFTHS, coverage
 from d4rt_ros.evaluation.metrics import MetricError
 from d4rt_ros.evaluation.run_depth import constant_run_depth_errors, run_depth_errors, run_depth_scale
 from d4rt_ros.evaluation.run_path import motion_doubts, run_path_errors, still_run_path_errors
@@ -22,6 +20,7 @@ from d4rt_ros.evaluation.run_tracks import (
     TrackRows,
     lives,
     motion_errors,
+    place_errors,
     returns,
     survivals,
 )
@@ -195,7 +194,7 @@ def _point_records(refined: Outcome, plain: Outcome, alone: Alone, truth: RunTru
     judged = range(first + EVERY - 1, count, EVERY)
     records: Records = {}
     ours = motion_errors(refined.tracks, truth.whereabouts, judged, truth.size)
-    model = place_errors(alone, truth)
+    model = place_errors(alone.pixels, alone.places, alone.t_src, alone.t_tgt, truth.whereabouts, truth.size)
     for kind in ("static", "moving"):
         values = ours[kind], model[kind], ours[f"no motion {kind}"]
         if len(ours[kind]):
