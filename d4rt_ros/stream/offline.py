@@ -11,11 +11,12 @@ import numpy as np
 
 from d4rt_ros.geometry.arguments import real_array
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.frames import open_frames
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.reconstruction import Reconstruction
 from d4rt_ros.stream.recorder import Recorder
-from d4rt_ros.stream.window import Frame
+from d4rt_ros.tasks.questions import check_grid
 
 RATE = 15.0  # Hz, of frames without stamps
 LOADING = ("checkpoint", "device", "precision")  # options of `load`
@@ -64,9 +65,13 @@ def chosen(depth_size: tuple[int, int], options: dict) -> tuple[object, Pipeline
             near = difflib.get_close_matches(name, known, 1)
             hint = f"is it {near[0]}?" if near else f"there are {', '.join(known)}"
             raise OptionError(f"reconstruct has no option {name}; {hint}")
-    config = PipelineConfig(
-        depth_size=depth_size, **{name: value for name, value in options.items() if name in CONFIGURING}
-    )
+    try:
+        config = PipelineConfig(
+            depth_size=check_grid(depth_size),
+            **{name: options[name] for name in CONFIGURING if name in options},
+        )
+    except TypeError as error:  # text where a number is meant
+        raise OptionError(f"an option is of another type than it must be: {error}") from None
     loading = {name: options[name] for name in LOADING if name in options}
     if options.get("model") is None:
         from d4rt_ros.runtime import load
@@ -93,9 +98,8 @@ def frames_of(frames, stamps, intrinsics) -> Iterator[Frame]:
             raise ValueError(f"there are {len(stamps)} stamps and more frames; give one stamp for each frame")
         image = _checked_image(image, count - 1)
         camera = None if matrix is None else Pinhole.from_matrix(matrix, image.shape[1], image.shape[0])
-        yield Frame(
-            image, round((count - 1) * 1e9 / RATE) if stamps is None else int(stamps[count - 1]), camera
-        )
+        stamp = even_stamp(count - 1, RATE) if stamps is None else int(stamps[count - 1])
+        yield Frame(image, stamp, camera)
     if stamps is not None and count < len(stamps):
         raise ValueError(f"there are {len(stamps)} stamps and {count} frames; give one stamp for each frame")
 
@@ -110,9 +114,12 @@ def _iterator(frames) -> Iterator:
 
 
 def _checked_stamps(stamps) -> np.ndarray:
-    stamps = real_array(stamps if hasattr(stamps, "__len__") else list(stamps), "stamps", (None,), None)
+    if hasattr(stamps, "__iter__") and not hasattr(stamps, "__len__"):
+        stamps = list(stamps)
+    stamps = real_array(stamps, "stamps", (None,), None)
     if stamps.dtype.kind not in "iu" and len(stamps):
         raise ValueError(f"stamps have type {stamps.dtype}; integer nanoseconds are expected, not seconds")
+    stamps = stamps.astype(np.int64)
     late = np.flatnonzero(np.diff(stamps) <= 0)
     if len(late):
         i = int(late[0])

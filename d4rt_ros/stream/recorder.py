@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.reconstruction import ReconstructedTracks, Reconstruction
-from d4rt_ros.stream.results import Points, Result, StreamTracks, coloured_points
-from d4rt_ros.stream.window import Frame
+from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points
+from d4rt_ros.stream.stream import Stream
 from d4rt_ros.tasks.depth import point_map
 from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
 
@@ -25,7 +26,6 @@ class _Record:
     reason: str
     answered: bool = False
     world: int = -1
-    metric: bool = False
     pose: np.ndarray | None = None
     covariance: np.ndarray | None = None
     depth: np.ndarray | None = None
@@ -34,10 +34,17 @@ class _Record:
     rgb: np.ndarray | None = None
 
     def see(self, points: Points) -> None:
-        self.depth, self.confidence, self.rgb = points.depth.copy(), points.confidence, points.rgb
+        self.depth, self.sigma, self.confidence, self.rgb = (
+            points.depth.copy(),
+            points.sigma,
+            points.confidence,
+            points.rgb,
+        )
 
-    def place(self, pose: np.ndarray, covariance: np.ndarray, world: int, metric: bool) -> None:
-        self.pose, self.covariance, self.world, self.metric, self.reason = pose, covariance, world, metric, ""
+    def place(self, world_from_camera: np.ndarray, pose: Pose) -> None:
+        """Somewhere in the world of `pose`, whose uncertainty it shares."""
+        self.pose, self.covariance, self.world = world_from_camera, pose.covariance, pose.world
+        self.reason = ""
 
 
 class Recorder:
@@ -48,14 +55,14 @@ class Recorder:
     """
 
     def __init__(self, model, config: PipelineConfig = PipelineConfig(), online: bool = False) -> None:
-        self.pipeline, self.online = Pipeline(model, config), online
+        self.stream, self.online = Stream(Pipeline(model, config)), online
         self.trusted = 0
         self.size: tuple[int, int] | None = None
         self._records: list[_Record] = []
         self._index: dict[int, int] = {}  # of records, by their stamps
         self._rows: list[tuple] = []  # ids, frames, positions, pixels, visible of tracks
         self._followed: dict[int, int] = {}  # id -> the newest frame that it has a row of
-        self._scale_sigma = np.nan
+        self._scale = Scale()
 
     def __len__(self) -> int:
         """Frames so far."""
@@ -79,7 +86,7 @@ class Recorder:
                 f"frame {number} is stamped {frame.stamp} ns, the one before it {self._records[-1].stamp}; stamps "
                 "must increase"
             )
-        result = self.pipeline.add(frame)
+        result = self.stream.add(frame)
         self.size = size
         self._index[frame.stamp] = number
         self._records.append(_Record(frame.stamp, frame.camera, self._unanswered(number)))
@@ -87,43 +94,44 @@ class Recorder:
             self._note(result)
 
     def _unanswered(self, number: int) -> str:
-        window = self.pipeline.window
+        window = self.stream.window
         if len(window) < window.frames:
             return f"the window is not full: it has {len(window)} of {window.frames} frames"
         return "no window ends with this frame"
 
     def _note(self, result: Result) -> None:
         record = self._records[-1]
-        record.answered, record.camera, record.reason = True, result.camera, result.trust.reason
+        record.answered, record.camera, record.reason = True, result.camera.pinhole, result.reason
         if result.points is not None:
             record.see(result.points)
-        if result.trust.pose:
-            record.place(result.world_from_camera, result.pose_covariance, result.world, result.scale.metric)
+        if result.trusted:
+            record.place(result.pose.world_from_camera, result.pose)
             self.trusted += 1
-        if not self.online:
+        if not self.online and not result.problem:
             self._look_back(result)
         if result.tracks is not None:
             self._follow(result.tracks)
+        self._scale = result.scale
 
     def _look_back(self, result: Result) -> None:
         """Frames with which no window ended get their answers from the first that holds them."""
-        clip = self.pipeline.window.clip()
-        for t, frame in enumerate(clip[:-1]):
-            record = self._records[self._index[frame.stamp]]
-            if record.answered or not result.trust.scene:
-                continue
-            record.answered, record.camera = True, frame.camera or result.camera
-            points = point_map(result.scene, t, self.pipeline.config.depth_size)
-            points.xyz[...] *= np.float32(result.scale.metres)
-            valid = frame.lens.valid if frame.lens else None
-            record.see(coloured_points(points, frame.image, record.camera, valid))
-            record.reason = result.trust.reason
-            if result.trust.pose:
-                self._place_back(record, t, result)
+        for t, kept in enumerate(self.stream.window.clip()[:-1]):
+            record = self._records[self._index[kept.stamp]]
+            if not record.answered:
+                record.answered, record.reason = True, result.reason
+                record.camera = kept.frame.camera or result.camera.pinhole
+                record.see(self._points(kept.frame, t, record.camera, result))
+                if result.trusted:
+                    self._place_back(record, t, result)
+
+    def _points(self, frame: Frame, t: int, camera: Pinhole, result: Result) -> Points:
+        points = point_map(result.scene, t, self.stream.pipeline.config.depth_size)
+        points = coloured_points(points, frame.image, camera, frame.valid)
+        return replace(points, xyz=points.xyz * np.float32(result.scale.metres))
 
     def _place_back(self, record: _Record, t: int, result: Result) -> None:
         """By its pose in the camera frame of the newest."""
-        config = self.pipeline.config
+        config = self.stream.pipeline.config
         try:
             step = relative_pose(result.scene, -1, t, record.camera, config.pose_method, config.pose_grid)
         except PoseError as error:
@@ -132,14 +140,9 @@ class Recorder:
         if step.inliers < config.pose_min_inliers:
             record.reason = f"{step.inliers:.0%} of the points agree with the camera's motion"
             return
-        newest_from_camera = step.i_from_j
+        newest_from_camera = step.i_from_j.copy()
         newest_from_camera[:3, 3] *= result.scale.metres
-        record.place(
-            result.world_from_camera @ newest_from_camera,
-            result.pose_covariance,
-            result.world,
-            result.scale.metric,
-        )
+        record.place(result.pose.world_from_camera @ newest_from_camera, result.pose)
         self.trusted += 1
 
     def _follow(self, tracks: StreamTracks) -> None:
@@ -166,7 +169,7 @@ class Recorder:
         records = self._records
         if not records:
             raise ValueError("no frames; a reconstruction needs some")
-        grid = self.pipeline.config.depth_size
+        grid = self.stream.pipeline.config.depth_size
         world = np.array([record.world for record in records], np.int32)
         cameras = [None if record.camera is None else record.camera.matrix for record in records]
         return Reconstruction(
@@ -182,8 +185,8 @@ class Recorder:
             confidence=_stacked([record.confidence for record in records], grid, np.float32, 0),
             rgb=_stacked([record.rgb for record in records], (*grid, 3), np.uint8, 0),
             tracks=self._tracks(),
-            metric=any(world >= 0) and all(record.metric for record in records if record.world >= 0),
-            scale_sigma=self._scale_sigma,
+            metric=self._scale.metric,
+            scale_sigma=float(self._scale.sigma),
             image_size=self.size,
         )
 
