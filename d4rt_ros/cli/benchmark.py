@@ -16,6 +16,7 @@ from d4rt_ros.cli import (
     benchmark_scenes,
     benchmark_soak,
 )
+from d4rt_ros.cli.outputs import wide_console
 
 # What can be measured: the module that does, and what `d4rt benchmark --help` says of it. A module gives, by
 # tables(args, machine), what rich prints; a Verdict among that is the exit status.
@@ -31,8 +32,6 @@ WHAT = {
     "precision": (benchmark_model, "what bf16 and fp16 change of the answers about a video"),
     "scenes": (benchmark_scenes, "training clips"),
 }
-
-LOG_WIDTH = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    console, passed = Console(), True
-    if not console.is_terminal:  # a log has no width, and figures are not to be cut
-        console = Console(width=LOG_WIDTH)
+    console, passed = wide_console(), True
     try:
         for table in WHAT[args.what][0].tables(args, machine()):
             console.print(table)

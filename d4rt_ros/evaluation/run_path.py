@@ -55,8 +55,8 @@ def run_path_errors(
         float(ate),
         _rms(_lengths(error)),
         _rms(_degrees(error)),
-        float((_lengths(step) - _lengths(true_step)).max()),
-        float((_degrees(step) - _degrees(true_step)).max()),
+        float(np.maximum(_lengths(step) - _lengths(true_step), 0.0).max()),
+        float(np.maximum(_degrees(step) - _degrees(true_step), 0.0).max()),
     )
 
 

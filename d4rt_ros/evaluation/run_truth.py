@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from d4rt_ros.evaluation.run_tracks import Whereabouts
+from d4rt_ros.evaluation.run_tracks import Whereabout, Whereabouts
 from d4rt_ros.geometry import Pinhole
 from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.scenes import (
     SceneConfig,
     Scenes,
-    camera_poses,
     ground_truth,
     has_clear_view,
     intrinsics,
@@ -29,6 +28,7 @@ CANDIDATES = 24  # scenes drawn for each sequence; the first whose camera sees c
 LOOKS = 3.0  # a second: how often that is looked at
 STANDS = 4.0  # seconds that a camera stands still, in the middle of its sequence
 BRAKING = 0.5  # seconds until it does, and until it moves again as before
+NOISE = 2.0  # of 255, of images of which many show the same: no two of a real camera are the same
 CHUNK = 16384  # points that are looked for together, so that memory stays bounded
 # What a procedural sequence shows: the ranges it is drawn from, where they are not those of training.
 KINDS = {
@@ -44,14 +44,14 @@ class Run:
     """A sequence with its truth.
 
     frames: gives its frames, one after another, anew each time, with true depth and pose as far as they are known, and
-    with their camera. whereabouts: (pixels (n, 2), t_src (n,), t_tgt (n,))
-    -> where the points seen there are at other times, or None where nobody knows.
+    with their camera. whereabouts: see `run_tracks.Whereabout`; None
+    where nobody knows.
     """
 
     name: str
     count: int
     frames: Callable[[], Iterator[Frame]]
-    whereabouts: Callable | None = None
+    whereabouts: Whereabout | None = None
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,28 @@ class RunTruth:
     depth: np.ndarray
     world_from_camera: np.ndarray
     size: tuple[int, int]
-    whereabouts: Callable | None = None
+    whereabouts: Whereabout | None = None
 
 
-def procedural_run(kind: str, seed: int, count: int, width: int = WIDTH, height: int = HEIGHT) -> Run:
-    """A sequence of `count` frames at 15 Hz of a scene that is drawn from `seed`, with square pixels.
+def procedural_run(
+    kind: str, seed: int, count: int, stride: int = 1, width: int = WIDTH, height: int = HEIGHT
+) -> Run:
+    """`count` frames, every `stride`-th of a sequence at 15 Hz of a scene that is drawn from `seed`; square pixels.
 
     kind: one of KINDS: with things that move ("moving"), without ("static"), without and with a camera that only turns
     ("panning"), or with all standing still for 4 s in the middle ("standing").
     Raises ValueError where none of the scenes that are drawn has a clear view all the time.
     """
-    times = sequence_times(kind, count)
+    times = sequence_times(kind, count * stride)[::stride]
     scenes = square_pixels(sample_scenes(CANDIDATES, seed, KINDS[kind]), width, height)
-    looks = torch.as_tensor(times[:: max(1, round(RATE / LOOKS))], dtype=torch.float32)
+    looks = torch.as_tensor(times[:: max(1, round(RATE / stride / LOOKS))], dtype=torch.float32)
     clear = torch.nonzero(has_clear_view(scenes, looks.expand(len(scenes), -1)))
     if not len(clear):
         raise ValueError(
             f"seed {seed}: none of {CANDIDATES} scenes has a clear view for {count} frames; take fewer, or another seed"
         )
-    truth = SceneTruth(scenes[int(clear[0, 0])], times, (height, width))
+    noise = NOISE if kind == "standing" else 0.0
+    truth = SceneTruth(scenes[int(clear[0, 0])], times, (height, width), RATE / stride, noise)
     return Run(f"{kind} {seed}", count, truth.frames, truth.whereabouts)
 
 
@@ -108,11 +111,14 @@ def square_pixels(scenes: Scenes, width: int, height: int) -> Scenes:
 
 @dataclass(frozen=True)
 class SceneTruth:
-    """A scene, a batch of one, at times (N,) seconds, in images of `size` (height, width)."""
+    """A scene, a batch of one, at times (N,) seconds, in images of `size` (height, width) that come at `rate` Hz and to
+    which noise is added."""
 
     scenes: Scenes
     times: np.ndarray
     size: tuple[int, int]
+    rate: float = RATE
+    noise: float = 0.0
 
     def frames(self) -> Iterator[Frame]:
         height, width = self.size
@@ -123,20 +129,18 @@ class SceneTruth:
             with torch.inference_mode():
                 picture = render(self.scenes, moment, height, width)
             yield Frame(
-                picture.rgb[0, 0].numpy(),
-                even_stamp(number, RATE),
+                self._noisy(picture.rgb[0, 0].numpy(), number),
+                even_stamp(number, self.rate),
                 camera,
                 depth=picture.depth[0, 0].numpy(),
                 world_from_camera=picture.world_from_camera[0, 0].double().numpy(),
             )
 
-    def poses(self) -> np.ndarray:
-        """(N, 4, 4) float64 world_from_camera."""
-        return (
-            camera_poses(self.scenes, torch.as_tensor(self.times, dtype=torch.float32)[None])[0]
-            .double()
-            .numpy()
-        )
+    def _noisy(self, image: np.ndarray, number: int) -> np.ndarray:
+        if not self.noise:
+            return image
+        noise = np.random.default_rng(number).normal(0.5, self.noise, image.shape)
+        return np.clip(image + noise, 0, 255).astype(np.uint8)
 
     def whereabouts(self, pixels: np.ndarray, t_src: np.ndarray, t_tgt: np.ndarray) -> Whereabouts:
         parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from rich.progress import Progress
@@ -23,6 +23,7 @@ from d4rt_ros.evaluation.stream import (
     run_records,
 )
 from d4rt_ros.stream import Frame, PipelineConfig
+from d4rt_ros.stream.recorder import Recorder
 from d4rt_ros.tasks import point_map
 from d4rt_ros.tasks.questions import pixel_grid
 
@@ -81,19 +82,16 @@ class Shared:
         return getattr(self._model, name)
 
 
-def evaluate_run(model, run: Run, calibrated: bool = True, **config) -> tuple[Records, dict]:
+def evaluate_run(
+    model, run: Run, configs: tuple[PipelineConfig, PipelineConfig], calibrated: bool = True
+) -> tuple[Records, dict]:
     """The figures of a run, and what sigmas it gave for which errors (`run_doubts`).
 
-    calibrated: whether the system is told the camera. config: of the pipeline.
+    configs: of the pipeline, with refinement and without. calibrated: whether the system is told the camera.
     """
-    from d4rt_ros.stream.recorder import Recorder
-
     shared = Shared(model)
-    settings = PipelineConfig(**config)
-    recorders = [
-        Recorder(shared, replace(settings, refine=refine), online=True) for refine in ("pixels", "none")
-    ]
-    size, stamps, depths, poses = settings.depth_size, [], [], []
+    recorders = [Recorder(shared, config, online=True) for config in configs]
+    size, stamps, depths, poses = configs[0].depth_size, [], [], []
     alone = _AloneSoFar(shared, size)
     for frame in run.frames():
         given = Frame(frame.image, frame.stamp, frame.camera if calibrated else None)
@@ -147,7 +145,11 @@ class _AloneSoFar:
 
 
 def evaluate_runs(
-    model, runs: Iterable[Run], count: int, calibrated: bool = True, **config
+    model,
+    runs: Iterable[Run],
+    count: int,
+    configs: tuple[PipelineConfig, PipelineConfig],
+    calibrated: bool = True,
 ) -> tuple[list[RunFigure], list[SigmaFigure]]:
     """Of `count` runs, with a bar of progress. See `evaluate_run`."""
     records, doubts = [], {}
@@ -155,7 +157,7 @@ def evaluate_runs(
         task = bar.add_task("runs", total=count)
         for run in runs:
             bar.update(task, description=run.name)
-            figures, more = evaluate_run(model, run, calibrated, **config)
+            figures, more = evaluate_run(model, run, configs, calibrated)
             records.append((run.name, figures))
             for key, pair in more.items():
                 doubts.setdefault(key, []).append(pair)
@@ -203,12 +205,12 @@ def sigma_figures(doubts: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> lis
     return figures
 
 
-def run_table(figures: list[RunFigure], title: str):
+def run_table(figures: list[RunFigure]):
     """A rich Table of the figures."""
     from rich.table import Table
 
     names = ("figure", "refined", "median", "worst", "not refined", "trivial answer", "better in")
-    table = Table(*names, title=title)
+    table = Table(*names)
     for f in figures:
         numbers = (f"{x:.3f}" for x in (f.mean, f.median, f.worst, f.without))
         trivial = f"{f.trivial:.3f}  {f.trivial_name}"
