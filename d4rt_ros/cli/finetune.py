@@ -151,7 +151,10 @@ def held_out_clips(sequence, frames: int) -> list:
         try:
             read = [sequence.frame(i) for i in chosen]
             clips.append(
-                (np.stack([f.rgb for f in read]), clip_truth(read, f"{sequence.name}, frame {chosen[0]} on"))
+                (
+                    np.stack([f.image for f in read]),
+                    clip_truth(read, f"{sequence.name}, frame {chosen[0]} on"),
+                )
             )
         except RecordedError as error:
             problem = str(error)

@@ -11,8 +11,8 @@ from rich.progress import track
 from d4rt_ros.evaluation.clip import ClipTruth, evaluate_clip
 from d4rt_ros.evaluation.figures import Figure, Records, add_records, figures_of
 from d4rt_ros.evaluation.pictures import PICTURES, clip_pictures
-from d4rt_ros.geometry import Pinhole
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.io.frame import Frame
+from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 
 
 def evaluate_recorded(
@@ -38,10 +38,10 @@ def evaluate_recorded(
     for n, (sequence, indices) in enumerate(track(clips, description="evaluating")):
         frames = [sequence.frame(i) for i in indices]
         truth = clip_truth(frames, f"{sequence.name}, frames {indices[0]} to {indices[-1]}")
-        result = evaluate_clip(model.encode(np.stack([frame.rgb for frame in frames])), truth)
+        result = evaluate_clip(model.encode(np.stack([frame.image for frame in frames])), truth)
         add_records(records, result.records)
         if pictures is not None and n < PICTURES:
-            clip_pictures(pictures / f"{sequence.name}_{n:03}", [frame.rgb for frame in frames], result)
+            clip_pictures(pictures / f"{sequence.name}_{n:03}", [frame.image for frame in frames], result)
     return figures_of(records)
 
 
@@ -60,7 +60,7 @@ def clip_frames(count: int, length: int, stride: int, name: str) -> list[list[in
     ]
 
 
-def clip_truth(frames: list[RecordedFrame], where: str) -> ClipTruth:
+def clip_truth(frames: list[Frame], where: str) -> ClipTruth:
     """What was measured beside the frames of a clip."""
     if any(frame.depth is None for frame in frames):
         raise RecordedError(f"{where}: a frame has no depth; expected depth to compare with")
@@ -68,10 +68,9 @@ def clip_truth(frames: list[RecordedFrame], where: str) -> ClipTruth:
         raise RecordedError(
             f"{where}: no pixel of any frame has depth; expected some in metres, not 0 or 65535"
         )
-    height, width = frames[0].rgb.shape[:2]
     poses = [frame.world_from_camera for frame in frames]
     return ClipTruth(
         np.stack([frame.depth for frame in frames]),
-        Pinhole.from_matrix(frames[0].intrinsics, width, height),
+        frames[0].camera,
         None if any(pose is None for pose in poses) else np.stack(poses),
     )

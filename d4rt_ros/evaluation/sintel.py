@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from d4rt_ros.geometry import invert, pose_matrix
+from d4rt_ros.geometry import Pinhole, invert, pose_matrix
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import read_rgb
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.paths import expanded
 
 # The 14 of 23 sequences that papers on video depth and camera pose evaluate on.
@@ -17,6 +18,7 @@ SEQUENCES = (
     "temple_2 temple_3"
 ).split()
 TAG = np.float32(202021.25)  # "PIEH" as a little-endian float: the first four bytes of every file
+RATE = 24.0  # Hz
 FAR = 70.0  # metres; what is further away does not count, as in these papers
 
 
@@ -42,12 +44,18 @@ def _sequence(folder: Path, name: str) -> RecordedSequence:
     if not images:
         raise RecordedError(f"{folder / 'final' / name}: holds no images; expected frame_0001.png and so on")
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         stem = images[i].stem
         depth = read_dpt(folder / "depth" / name / f"{stem}.dpt")
         matrix, camera_from_world = read_cam(folder / "camdata_left" / name / f"{stem}.cam")
         known = np.where((depth > 0) & (depth < FAR), depth, np.float32(np.nan))
-        return RecordedFrame(read_rgb(images[i]), known, matrix, invert(camera_from_world))
+        return Frame(
+            read_rgb(images[i]),
+            even_stamp(i, RATE),
+            Pinhole.from_matrix(matrix, known.shape[1], known.shape[0]),
+            depth=known,
+            world_from_camera=invert(camera_from_world),
+        )
 
     return RecordedSequence(name, static=False, count=len(images), read=read)
 

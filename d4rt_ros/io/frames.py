@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.io.frame import DEFAULT_RATE, Frame, even_stamp
 from d4rt_ros.io.image_files import IMAGE_SUFFIXES, depth_file, depth_name, image_files, read_depth, read_rgb
 from d4rt_ros.io.image_messages import BitDepth, ImageError
-from d4rt_ros.io.sources import DEFAULT_RATE, Frames, SourceError, SourceFrame, check_size
+from d4rt_ros.io.sources import Frames, SourceError, check_size
 from d4rt_ros.io.video import open_camera, open_stream, open_video
 from d4rt_ros.paths import expanded, undefined
 
@@ -67,7 +68,7 @@ def _open_folder(path: Path, rate: float, pattern: str | None, with_depth: bool,
     size = _read(read_rgb, files[0], bits).shape[:2]
     bits.warn(path)
 
-    def read() -> Iterator[SourceFrame]:
+    def read() -> Iterator[Frame]:
         for index, file in enumerate(files):
             image = _read(read_rgb, file, bits)
             bits.warn(path)
@@ -76,7 +77,7 @@ def _open_folder(path: Path, rate: float, pattern: str | None, with_depth: bool,
             if with_depth and depths[index]:
                 depth = _read(read_depth, depths[index], scale)
                 check_size(depth, size, str(depths[index]))
-            yield SourceFrame(image, round(index * 1e9 / rate), depth)
+            yield Frame(image, even_stamp(index, rate), depth=depth)
 
     return Frames(str(path), size, rate, len(files), live=False, has_depth=with_depth, read=read)
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from d4rt_ros.geometry.camera import CameraError
 from d4rt_ros.geometry.transforms import is_rigid, nearest_rotation, pose_matrix
 from d4rt_ros.io.encoded_images import ImageError
+from d4rt_ros.io.frame import Frame
 
 T = TypeVar("T")
 POSE_TOLERANCE = 1e-2  # of a rotation's orthonormality: text files are written with few digits
@@ -20,22 +22,6 @@ POSE_TOLERANCE = 1e-2  # of a rotation's orthonormality: text files are written 
 
 class RecordedError(ValueError):
     """Recorded data that cannot be used; says which file, what was wrong and what was expected."""
-
-
-@dataclass(frozen=True)
-class RecordedFrame:
-    """One frame of a recorded sequence.
-
-    rgb: (H, W, 3) uint8. depth: (H, W) float32 metres along z, NaN where unknown, or None. intrinsics: (3, 3)
-    float64 pixels, centres at integers. world_from_camera: (4, 4) float64, the optical camera, or None.
-    stamp: seconds, or None.
-    """
-
-    rgb: np.ndarray
-    depth: np.ndarray | None
-    intrinsics: np.ndarray
-    world_from_camera: np.ndarray | None
-    stamp: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,27 +38,31 @@ def _no_tracks(frames: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class RecordedSequence:
-    """A sequence of which frames are decoded when they are asked for.
+    """A sequence of which frames are decoded when they are asked for; each has a camera.
 
-    static: nothing but the camera moves. `frame(i)` raises RecordedError where its files cannot be used.
+    static: nothing but the camera moves. `frame(i)` raises RecordedError where its files cannot be used. Stamps are as
+    recorded, or, where no time was, evenly spaced from 0 (`io.frame.even_stamp`).
     """
 
     name: str
     static: bool
     count: int
-    read: Callable[[int], RecordedFrame]
+    read: Callable[[int], Frame]
     read_tracks: Callable[[Sequence[int]], PointTracks | None] = _no_tracks
 
     def __len__(self) -> int:
         return self.count
 
-    def frame(self, i: int) -> RecordedFrame:
+    def frame(self, i: int) -> Frame:
         if not 0 <= i < self.count:
             raise IndexError(f"{self.name} has frames 0 to {self.count - 1}, not {i}")
+        where = f"{self.name}, frame {i}"
         try:
-            return _checked(self.read(i), f"{self.name}, frame {i}")
+            return _checked(self.read(i), where)
         except ImageError as error:  # it names the file
             raise RecordedError(str(error)) from None
+        except CameraError as error:
+            raise RecordedError(f"{where}: its intrinsics are no camera's: {error}") from None
 
     def tracks(self, frames: Sequence[int]) -> PointTracks | None:
         """Tracks over these frames, T = len(frames); None where the data set has none."""
@@ -90,16 +80,19 @@ def part(sequence: RecordedSequence, start: int, stop: int) -> RecordedSequence:
     )
 
 
-def _checked(frame: RecordedFrame, where: str) -> RecordedFrame:
-    size = frame.rgb.shape[:2]
+def _checked(frame: Frame, where: str) -> Frame:
+    size = frame.image.shape[:2]
     if frame.depth is not None and frame.depth.shape != size:
         raise RecordedError(
             f"{where}: depth is {frame.depth.shape[1]}x{frame.depth.shape[0]}, the image {size[1]}x{size[0]}; "
             "expected depth registered to the image, pixel by pixel"
         )
-    k = frame.intrinsics
-    if k.shape != (3, 3) or not (np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0):
-        raise RecordedError(f"{where}: intrinsics are {k.tolist()}; expected a finite (3, 3) camera matrix")
+    camera = frame.camera
+    if camera is None or (camera.height, camera.width) != size:
+        what = "none" if camera is None else f"those of {camera.width}x{camera.height}"
+        raise RecordedError(
+            f"{where}: its intrinsics are {what}; expected those of the image, {size[1]}x{size[0]}"
+        )
     if frame.world_from_camera is None:
         return frame
     return replace(frame, world_from_camera=checked_pose(frame.world_from_camera, where))

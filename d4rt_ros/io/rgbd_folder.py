@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from d4rt_ros.geometry import CameraError, CameraModel
+from d4rt_ros.geometry import CameraError, CameraModel, Pinhole
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import depth_file, image_files, read_depth, read_rgb
 from d4rt_ros.io.image_messages import BitDepth
 from d4rt_ros.io.pose_track import PoseTrack, pose_track
 from d4rt_ros.io.recorded import (
     RecordedError,
-    RecordedFrame,
     RecordedSequence,
     numbers_row,
     read_matrix,
@@ -66,14 +66,15 @@ def _seven_scenes(folder: Path) -> RecordedSequence:
     posed = any(_beside(image, "pose", ".txt").is_file() for image in images)
     camera, bits = _camera_file(folder) or _known_camera(*SEVEN_SCENES_CAMERA), BitDepth()
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         rgb = read_rgb(images[i], bits)
         bits.warn(folder)
-        return RecordedFrame(
+        return Frame(
             rgb,
-            read_depth(depth_file(images[i]) or _beside(images[i], "depth", ".png")),
-            _intrinsics(camera, rgb, folder),
-            read_pose(_beside(images[i], "pose", ".txt")) if posed else None,
+            even_stamp(i),
+            _pinhole(camera, rgb, folder),
+            depth=read_depth(depth_file(images[i]) or _beside(images[i], "depth", ".png")),
+            world_from_camera=read_pose(_beside(images[i], "pose", ".txt")) if posed else None,
         )
 
     return RecordedSequence(folder.name, static=True, count=len(images), read=read)
@@ -102,12 +103,16 @@ def _tum(folder: Path) -> RecordedSequence:
             "freiburg1, freiburg2 or freiburg3 in the folder's name"
         )
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         stamp, image, depth, pose = frames[i]
         rgb = read_rgb(image, bits)
         bits.warn(folder)
-        return RecordedFrame(
-            rgb, read_depth(depth, TUM_DEPTH_STEP), _intrinsics(camera, rgb, folder), pose, stamp
+        return Frame(
+            rgb,
+            round(stamp * 1e9),
+            _pinhole(camera, rgb, folder),
+            depth=read_depth(depth, TUM_DEPTH_STEP),
+            world_from_camera=pose,
         )
 
     return RecordedSequence(folder.name, static=True, count=len(frames), read=read)
@@ -158,13 +163,13 @@ def _known_camera(fx: float, fy: float, cx: float, cy: float) -> CameraModel:
     return CameraModel(640, 480, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]))
 
 
-def _intrinsics(camera: CameraModel, rgb: np.ndarray, folder: Path) -> np.ndarray:
-    """(3, 3) of an image."""
+def _pinhole(camera: CameraModel, rgb: np.ndarray, folder: Path) -> Pinhole:
+    """The camera of an image."""
     height, width = rgb.shape[:2]
     if not camera.calibrated:
         raise RecordedError(f"{folder}: camera-intrinsics.txt is all zero; expected the camera's 3x3 matrix")
     try:
-        return camera.view(width, height).camera.matrix
+        return camera.view(width, height).camera
     except CameraError as error:
         raise RecordedError(
             f"{folder}: its camera does not fit its images of {width}x{height}: {error}; expected the camera's "

@@ -16,6 +16,7 @@ import numpy as np
 from d4rt_ros.geometry import CameraError, View
 from d4rt_ros.io.bag_storage import ZSTD, open_bag, zstd_unpacked
 from d4rt_ros.io.calibration import camera_model, named_rectified
+from d4rt_ros.io.frame import Frame
 from d4rt_ros.io.image_messages import (
     BitDepth,
     ImageError,
@@ -25,7 +26,7 @@ from d4rt_ros.io.image_messages import (
     rgb_from_compressed,
     rgb_from_image,
 )
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.io.transform_tree import TransformError, TransformTree, recorded_transforms
 from d4rt_ros.paths import expanded
 
@@ -74,13 +75,12 @@ def open_ros_bag(
         cameras = [pose for pose in cameras if pose is not None]
     views, bits = _Views(info, named_rectified(image), where=f"{path}"), BitDepth()
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         stamp, image_time, depth_time = stamps[i]
         rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed, bits)
         bits.warn(f"{path}, {image}")
         metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
-        rgb, metres, intrinsics = views.seen(rgb, metres)
-        return RecordedFrame(rgb, metres, intrinsics, cameras[i] if cameras else None, stamp)
+        return views.frame(rgb, stamp, metres, cameras[i] if cameras else None)
 
     return RecordedSequence(path.name, static, len(stamps), read)
 
@@ -134,8 +134,8 @@ class _Bag:
             raise RecordedError(f"{self.path}: no message of {topic} can be read; the bag is damaged there")
         return self._message(topic, time, data)
 
-    def stamps(self, topic: str) -> list[tuple[float, int]]:
-        """(header.stamp in seconds, time) of every message, of which only the beginning is looked at.
+    def stamps(self, topic: str) -> list[tuple[int, int]]:
+        """(header.stamp, time), both in ns, of every message, of which only the beginning is looked at.
 
         Where all stamps are 0 none was set, and the times stand for them; a first one of 0 is a simulator's.
         """
@@ -148,9 +148,9 @@ class _Bag:
                 continue
             # CDR: four bytes that tell the order of bytes, then the header's stamp.
             seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-            found.append((seconds + nanoseconds * 1e-9, time))
+            found.append((seconds * 10**9 + nanoseconds, time))
         unset = len(found) > 1 and not any(stamp for stamp, _ in found)
-        return sorted((time * 1e-9, time) for _, time in found) if unset else sorted(found)
+        return sorted((time, time) for _, time in found) if unset else sorted(found)
 
     def _message(self, topic: str, time: int, data):
         try:
@@ -205,14 +205,14 @@ def _choose_info(bag: _Bag, given: str | None, image: str) -> str:
     return _only(bag, [beside] if beside in infos else infos, given, "CameraInfo", "--camera-info")
 
 
-def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[float, int, int]]:
-    """(stamp of the image, its time, its depth's time) of the images that have depth."""
+def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[int, int, int]]:
+    """(stamp of the image, its time, its depth's time), in ns, of the images that have depth."""
     depths = bag.stamps(depth)
     stamps = np.array([stamp for stamp, _ in depths])
     pairs = []
     for stamp, time in bag.stamps(image):
         nearest = int(np.abs(stamps - stamp).argmin())
-        if abs(stamps[nearest] - stamp) <= tolerance:
+        if abs(stamps[nearest] - stamp) <= tolerance * 1e9:
             pairs.append((stamp, time, depths[nearest][1]))
     if not pairs:
         raise RecordedError(
@@ -221,7 +221,7 @@ def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[fl
     return pairs
 
 
-def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> list[np.ndarray | None]:
+def _poses(bag: _Bag, stamps: list[int], world: str | None, camera: str) -> list[np.ndarray | None]:
     transforms = recorded_transforms(
         (transform, topic.endswith("_static"))
         for topic in bag.of_type("tf2_msgs/msg/TFMessage")
@@ -244,14 +244,14 @@ def _poses(bag: _Bag, stamps: list[float], world: str | None, camera: str) -> li
     if all(pose is None for pose in poses):
         raise RecordedError(
             f"{bag.path}: TF has no transform from {camera} to {world} at the images' times "
-            f"{stamps[0]:.2f} to {stamps[-1]:.2f}{_times(transforms)}{without}"
+            f"{stamps[0] / 1e9:.2f} to {stamps[-1] / 1e9:.2f}{_times(transforms)}{without}"
         )
     return poses
 
 
-def _pose(transforms: TransformTree, world: str, camera: str, stamp: float) -> np.ndarray | None:
+def _pose(transforms: TransformTree, world: str, camera: str, stamp: int) -> np.ndarray | None:
     try:
-        return transforms.lookup(world, camera, round(stamp * 1e9), TF_GAP, TF_GAP)
+        return transforms.lookup(world, camera, stamp, TF_GAP, TF_GAP)
     except TransformError:
         return None
 
@@ -280,12 +280,13 @@ class _Views:
         if not self._model.calibrated:
             raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
 
-    def seen(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, depth and intrinsics (3, 3), rectified where the images are not."""
+    def frame(self, rgb: np.ndarray, stamp: int, depth: np.ndarray, pose: np.ndarray | None) -> Frame:
+        """Image and depth, rectified where the images are not, with their camera."""
         view = self._of(rgb.shape[1], rgb.shape[0])
-        if view.lens is None or depth.shape != rgb.shape[:2]:  # which the sequence refuses, with a sentence
-            return rgb, depth, view.camera.matrix
-        return view.lens.rectify(rgb), view.lens.rectify_depth(depth), view.camera.matrix
+        lens = view.lens
+        if lens is not None and depth.shape == rgb.shape[:2]:  # else the sequence refuses it, with a sentence
+            rgb, depth = lens.rectify(rgb), lens.rectify_depth(depth)
+        return Frame(rgb, stamp, view.camera, lens, depth, pose)
 
     def _of(self, width: int, height: int) -> View:
         if (width, height) not in self._views:

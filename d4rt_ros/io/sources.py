@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DEFAULT_RATE = 30.0  # Hz, where neither the source nor the user says
+from d4rt_ros.io.frame import Frame
 
 
 class SourceError(ValueError):
@@ -15,22 +15,9 @@ class SourceError(ValueError):
 
 
 @dataclass(frozen=True)
-class SourceFrame:
-    """One frame of a source.
-
-    image: (H, W, 3) uint8 RGB.
-    stamp: int nanoseconds; since the first frame of a file or folder, since the epoch for a camera or stream.
-    depth: (H, W) float32 metres along z, NaN where there is none; None where the source has no depth.
-    """
-
-    image: np.ndarray
-    stamp: int
-    depth: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class Frames:
-    """An open source; iterating gives SourceFrames of one size with strictly increasing stamps.
+    """An open source; iterating gives Frames of one size with strictly increasing stamps: nanoseconds since the first
+    frame of a file or folder, since the epoch for a camera or stream.
 
     size: (height, width) of the images. rate: frames per second. count: number of frames, as the file claims
     it, or None (camera, stream). live: frames come at their own pace and cannot be read again. has_depth: frames
@@ -44,9 +31,9 @@ class Frames:
     count: int | None
     live: bool
     has_depth: bool
-    read: Callable[[], Iterator[SourceFrame]]
+    read: Callable[[], Iterator[Frame]]
 
-    def __iter__(self) -> Iterator[SourceFrame]:
+    def __iter__(self) -> Iterator[Frame]:
         return self.read()
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from d4rt_ros.file_kinds import file_kind
 from d4rt_ros.io.c_messages import quieten_opencv
-from d4rt_ros.io.sources import DEFAULT_RATE, Frames, SourceError, SourceFrame, check_size
+from d4rt_ros.io.frame import DEFAULT_RATE, Frame, even_stamp
+from d4rt_ros.io.sources import Frames, SourceError, check_size
 
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 10.0  # seconds that a stream may be silent
 RETRIES = 3  # images in a row that a live source may fail to deliver: a damaged one is no end
@@ -38,8 +39,7 @@ def _open_finite(name: str, capture: Callable, rate: float | None) -> Frames:
     import cv2
 
     opened = capture()
-    claimed = opened.get(cv2.CAP_PROP_FPS)
-    claimed = claimed if math.isfinite(claimed) and 0 < claimed <= 1000 else DEFAULT_RATE
+    claimed = _claimed_rate(opened)
     count = int(opened.get(cv2.CAP_PROP_FRAME_COUNT))
     codec = _codec(opened)
     ok, first = opened.read()
@@ -60,7 +60,7 @@ def _open_finite(name: str, capture: Callable, rate: float | None) -> Frames:
     )
 
 
-def _read_finite(name: str, capture, rate: float | None, claimed: float, count: int) -> Iterator[SourceFrame]:
+def _read_finite(name: str, capture, rate: float | None, claimed: float, count: int) -> Iterator[Frame]:
     import cv2
 
     size, start, last, index, own = None, 0.0, -1, 0, 0.0
@@ -74,13 +74,13 @@ def _read_finite(name: str, capture, rate: float | None, claimed: float, count: 
             own = capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6
             start = own if index == 0 else start
             if rate:
-                stamp = round(index * 1e9 / rate)
+                stamp = even_stamp(index, rate)
             else:
                 # A file without times, or with times that stand still, is read at its nominal rate.
                 stamp = round(own - start) if round(own - start) > last else last + round(1e9 / claimed)
             last = stamp
             index += 1
-            yield SourceFrame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), stamp)
+            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), stamp)
     finally:
         capture.release()
     # By both, since the number of frames is an estimate where they come at varying times.
@@ -139,12 +139,10 @@ def _live(name: str, capture, rate: float | None) -> Frames:
     if not ok:
         capture.release()
         raise SourceError(f"{name} opens but delivers no image{codec}")
-    claimed = capture.get(cv2.CAP_PROP_FPS)
-    usable = math.isfinite(claimed) and 0 < claimed <= 1000
     return Frames(
         name,
         first.shape[:2],
-        rate or (claimed if usable else DEFAULT_RATE),
+        rate or _claimed_rate(capture),
         None,
         live=True,
         has_depth=False,
@@ -152,7 +150,7 @@ def _live(name: str, capture, rate: float | None) -> Frames:
     )
 
 
-def _read_live(capture, name: str, size: tuple[int, ...]) -> Iterator[SourceFrame]:
+def _read_live(capture, name: str, size: tuple[int, ...]) -> Iterator[Frame]:
     import cv2
 
     last, failed = 0, 0
@@ -166,7 +164,7 @@ def _read_live(capture, name: str, size: tuple[int, ...]) -> Iterator[SourceFram
                 continue
             check_size(image, size, f"an image of {name}")
             last = max(last + 1, time.time_ns())
-            yield SourceFrame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), last)
+            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), last)
     finally:
         capture.release()
 
@@ -178,6 +176,14 @@ def _capture(*arguments):
     capture = cv2.VideoCapture(*arguments)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+def _claimed_rate(capture) -> float:
+    """Hz, as the source says; DEFAULT_RATE where it says none that can be."""
+    import cv2
+
+    claimed = capture.get(cv2.CAP_PROP_FPS)
+    return claimed if math.isfinite(claimed) and 0 < claimed <= 1000 else DEFAULT_RATE
 
 
 def _codec(capture) -> str:

@@ -133,7 +133,9 @@ def _track_points(request, response, context: Context) -> None:
         xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
         uv = _topic_pixels(uv, np.arange(count), window)
     _fill_header(response, window, context.world_frame, window.stamps[-1])
-    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.result.scale.metres)))
+    response.positions = messages.flat(
+        transform(world_from_camera, xyz * np.float32(window.result.scale.metres))
+    )
     response.pixels = messages.flat(uv)
     response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from d4rt_ros.geometry.camera import resized_matrix
-from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.geometry.camera import Pinhole, resized_matrix
+from d4rt_ros.io.frame import Frame
+from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedSequence
 from d4rt_ros.runtime.scene import resize
 
 # How much larger than what the model sees frames are kept: truth is looked up in their depth, more finely than in
@@ -61,19 +62,19 @@ class RecordedClip:
         return np.array(self.depth.shape[:0:-1]), np.array(self.rgb.shape[2:0:-1])
 
 
-def reduced(frame: RecordedFrame, height: int, width: int) -> RecordedFrame:
+def reduced(frame: Frame, height: int, width: int) -> Frame:
     """A frame at most OVERSIZE times as large as the model's images; without depth it has one full of NaN."""
-    size = frame.rgb.shape[:2]
+    size = frame.image.shape[:2]
     scale = min(1.0, OVERSIZE * height / size[0], OVERSIZE * width / size[1])
     after = max(2, round(scale * size[0])), max(2, round(scale * size[1]))
     depth = np.full(after, np.nan, np.float32) if frame.depth is None else nearest(frame.depth, *after)
-    intrinsics = resized_matrix(frame.intrinsics, size, after)
-    return RecordedFrame(resize(frame.rgb, *after), depth, intrinsics, frame.world_from_camera, frame.stamp)
+    camera = Pinhole.from_matrix(resized_matrix(frame.camera.matrix, size, after), after[1], after[0])
+    return replace(frame, image=resize(frame.image, *after), camera=camera, lens=None, depth=depth)
 
 
 def cut_clip(
     sequence: RecordedSequence, frames: list[int], window: np.ndarray, size: tuple[int, int],
-    read: Callable[[int], RecordedFrame],
+    read: Callable[[int], Frame],
 ) -> RecordedClip:  # fmt: skip
     """The clip of these frames, of which `read` gives the reduced form.
 
@@ -82,21 +83,21 @@ def cut_clip(
     """
     name = f"{sequence.name}, frames {frames[0]} to {frames[-1]}"
     read_frames = [read(i) for i in frames]
-    sizes = {frame.rgb.shape for frame in read_frames}
+    sizes = {frame.image.shape for frame in read_frames}
     if len(sizes) > 1:
         raise RecordedError(f"{sequence.name}: has images of several sizes, {sorted(sizes)}; expected one")
-    height, width = read_frames[0].rgb.shape[:2]
+    height, width = read_frames[0].image.shape[:2]
     x0, x1 = _span(window[0], window[2], width)
     y0, y1 = _span(window[1], window[3], height)
     depth = np.stack([frame.depth[y0:y1, x0:x1] for frame in read_frames])
     if not np.isfinite(depth).any():
         raise RecordedError(f"{name}: no depth is known in what is seen")
-    intrinsics = np.stack([frame.intrinsics for frame in read_frames])
+    intrinsics = np.stack([frame.camera.matrix for frame in read_frames])
     intrinsics[:, :2, 2] -= x0, y0
     poses = [frame.world_from_camera for frame in read_frames]
     return RecordedClip(
         name,
-        np.stack([resize(frame.rgb[y0:y1, x0:x1], *size) for frame in read_frames]),
+        np.stack([resize(frame.image[y0:y1, x0:x1], *size) for frame in read_frames]),
         depth,
         intrinsics,
         None if any(pose is None for pose in poses) else np.stack(poses),

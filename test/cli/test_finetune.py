@@ -21,10 +21,10 @@ def folder(tmp_path_factory):
     """A recording in 7-Scenes' format."""
     folder = tmp_path_factory.mktemp("office")
     sequence = rendered_sequence(count=12)[0]
-    np.savetxt(folder / "camera-intrinsics.txt", sequence.frame(0).intrinsics)
+    np.savetxt(folder / "camera-intrinsics.txt", sequence.frame(0).camera.matrix)
     for i in range(len(sequence)):
         frame, name = sequence.frame(i), str(folder / f"frame-{i:06d}")
-        cv2.imwrite(f"{name}.color.png", frame.rgb[..., ::-1])
+        cv2.imwrite(f"{name}.color.png", frame.image[..., ::-1])
         cv2.imwrite(f"{name}.depth.png", (1000 * frame.depth).round().astype(np.uint16))
         np.savetxt(f"{name}.pose.txt", frame.world_from_camera)
     return folder

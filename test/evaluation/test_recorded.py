@@ -1,12 +1,15 @@
 """Recorded frames: which clips, and against what."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from d4rt_ros.evaluation.recorded import clip_frames, evaluate_recorded
-from d4rt_ros.geometry import invert, pose_matrix
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.geometry import Pinhole, invert, pose_matrix
+from d4rt_ros.io import Frame
+from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 from d4rt_ros.io.rgbd_folder import open_rgbd_folder
 
 
@@ -44,15 +47,17 @@ def test_one_depth_everywhere_is_the_baseline(tmp_path, still_model):
 
 def sequence_of(video, **changed):
     rendering = video.rendering()
+    height, width = video.frames[0].shape[:2]
 
     def read(i):
         frame = dict(
-            rgb=video.frames[i],
+            image=video.frames[i],
+            stamp=i * 10**8,
+            camera=Pinhole.from_matrix(rendering.intrinsics[0].double().numpy(), width, height),
             depth=rendering.depth[0, i].numpy(),
-            intrinsics=rendering.intrinsics[0].double().numpy(),
             world_from_camera=rendering.world_from_camera[0, i].double().numpy(),
         )
-        return RecordedFrame(**(frame | changed))
+        return Frame(**(frame | changed))
 
     return RecordedSequence("video", False, len(video.frames), read)
 
@@ -93,10 +98,7 @@ def test_another_world_is_as_good(video, true_model):
     plain = sequence_of(video)
     moved = RecordedSequence(
         "moved", False, len(plain),
-        lambda i: RecordedFrame(
-            plain.frame(i).rgb, plain.frame(i).depth, plain.frame(i).intrinsics,
-            world @ plain.frame(i).world_from_camera,
-        ),
+        lambda i: replace(plain.frame(i), world_from_camera=world @ plain.frame(i).world_from_camera),
     )  # fmt: skip
     ours, theirs = (evaluate_recorded(true_model([range(4)]), [s], most=1) for s in (plain, moved))
     for a, b in zip(ours, theirs):

@@ -46,9 +46,9 @@ def test_frames(training):
     (sequence,) = open_sintel(training)
     assert (sequence.name, len(sequence), sequence.static) == ("cave_2", 4, False)
     frame = sequence.frame(3)
-    assert frame.rgb.shape == (24, 40, 3) and frame.depth.shape == (24, 40)
+    assert frame.image.shape == (24, 40, 3) and frame.depth.shape == (24, 40)
     assert np.isnan(frame.depth[:3]).all() and frame.depth[5, 0] == 2
-    np.testing.assert_array_equal(frame.intrinsics, K)
+    np.testing.assert_array_equal(frame.camera.matrix, K)
     np.testing.assert_allclose(frame.world_from_camera[:3, 3], [0.3, -0.18, 0])
 
 

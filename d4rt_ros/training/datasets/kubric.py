@@ -13,7 +13,8 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, pose_from_quaternion, transform
 from d4rt_ros.io.encoded_images import ImageError, decoded
-from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedFrame, RecordedSequence
+from d4rt_ros.io.frame import Frame, even_stamp
+from d4rt_ros.io.recorded import PointTracks, RecordedError, RecordedSequence
 from d4rt_ros.paths import expanded
 
 RATE = 12.0  # Hz
@@ -112,15 +113,15 @@ def _features(file: Path, offset: int):
             raise RecordedError(f"{file}: the record at byte {offset} is no tf.train.Example") from None
 
 
-def _frame(record: _Record, i: int) -> RecordedFrame:
+def _frame(record: _Record, i: int) -> Frame:
     rgb = record.image("video", i)
     camera = _camera(record, *rgb.shape[:2])
-    return RecordedFrame(
+    return Frame(
         rgb,
-        (_distance(record, i) * _cosine(camera)).astype(np.float32),
-        camera.matrix,
-        _pose(record, i),
-        i / RATE,
+        even_stamp(i, RATE),
+        camera,
+        depth=(_distance(record, i) * _cosine(camera)).astype(np.float32),
+        world_from_camera=_pose(record, i),
     )
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     PointTracks,
     RecordedError,
-    RecordedFrame,
     RecordedSequence,
     checked_pose,
 )
@@ -39,15 +40,16 @@ def open_pointodyssey(folder: str | Path) -> RecordedSequence:
             f"{annotations}: has cameras of {len(extrinsics)} frames, but there are {len(images)} images"
         )
 
-    def read(i: int) -> RecordedFrame:
-        depth = folder / "depths" / f"{images[i].stem.replace('rgb', 'depth')}.png"
+    def read(i: int) -> Frame:
+        image = read_rgb(images[i])
+        depth = read_depth(folder / "depths" / f"{images[i].stem.replace('rgb', 'depth')}.png", DEPTH_STEP)
         pose = checked_pose(extrinsics[i].astype(np.float64), f"{annotations}, extrinsics of frame {i}")
-        return RecordedFrame(
-            read_rgb(images[i]),
-            read_depth(depth, DEPTH_STEP),
-            intrinsics[i].astype(np.float64),
-            invert(pose),
-            i / RATE,
+        return Frame(
+            image,
+            even_stamp(i, RATE),
+            Pinhole.from_matrix(intrinsics[i].astype(np.float64), image.shape[1], image.shape[0]),
+            depth=depth,
+            world_from_camera=invert(pose),
         )
 
     def tracks(frames: Sequence[int]) -> PointTracks | None:

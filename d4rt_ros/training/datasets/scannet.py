@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 
-from d4rt_ros.geometry.camera import resized_matrix
+from d4rt_ros.geometry.camera import Pinhole, resized_matrix
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import natural_key, read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     RecordedError,
-    RecordedFrame,
     RecordedSequence,
     read_matrix,
     read_pose,
@@ -34,15 +34,17 @@ def open_scannet(folder: str | Path) -> RecordedSequence:
         raise RecordedError(f"{folder}: holds no depth/*.png; export the scan's depth images too")
     intrinsics = read_matrix(folder / "intrinsic" / "intrinsic_color.txt", 4, 4)[:3, :3]
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         name = images[i].stem
         depth = read_depth(folder / "depth" / f"{name}.png")
         rgb = read_rgb(images[i])
-        return RecordedFrame(
+        matrix = resized_matrix(intrinsics, rgb.shape[:2], depth.shape)
+        return Frame(
             cv2.resize(rgb, depth.shape[::-1], interpolation=cv2.INTER_AREA),
-            depth,
-            resized_matrix(intrinsics, rgb.shape[:2], depth.shape),
-            read_pose(folder / "pose" / f"{name}.txt"),
+            even_stamp(i),
+            Pinhole.from_matrix(matrix, depth.shape[1], depth.shape[0]),
+            depth=depth,
+            world_from_camera=read_pose(folder / "pose" / f"{name}.txt"),
         )
 
     return RecordedSequence(folder.name, static=True, count=len(images), read=read)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import pose_from_quaternion
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import read_rgb
-from d4rt_ros.io.recorded import RecordedError, RecordedFrame, RecordedSequence, read_matrix
+from d4rt_ros.io.recorded import RecordedError, RecordedSequence, read_matrix
 from d4rt_ros.paths import expanded
 
 # Of every image (640x480, 90 degrees), from the data set's description.
@@ -32,7 +34,7 @@ def open_tartanair(folder: str | Path) -> RecordedSequence:
             f"{folder / 'pose_left.txt'}: has {len(poses)} poses for {len(images)} images; expected one each"
         )
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         depth = _read_depth(folder / "depth_left" / f"{images[i].stem}_depth.npy")
         pose = poses[i]
         if not np.isfinite(pose).all() or not pose[3:].any():
@@ -40,7 +42,9 @@ def open_tartanair(folder: str | Path) -> RecordedSequence:
                 f"{folder / 'pose_left.txt'}, line {i + 1}: {pose.tolist()}; expected tx ty tz qx qy qz qw"
             )
         world_from_camera = pose_from_quaternion(pose[3:], pose[:3]) @ NED_FROM_OPTICAL
-        return RecordedFrame(read_rgb(images[i]), depth, INTRINSICS, world_from_camera)
+        image = read_rgb(images[i])
+        camera = Pinhole.from_matrix(INTRINSICS, image.shape[1], image.shape[0])
+        return Frame(image, even_stamp(i), camera, depth=depth, world_from_camera=world_from_camera)
 
     return RecordedSequence("/".join(folder.parts[-3:]), static=True, count=len(images), read=read)
 

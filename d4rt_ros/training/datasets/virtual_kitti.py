@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.image_files import read_depth, read_rgb
 from d4rt_ros.io.recorded import (
     RecordedError,
-    RecordedFrame,
     RecordedSequence,
     checked_pose,
 )
@@ -36,7 +37,7 @@ def open_virtual_kitti(folder: str | Path) -> RecordedSequence:
         raise RecordedError(f"{depths}: holds no *.png; unpack the data set's depth into the same folder")
     intrinsics, extrinsics = _table(folder / "intrinsic.txt", 4), _table(folder / "extrinsic.txt", 16)
 
-    def read(i: int) -> RecordedFrame:
+    def read(i: int) -> Frame:
         name = images[i].stem.removeprefix("rgb_")
         try:
             (fx, fy, cx, cy), extrinsic = intrinsics[int(name)], extrinsics[int(name)].reshape(4, 4)
@@ -45,9 +46,9 @@ def open_virtual_kitti(folder: str | Path) -> RecordedSequence:
                 f"{folder}: intrinsic.txt or extrinsic.txt has no frame {int(name)} of camera {CAMERA}"
             ) from None
         pose = invert(checked_pose(extrinsic, f"{folder / 'extrinsic.txt'}, frame {int(name)}"))
-        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        depth = read_depth(depths / f"depth_{name}.png", DEPTH_STEP)
-        return RecordedFrame(read_rgb(images[i]), depth, matrix, pose, i / RATE)
+        image, depth = read_rgb(images[i]), read_depth(depths / f"depth_{name}.png", DEPTH_STEP)
+        camera = Pinhole(fx, fy, cx, cy, image.shape[1], image.shape[0])
+        return Frame(image, even_stamp(i, RATE), camera, depth=depth, world_from_camera=pose)
 
     return RecordedSequence("/".join(folder.parts[-2:]), static=False, count=len(images), read=read)
 

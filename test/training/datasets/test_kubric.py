@@ -80,9 +80,9 @@ def test_depth_is_along_z_and_not_along_the_ray(movi):
     sequence = open_kubric(movi)[1]
     assert len(sequence) == FRAMES and not sequence.static
     frame = sequence.frame(0)
-    np.testing.assert_allclose(frame.intrinsics, CAMERA.matrix)
+    np.testing.assert_allclose(frame.camera.matrix, CAMERA.matrix)
     assert frame.depth[0, 0] == pytest.approx(WALL, rel=1e-3), "a wall has one depth, in the corners too"
-    assert tuple(frame.rgb[SIZE // 2, SIZE // 2]) == (200, 50, 0)
+    assert tuple(frame.image[SIZE // 2, SIZE // 2]) == (200, 50, 0)
     assert frame.depth[SIZE // 2, SIZE // 2] == pytest.approx(5, rel=1e-3)
     # The image's lower side is the world's -y.
     np.testing.assert_allclose(frame.world_from_camera, np.diag([1.0, -1, -1, 1]), atol=1e-9)

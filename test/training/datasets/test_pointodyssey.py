@@ -43,7 +43,7 @@ def test_frames_and_tracks(tmp_path):
     scene = open_pointodyssey(tmp_path)
     assert len(scene) == FRAMES and not scene.static
     frame = scene.frame(3)
-    assert frame.rgb.shape == (HEIGHT, WIDTH, 3) and abs(int(frame.rgb.mean()) - 120) < 3
+    assert frame.image.shape == (HEIGHT, WIDTH, 3) and abs(int(frame.image.mean()) - 120) < 3
     assert np.isnan(frame.depth[0]).all() and frame.depth[5, 5] == pytest.approx(5, abs=0.01)
     np.testing.assert_allclose(frame.world_from_camera, pose(3), atol=1e-6)
     tracks = scene.tracks([4, 2, 3])

@@ -26,10 +26,10 @@ def test_frames_come_at_the_size_of_their_depth(tmp_path):
     scan = open_scannet(tmp_path)
     assert len(scan) == 11 and scan.static
     frame = scan.frame(10)  # not the third, as sorting names as text would have it
-    assert frame.rgb.shape == (HEIGHT, WIDTH, 3) and abs(int(frame.rgb.mean()) - 200) < 3
+    assert frame.image.shape == (HEIGHT, WIDTH, 3) and abs(int(frame.image.mean()) - 200) < 3
     assert frame.depth[0, 0] == pytest.approx(1.01)
     assert frame.world_from_camera[0, 3] == 10
-    assert frame.intrinsics[0, 0] == 30 and frame.intrinsics[1, 1] == 31
+    assert frame.camera.matrix[0, 0] == 30 and frame.camera.matrix[1, 1] == 31
 
 
 def test_bad_scans(tmp_path):

@@ -31,7 +31,7 @@ def test_frames(tmp_path):
     sequence = open_tartanair(folder)
     assert (sequence.name, len(sequence), sequence.static) == ("hospital/Easy/P001", 3, True)
     frame = sequence.frame(1)
-    assert frame.rgb.max() == 1 and frame.intrinsics[0, 0] == 320
+    assert frame.image.max() == 1 and frame.camera.matrix[0, 0] == 320
     assert np.isnan(frame.depth[0]).all() and (frame.depth[1:] == 4).all()
     # The optical axis points north, the image's right side east, its lower side down.
     np.testing.assert_allclose(
