@@ -78,7 +78,8 @@ def evaluated(args: argparse.Namespace, model):
     table = Table.grid()
     table.title = f"stream: {what}, {camera}"
     table.add_row(run_table(figures))
-    table.add_row(sigma_table(sigmas))
+    if sigmas:
+        table.add_row(sigma_table(sigmas))
     return [*figures, *sigmas], table
 
 

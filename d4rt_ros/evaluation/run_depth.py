@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.evaluation.metrics import MetricError, depth_errors
+from d4rt_ros.evaluation.metrics import MetricError, aligned_depth, depth_errors
 
 BLOCK = 8  # frames that share a scale in "S"; as long as the clips that models are judged by
 
@@ -16,8 +16,7 @@ class RunDepthErrors:
     """Absolute relative errors of depth over N frames, and the wandering of its scale.
 
     block: after one scale for every 8 frames in a row ("S"), mean over these blocks. one: after ONE scale for the
-    run, over all pixels: what a planner meets. drift: standard deviation over frames of the log of the scale (the
-    median of true over predicted depth) that each frame alone would need.
+    run, over all pixels: what a planner meets. drift: standard deviation of the log of the blocks' scales.
     """
 
     block: float
@@ -36,18 +35,18 @@ def run_depth_errors(predicted: np.ndarray, truth: np.ndarray) -> RunDepthErrors
         raise MetricError(
             f"depth of shapes {predicted.shape} and {truth.shape}; expected two of one (N, h, w)"
         )
-    ratio = _log_ratio(predicted, truth)
-    frames = np.flatnonzero(np.isfinite(ratio).any((1, 2)))
+    frames = np.flatnonzero(np.isfinite(_log_ratio(predicted, truth)).any((1, 2)))
     if not len(frames):
         raise MetricError("no pixel of any frame has both a predicted and a true depth")
-    predicted, truth, ratio = predicted[frames], truth[frames], ratio[frames]
-    starts = range(0, len(frames), BLOCK)
-    blocks = [depth_errors(predicted[i : i + BLOCK], truth[i : i + BLOCK], "scale")[0] for i in starts]
-    return RunDepthErrors(
-        float(np.mean(blocks)),
-        depth_errors(predicted, truth, "scale")[0],
-        float(np.nanmedian(ratio.reshape(len(ratio), -1), axis=1).std()),
-    )
+    predicted, truth = predicted[frames], truth[frames]
+    errors, scales = [], []
+    for start in range(0, len(frames), BLOCK):
+        block, right = predicted[start : start + BLOCK], truth[start : start + BLOCK]
+        aligned = aligned_depth(block, right, "scale")
+        errors.append(depth_errors(block, right, "scale")[0])
+        scales.append((aligned / block)[np.isfinite(aligned)][0])
+    one = depth_errors(predicted, truth, "scale")[0]
+    return RunDepthErrors(float(np.mean(errors)), one, float(np.std(np.log(scales))))
 
 
 def constant_run_depth_errors(truth: np.ndarray) -> RunDepthErrors:

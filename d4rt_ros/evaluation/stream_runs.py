@@ -222,8 +222,8 @@ def sigma_table(figures: list[SigmaFigure]):
     """A rich Table of the shares."""
     from rich.table import Table
 
-    title = "true errors within 2 sigma, of all and in each fifth of sigma, the surest first (normal errors: 0.954)"
-    table = Table("figure", "all", *(f"{k + 1}/{FIFTHS}" for k in range(FIFTHS)), "n", title=title)
+    title = "true errors within 2 sigma: of all, and of each fifth of sigma, the surest first"
+    table = Table("figure", "all", *(f"{k + 1}/{FIFTHS}" for k in range(FIFTHS)), "n", title=title, min_width=90)
     for f in figures:
         table.add_row(f.name, f"{f.share:.2f}", *(f"{x:.2f}" for x in f.fifths), f"{f.count}")
     return table
