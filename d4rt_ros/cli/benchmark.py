@@ -15,6 +15,7 @@ from d4rt_ros.cli import (
     benchmark_node,
     benchmark_scenes,
     benchmark_soak,
+    benchmark_world,
 )
 from d4rt_ros.cli.outputs import wide_console
 
@@ -30,6 +31,7 @@ WHAT = {
     "messages": (benchmark_messages, "conversions alone"),
     "model": (benchmark_model, "encoding and queries"),
     "precision": (benchmark_model, "what bf16 and fp16 change of the answers about a video"),
+    "world": (benchmark_world, "the online system beside the network, frame by frame, and offline"),
     "scenes": (benchmark_scenes, "training clips"),
 }
 

@@ -223,7 +223,9 @@ def sigma_table(figures: list[SigmaFigure]):
     from rich.table import Table
 
     title = "true errors within 2 sigma: of all, and of each fifth of sigma, the surest first"
-    table = Table("figure", "all", *(f"{k + 1}/{FIFTHS}" for k in range(FIFTHS)), "n", title=title, min_width=90)
+    table = Table(
+        "figure", "all", *(f"{k + 1}/{FIFTHS}" for k in range(FIFTHS)), "n", title=title, min_width=90
+    )
     for f in figures:
         table.add_row(f.name, f"{f.share:.2f}", *(f"{x:.2f}" for x in f.fifths), f"{f.count}")
     return table
