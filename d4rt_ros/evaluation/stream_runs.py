@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -65,12 +66,15 @@ class Shared:
 
     def __init__(self, model) -> None:
         self._model, self.num_frames = model, model.num_frames
-        self._image = self._prepared = self._clip = self.newest = None
+        self._prepared: deque[tuple] = deque(maxlen=model.num_frames)
+        self._clip = self.newest = None
 
     def prepare(self, image: np.ndarray):
-        if image is not self._image:
-            self._image, self._prepared = image, self._model.prepare(image)
-        return self._prepared
+        for known, prepared in self._prepared:
+            if known is image:
+                return prepared
+        self._prepared.append((image, self._model.prepare(image)))
+        return self._prepared[-1][1]
 
     def encode(self, frames: Sequence):
         same = self._clip is not None and len(frames) == len(self._clip)
