@@ -8,7 +8,13 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from d4rt_ros.ros.launching import end_with, is_true, parameters_file, refuse_unknown_arguments
+from d4rt_ros.ros.launching import (
+    end_with,
+    fixed_frame,
+    is_true,
+    parameters_file,
+    refuse_unknown_arguments,
+)
 
 CONFIG = Path(get_package_share_directory("d4rt_ros")) / "config"
 SWITCH = ["true", "false", "True", "False"]
@@ -65,13 +71,13 @@ def start(context):
         ("image/compressed", value["image"] + "/compressed"),
         ("camera_info", value["camera_info"]),
     ]
-    respawn = is_true(value["respawn"])
+    respawn, file = is_true(value["respawn"]), parameters_file(value["params_file"], CONFIG)
     node = Node(
         package="d4rt_ros",
         executable="d4rt_node",
         name="d4rt",
         namespace=value["namespace"],
-        parameters=[str(parameters_file(value["params_file"], CONFIG)), overrides],
+        parameters=[str(file), overrides],
         remappings=remappings,
         ros_arguments=["--log-level", value["log_level"]],
         output="screen",
@@ -79,23 +85,21 @@ def start(context):
         respawn_delay=2.0,
         on_exit=None if respawn else end_with,
     )
-    return [node, *rviz(value["namespace"], remappings)] if is_true(value["rviz"]) else [node]
+    return [node, *rviz(value["namespace"], remappings, file)] if is_true(value["rviz"]) else [node]
 
 
-def rviz(namespace, remappings):
+def rviz(namespace, remappings, file):
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
         return [
             LogInfo(msg="rviz2 is not installed (apt install ros-$ROS_DISTRO-rviz2): going on without it")
         ]
-    # The node's default for frames.world. Where the file of parameters names another, choose it in RViz.
-    world = f"{namespace.strip('/')}/world".lstrip("/")
     node = Node(
         package="rviz2",
         executable="rviz2",
         namespace=namespace,
-        arguments=["-d", str(CONFIG / "d4rt.rviz"), "-f", world],
+        arguments=["-d", str(CONFIG / "d4rt.rviz"), "-f", fixed_frame(file, namespace)],
         remappings=remappings,
     )
     return [node]

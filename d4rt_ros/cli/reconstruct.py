@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=path, help="weights; without it the embedded ones")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument(
+        "--camera-info",
+        default="",
+        help="'fx fy cx cy', or a calibration file; by default what a bag or a folder holds, else it is estimated",
+    )
+    parser.add_argument("--rate", type=float, help="of frames without times; by default what the video says")
+    parser.add_argument("--image", metavar="TOPIC", help="of a bag; by default the only one with images")
+    parser.add_argument(
         "--stride", type=int, default=1, help="use every STRIDE-th frame (default %(default)s)"
     )
     parser.add_argument(
@@ -49,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metres", type=float, default=0.0, help="in the model's unit of length; 0: not known"
     )
     parser.add_argument(
+        "--refine", choices=("pixels", "none"), help="by the pixels of the full images, or the model alone"
+    )
+    parser.add_argument(
         "--online", action="store_true", help="of each frame what was known when it came, as the node has it"
     )
     parser.add_argument("--json", type=path, metavar="FILE", help="write the summary as JSON too")
@@ -59,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     130 where it was interrupted. What was reconstructed until then is written all the same."""
     from rich.console import Console
 
-    from d4rt_ros.io.frames import open_frames
+    from d4rt_ros.io.opening import open_any
     from d4rt_ros.stream.offline import chosen
     from d4rt_ros.stream.recorder import Recorder
 
@@ -67,31 +77,35 @@ def run(args: argparse.Namespace) -> int:
         writable_folder(args.out)
         if args.json:
             writable_file(args.json)
-        source = open_frames(args.video)
+        source = open_any(args.video, args.camera_info, args.rate, args.image)
         options = {
             "checkpoint": args.checkpoint,
             "device": args.device,
             "stride": args.stride,
             "metres": args.metres,
         }
+        options |= {"refine": args.refine} if args.refine else {}
         recorder = Recorder(*chosen(tuple(args.depth_size), options), args.online)
     except (ValueError, OSError) as error:
         print(f"d4rt reconstruct: {error}", file=sys.stderr)
         return 1
-    began, status, ended = time.monotonic(), 0, ""
+    began, status, ended, fault = time.monotonic(), 0, "", None
     try:
         follow(recorder, source, source.count, Console(stderr=True))
     except KeyboardInterrupt:
         status, ended = 130, f"interrupted after {len(recorder)} frames"
     except (ValueError, OSError) as error:
         status, ended = 1, str(error)
+    except Exception as error:  # ours, or a GPU's: hours of work are worth keeping all the same
+        ended, fault = f"{type(error).__name__} with frame {len(recorder)}", error
     seconds = time.monotonic() - began
     if ended:
         kept = "; what is known so far is written" if len(recorder) else ""
         print(f"d4rt reconstruct: {ended}{kept}", file=sys.stderr)
-    if not len(recorder):
-        return status
-    return write(recorder.reconstruction(), args, seconds) or status
+    written = write(recorder.reconstruction(), args, seconds) if len(recorder) else 0
+    if fault:
+        raise fault
+    return status or written
 
 
 def follow(recorder, frames: Iterable, count: int | None, console) -> None:
@@ -105,7 +119,7 @@ def follow(recorder, frames: Iterable, count: int | None, console) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),  # a reason may hold what rich takes for markup
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task, began = bar.add_task("reconstructing", total=count, note=""), time.monotonic()
         for frame in frames:
             recorder.add(frame)

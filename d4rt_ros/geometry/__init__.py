@@ -4,6 +4,7 @@ from d4rt_ros.geometry.alignment import AlignmentError, Similarity, robust_umeya
 from d4rt_ros.geometry.camera import CameraError, Pinhole, resized_matrix
 from d4rt_ros.geometry.camera_model import CameraModel, View
 from d4rt_ros.geometry.lens import Lens
+from d4rt_ros.geometry.region import Area, Region, RegionError, area_of
 from d4rt_ros.geometry.transforms import (
     BODY_FROM_OPTICAL,
     adjoint,
@@ -21,14 +22,18 @@ from d4rt_ros.geometry.transforms import (
 
 __all__ = [
     "AlignmentError",
+    "Area",
     "BODY_FROM_OPTICAL",
     "CameraError",
     "CameraModel",
     "Lens",
     "Pinhole",
+    "Region",
+    "RegionError",
     "Similarity",
     "View",
     "adjoint",
+    "area_of",
     "cross_matrix",
     "interpolate",
     "invert",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -24,15 +24,24 @@ def thinned(
     if not (np.isfinite(voxel) and voxel > 0):
         raise ValueError(f"voxel = {voxel}; the side of a cube must be positive")
     keys, sums = np.empty(0, np.int64), np.empty((0, 7))
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
-    for xyz, rgb, weights in parts:
-        waiting.append(_rows(np.asarray(xyz, np.float64), rgb, weights, voxel))
-        if sum(len(k) for k, _ in waiting) > CHUNK:
-            keys, sums = _merged([(keys, sums), *waiting])
-            waiting = []
-    keys, sums = _merged([(keys, sums), *waiting])
+    for xyz, rgb, weights in _gathered(parts):
+        more = _rows(np.asarray(xyz, np.float64), rgb, weights, voxel)
+        keys, sums = _merged([(keys, sums), more])
     means = sums[:, 1:] / sums[:, :1]
     return means[:, :3].astype(np.float32), np.rint(means[:, 3:]).astype(np.uint8)
+
+
+def _gathered(parts) -> Iterator[list[np.ndarray]]:
+    """The parts, so many as one that they hold about CHUNK points: many small arrays take longer than one large."""
+    waiting, count = [], 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part[0])
+        if count >= CHUNK:
+            yield [np.concatenate(x) for x in zip(*waiting)]
+            waiting, count = [], 0
+    if waiting:
+        yield [np.concatenate(x) for x in zip(*waiting)]
 
 
 def _rows(xyz, rgb, weights, voxel: float) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from d4rt_ros.geometry import CameraError, CameraModel, Pinhole
-from d4rt_ros.io.frame import Frame, even_stamp
+from d4rt_ros.io.encoded_images import ImageError
+from d4rt_ros.io.frame import DEFAULT_RATE, Frame, even_stamp
 from d4rt_ros.io.image_files import depth_file, image_files, read_depth, read_rgb
 from d4rt_ros.io.image_messages import BitDepth
 from d4rt_ros.io.pose_track import PoseTrack, pose_track
@@ -20,9 +22,10 @@ from d4rt_ros.io.recorded import (
     read_pose,
     read_rows,
 )
-from d4rt_ros.io.sources import SourceError
+from d4rt_ros.io.sources import Frames, SourceError, check_size
 from d4rt_ros.paths import expanded, undefined
 
+CAMERA_FILE = "camera-intrinsics.txt"
 # fx fy cx cy of images of 640x480, from the data sets' own pages, where a folder has no camera-intrinsics.txt.
 SEVEN_SCENES_CAMERA = (585.0, 585.0, 320.0, 240.0)
 TUM_CAMERAS = {
@@ -95,8 +98,7 @@ def _tum(folder: Path) -> RecordedSequence:
             f"{folder}: none of {len(images)} images has depth within {TUM_TOLERANCE} s and a pose; "
             "expected rgb.txt, depth.txt and groundtruth.txt of one recording"
         )
-    known = next((numbers for name, numbers in TUM_CAMERAS.items() if name in folder.resolve().name), None)
-    camera, bits = _camera_file(folder) or (_known_camera(*known) if known else None), BitDepth()
+    camera, bits = _tum_camera(folder), BitDepth()
     if camera is None:
         raise RecordedError(
             f"{folder}: its camera is not known; expected camera-intrinsics.txt with a 3x3 matrix, or "
@@ -116,6 +118,37 @@ def _tum(folder: Path) -> RecordedSequence:
         )
 
     return RecordedSequence(folder.name, static=True, count=len(frames), read=read)
+
+
+def open_tum_images(folder: Path, calibrated: bool = True) -> Frames:
+    """The images of a folder of TUM RGB-D, whether they have depth and poses or not, with their camera where that is
+    known; calibrated: False: without. Raises RecordedError where there are none, SourceError for one that cannot be
+    read."""
+    files = dict(_listing(folder / "rgb.txt"))
+    camera, bits = _tum_camera(folder) if calibrated else None, BitDepth()
+    stamps = np.array(sorted(files))
+    rate = 1 / np.median(np.diff(stamps)) if len(files) > 1 else DEFAULT_RATE
+
+    def decoded(file: Path) -> np.ndarray:
+        try:
+            return read_rgb(file, bits)
+        except ImageError as error:
+            raise SourceError(str(error)) from None
+
+    def images() -> Iterator[Frame]:
+        for stamp, file in files.items():
+            rgb = decoded(file)
+            check_size(rgb, size, str(file))
+            bits.warn(folder)
+            yield Frame(rgb, round(stamp * 1e9), _pinhole(camera, rgb, folder) if camera else None)
+
+    size = decoded(next(iter(files.values()))).shape[:2]
+    return Frames(str(folder), size, float(rate), len(files), live=False, has_depth=False, read=images)
+
+
+def _tum_camera(folder: Path) -> CameraModel | None:
+    known = next((numbers for name, numbers in TUM_CAMERAS.items() if name in folder.resolve().name), None)
+    return _camera_file(folder) or (_known_camera(*known) if known else None)
 
 
 def _listing(file: Path) -> list[tuple[float, Path]]:
@@ -154,8 +187,8 @@ def _beside(image: Path, word: str, suffix: str) -> Path:
 
 def _camera_file(folder: Path) -> CameraModel | None:
     for place in (folder, folder.parent):
-        if (place / "camera-intrinsics.txt").is_file():
-            return CameraModel(0, 0, read_matrix(place / "camera-intrinsics.txt", 3, 3))
+        if (place / CAMERA_FILE).is_file():
+            return CameraModel(0, 0, read_matrix(place / CAMERA_FILE, 3, 3))
     return None
 
 

@@ -62,10 +62,10 @@ def open_ros_bag(
     TF does not say where the camera was.
     """
     path = expanded(path)
-    bag = _Bag(path)
-    image = _choose_image(bag, names.image)
+    bag = Bag(path)
+    image = choose_image(bag, names.image)
     depth = _choose_depth(bag, names.depth, image)
-    info = bag.first(_choose_info(bag, names.camera_info, image))
+    info = bag.first(choose_info(bag, names.camera_info, image))
     stamps = _pairs(bag, image, depth, tolerance)
     cameras = None
     if poses:
@@ -73,19 +73,19 @@ def open_ros_bag(
         cameras = _poses(bag, [stamp for stamp, _, _ in stamps], names.world, camera)
         stamps = [row for row, pose in zip(stamps, cameras) if pose is not None]
         cameras = [pose for pose in cameras if pose is not None]
-    views, bits = _Views(info, named_rectified(image), where=f"{path}"), BitDepth()
+    views, bits = Views(info, named_rectified(image), where=f"{path}"), BitDepth()
 
     def read(i: int) -> Frame:
         stamp, image_time, depth_time = stamps[i]
-        rgb = _decoded(bag, image, image_time, rgb_from_image, rgb_from_compressed, bits)
+        rgb = decode(bag, image, image_time, rgb_from_image, rgb_from_compressed, bits)
         bits.warn(f"{path}, {image}")
-        metres = _decoded(bag, depth, depth_time, depth_from_image, depth_from_compressed)
+        metres = decode(bag, depth, depth_time, depth_from_image, depth_from_compressed)
         return views.frame(rgb, stamp, metres, cameras[i] if cameras else None)
 
     return RecordedSequence(path.name, static, len(stamps), read)
 
 
-class _Bag:
+class Bag:
     """A bag that stays open, and its messages by topic and the time at which they were recorded (ns)."""
 
     def __init__(self, path: Path):
@@ -162,7 +162,7 @@ class _Bag:
             ) from None
 
 
-def _only(bag: _Bag, candidates: list[str], given: str | None, what: str, option: str) -> str:
+def _only(bag: Bag, candidates: list[str], given: str | None, what: str, option: str) -> str:
     """The given topic if it is there, or the only candidate."""
     topics = [given] if given and given in bag.types else [] if given else candidates
     if len(topics) == 1:
@@ -173,12 +173,12 @@ def _only(bag: _Bag, candidates: list[str], given: str | None, what: str, option
     raise RecordedError(f"{bag.path}: expected one topic of {what}, found {found}")
 
 
-def _choose_image(bag: _Bag, given: str | None) -> str:
+def choose_image(bag: Bag, given: str | None) -> str:
     colours = [t for t in bag.of_type(IMAGE, COMPRESSED) if not is_depth(bag.first(t))]
     return _only(bag, _without_copies(colours), given, "colour images", "--image")
 
 
-def _choose_depth(bag: _Bag, given: str | None, image: str) -> str:
+def _choose_depth(bag: Bag, given: str | None, image: str) -> str:
     depths = _without_copies([t for t in bag.of_type(IMAGE, COMPRESSED) if is_depth(bag.first(t))])
     frame = bag.first(image).header.frame_id
     registered = [t for t in depths if bag.first(t).header.frame_id == frame]
@@ -199,13 +199,13 @@ def _without_copies(topics: list[str]) -> list[str]:
     return [t for t in topics if t not in copies]
 
 
-def _choose_info(bag: _Bag, given: str | None, image: str) -> str:
+def choose_info(bag: Bag, given: str | None, image: str) -> str:
     infos = bag.of_type("sensor_msgs/msg/CameraInfo")
     beside = image.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
     return _only(bag, [beside] if beside in infos else infos, given, "CameraInfo", "--camera-info")
 
 
-def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[int, int, int]]:
+def _pairs(bag: Bag, image: str, depth: str, tolerance: float) -> list[tuple[int, int, int]]:
     """(stamp of the image, its time, its depth's time), in ns, of the images that have depth."""
     depths = bag.stamps(depth)
     stamps = np.array([stamp for stamp, _ in depths])
@@ -221,7 +221,7 @@ def _pairs(bag: _Bag, image: str, depth: str, tolerance: float) -> list[tuple[in
     return pairs
 
 
-def _poses(bag: _Bag, stamps: list[int], world: str | None, camera: str) -> list[np.ndarray | None]:
+def _poses(bag: Bag, stamps: list[int], world: str | None, camera: str) -> list[np.ndarray | None]:
     transforms = recorded_transforms(
         (transform, topic.endswith("_static"))
         for topic in bag.of_type("tf2_msgs/msg/TFMessage")
@@ -261,7 +261,7 @@ def _times(transforms: TransformTree) -> str:
     return "".join(f", {frame} has {start / 1e9:.2f} to {end / 1e9:.2f}" for frame, (start, end) in spans)
 
 
-def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed, *options) -> np.ndarray:
+def decode(bag: Bag, topic: str, time: int, of_image, of_compressed, *options) -> np.ndarray:
     message = bag.at(topic, time)
     try:
         return (of_compressed if hasattr(message, "format") else of_image)(message, *options)
@@ -271,7 +271,7 @@ def _decoded(bag: _Bag, topic: str, time: int, of_image, of_compressed, *options
         raise RecordedError(f"{where}: {error}") from None
 
 
-class _Views:
+class Views:
     """The bag's images as a pinhole camera sees them."""
 
     def __init__(self, info, rectified: bool, where: str):
@@ -280,11 +280,17 @@ class _Views:
         if not self._model.calibrated:
             raise RecordedError(f"{where}: camera_info is all zero; expected a calibrated camera")
 
-    def frame(self, rgb: np.ndarray, stamp: int, depth: np.ndarray, pose: np.ndarray | None) -> Frame:
+    def frame(
+        self, rgb: np.ndarray, stamp: int, depth: np.ndarray | None = None, pose: np.ndarray | None = None
+    ) -> Frame:
         """Image and depth, rectified where the images are not, with their camera."""
         view = self._of(rgb.shape[1], rgb.shape[0])
         lens = view.lens
-        if lens is not None and depth.shape == rgb.shape[:2]:  # else the sequence refuses it, with a sentence
+        if lens is not None and depth is None:
+            rgb = lens.rectify(rgb)
+        elif (
+            lens is not None and depth.shape == rgb.shape[:2]
+        ):  # else the sequence refuses it, with a sentence
             rgb, depth = lens.rectify(rgb), lens.rectify_depth(depth)
         return Frame(rgb, stamp, view.camera, lens, depth, pose)
 

@@ -89,6 +89,12 @@ class TransformTree:
         with self._lock:
             return self._ancestors(frame_name(frame))
 
+    def knows(self, frame: str) -> bool:
+        """Whether anything was said of this frame, as a parent or as a child."""
+        frame = frame_name(frame)
+        with self._lock:
+            return frame in self._links or any(link.parent == frame for link in self._links.values())
+
     def frames(self) -> list[str]:
         """All names, sorted."""
         with self._lock:

@@ -28,11 +28,13 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class FrameNames:
-    """world: of poses and tracks. base: the robot's. camera: the images'."""
+    """world: of poses and tracks, continuous (REP 105's odom). base: the robot's. camera: the images'. map: what the
+    world is corrected in; "": none."""
 
     world: str
     base: str
     camera: str
+    map: str = ""
 
 
 def chosen(mode: str, names: FrameNames, robot: TransformTree, listened: float) -> Broadcast:
@@ -93,6 +95,33 @@ def _faults(mode: str, names: FrameNames, robot: TransformTree) -> tuple:
         "between them; set tf.publish to auto or none"
     )
     return ((ERROR, sentence),)
+
+
+def map_fault(names: FrameNames, kind: str, robot: TransformTree) -> tuple[bytes, str] | None:
+    """Why `names.map` is not ours to publish beside the robot's own transforms and a broadcast of `kind`: a level of
+    diagnostics and a sentence; None where it is.
+
+    A robot that localises itself has a map: ours is another, and would tie its world to a place where it is not.
+    """
+    if names.map in (names.camera, names.base):
+        what = "the images' frame_id" if names.map == names.camera else "frames.base"
+        return WARN, _no_map(names, f"that is the name of {what} too")
+    if robot.knows(names.map):
+        return OK, _no_map(names, f"the robot's TF has a '{names.map}'; give ours another name, frames.map")
+    if (parent := robot.parent(names.world)) is not None:
+        return OK, _no_map(names, f"'{names.world}' has the parent '{parent}' on TF already")
+    if kind == "camera_to_world":
+        return OK, _no_map(names, f"by tf.publish {kind} the camera is the parent of '{names.world}'")
+    return None
+
+
+def _no_map(names: FrameNames, reason: str) -> str:
+    return f"'{names.map}' -> '{names.world}' is not broadcast on /tf: {reason}"
+
+
+def map_frame(given: str, namespace: str) -> str:
+    """frames.map; "map" is in the namespace /a/b "a/b/map", so that two robots have two; "" is none."""
+    return f"{namespace.strip('/')}/map".lstrip("/") if given == "map" else given
 
 
 def world_frame(given: str, namespace: str) -> str:

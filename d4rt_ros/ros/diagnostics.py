@@ -239,6 +239,8 @@ def _geometry(
         "pose inliers": pose.step.inliers if pose and pose.step else np.nan,
         "metric": str(scale.metric),
         "metres in a unit": scale.metres if scale.metric else np.nan,
+        "scale sigma": scale.sigma,
+        "scale source": scale.source,
         "device": c.device,
         **_memory(c.device),
     }

@@ -11,7 +11,7 @@ from typing import Callable
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from d4rt_ros.ros import qos
 from d4rt_ros.ros.diagnostics import WARN, Problem
@@ -27,7 +27,7 @@ SIMILAR = 5  # names of topics that are offered where none come
 
 
 class Inputs:
-    """Subscriptions of an active node to images and their camera_info.
+    """Subscriptions of an active node to images, their camera_info and the region of interest.
 
     compressed: CompressedImage on image/compressed instead of Image on image. reliability: the parameter's value.
     `refresh` follows what the publishers offer; call it every now and then. Raises ValueError with a sentence
@@ -35,7 +35,13 @@ class Inputs:
     """
 
     def __init__(
-        self, node, compressed: bool, reliability: str, on_image: Callable, on_info: Callable
+        self,
+        node,
+        compressed: bool,
+        reliability: str,
+        on_image: Callable,
+        on_info: Callable,
+        on_region: Callable,
     ) -> None:
         group = MutuallyExclusiveCallbackGroup()
         self._node, self._lock = node, threading.Lock()
@@ -55,6 +61,7 @@ class Inputs:
 
         fixed = RELIABILITIES.get(reliability)
         self._info = _Input(node, CameraInfo, "camera_info", take_info, group)
+        self._region = _Input(node, RegionOfInterest, "roi", on_region, group)
         self._image = _Input(node, *image, take_image, group, fixed, latched=False)
         try:
             self.refresh()
@@ -83,11 +90,13 @@ class Inputs:
         """Subscribe anew where the publishers offer something else than before."""
         with self._lock:
             self._info.refresh()
+            self._region.refresh()
             self._image.refresh()
 
     def close(self) -> None:
         with self._lock:
             self._info.close()
+            self._region.close()
             self._image.close()
 
     def problems(self, now: float) -> list[Problem]:

@@ -7,7 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
+
+from d4rt_ros.io.transform_tree import frame_name
 from d4rt_ros.paths import expanded, undefined
+from d4rt_ros.ros.broadcasting import world_frame
 
 OF_LAUNCH = ("launch-prefix", "launch-prefix-filter")  # words of every `ros2 launch`
 
@@ -29,6 +33,17 @@ def parameters_file(text: str, config: Path) -> Path:
         f"params_file:={text}: {problem}{undefined(text)}; looked for {' and '.join(map(str, places))}; "
         f"the package has {known}"
     )
+
+
+def fixed_frame(file: Path, namespace: str) -> str:
+    """The frame of poses, for RViz to stand in: what a file of parameters says of frames.world for a node d4rt in this
+    namespace, else the node's default."""
+    sections, given = yaml.safe_load(file.read_text()) or {}, ""
+    full_name = f"/{namespace.strip('/')}/d4rt".replace("//", "/")
+    for name in ("/**", "d4rt", full_name):  # the later ones win
+        values = (sections.get(name) or {}).get("ros__parameters") or {}
+        given = values.get("frames.world") or (values.get("frames") or {}).get("world") or given
+    return frame_name(world_frame(given, namespace))
 
 
 def unknown_arguments(given: list[str], known: list[str], launch_file: str) -> str:

@@ -10,7 +10,7 @@ from array import array
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, Transform, Twist
+from geometry_msgs.msg import Pose, Transform, TransformStamped, Twist
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
@@ -104,6 +104,13 @@ def transform_message(pose) -> Transform:
         setattr(msg.translation, axis, getattr(pose_msg.position, axis))
     msg.rotation = pose_msg.orientation
     return msg
+
+
+def transform_stamped(stamp: int, parent: str, child: str, parent_from_child) -> TransformStamped:
+    """One transform for /tf."""
+    transform = TransformStamped(header=header_message(stamp, parent), child_frame_id=child)
+    transform.transform = transform_message(parent_from_child)
+    return transform
 
 
 def pose_from_transform(msg: Transform) -> np.ndarray:

@@ -32,14 +32,18 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from d4rt_ros.io.image_messages import BitDepth, ImageError, rgb_from_compressed
-from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos
-from d4rt_ros.ros.broadcasting import world_frame
+from d4rt_ros.io.transform_tree import frame_name
+from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos, status
+from d4rt_ros.ros.broadcasting import map_frame, world_frame
 from d4rt_ros.ros.calibration import Calibration
 from d4rt_ros.ros.images import rgb_from_any_image
 from d4rt_ros.ros.inputs import Inputs
+from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.large_messages import large_segment
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.scale_inputs import ScaleInputs, scale_settings
 from d4rt_ros.ros.services import Services
+from d4rt_ros.ros.status import StatusTopic
 from d4rt_ros.ros.streaming import Streaming
 from d4rt_ros.ros.terminal import Terminal
 from d4rt_ros.ros.transforms import TransformListener
@@ -104,6 +108,7 @@ class D4rtNode(NodeMixin, Node):
         self._inputs: Inputs | None = None
         self._calibration = Calibration()
         self._figures = diagnostics.Statistics()
+        self._silent = False  # no images come, and ~/status has said so
         # After Ctrl-C nothing can be published, the log's topic neither, which is no failure.
         self._terminal = Terminal(self.get_logger(), lambda: self.context.ok() and not process.told())
         parameters.declare(self, lambda: self._phase, self._parameters_changed)
@@ -118,6 +123,8 @@ class D4rtNode(NodeMixin, Node):
             self._figures,
         )
         self._create_diagnostics()
+        self._status = StatusTopic(self, self._world_frame())
+        self._status.becomes(status.STARTING, f"the node is {self._phase}{diagnostics.ADVICE[self._phase]}")
         self._follow = self._steady_timer(0.5, self._follow_publishers, MutuallyExclusiveCallbackGroup())
         if self.get_parameter("autostart").value:
             self._autostart = self._steady_timer(0.001, self._start, MutuallyExclusiveCallbackGroup())
@@ -126,6 +133,8 @@ class D4rtNode(NodeMixin, Node):
 
     def on_configure(self, state) -> TransitionCallbackReturn:
         self._phase, self._pending = "configuring", {}
+        self._status.world = self._world_frame()
+        self._status.becomes(status.STARTING, "the model is being loaded")
         worker = self._worker = Worker("d4rt model")
         try:
             values = parameters.values(self)
@@ -140,6 +149,7 @@ class D4rtNode(NodeMixin, Node):
                 values["path.length"],
                 self._transforms,
                 values["odometry.when_lost"],
+                map_frame(values["frames.map"], self.get_namespace()),
             )
             streaming = Streaming(
                 model,
@@ -147,20 +157,24 @@ class D4rtNode(NodeMixin, Node):
                 parameters.pipeline_config(values),
                 outputs,
                 self._figures,
+                self._status,
                 self._terminal.warn,
                 values["depth.rate"],
                 values["query.history"],
             )
+            streaming.interest.choose(region_of(values["roi"]))
         except Exception as error:
             self._failure = f"cannot be configured: {error or type(error).__name__}"
             if not process.told():
                 self.get_logger().error(self._failure)
+                self._status.becomes(status.STOPPED, self._failure)
             self._release()
             self._phase = "unconfigured"
             return FAILURE
         with self._changing:
             self._streaming, self._phase, self._failure = streaming, "inactive", ""
             pending = self._pending
+        self._status.becomes(status.STARTING, "the node is inactive; activate it")
         if pending:
             self._parameters_changed(pending)
         return NodeMixin.on_configure(self, state)
@@ -170,20 +184,31 @@ class D4rtNode(NodeMixin, Node):
         reliability = self.get_parameter("image.reliability").value
         self._figures.last_image, self._bits = None, BitDepth()
         callback = self._on_compressed if compressed else self._on_image
+        inputs, streaming = None, self._streaming
         try:
-            inputs = Inputs(self, compressed, reliability, callback, self._calibration.update)
+            inputs = Inputs(
+                self, compressed, reliability, callback, self._calibration.update, streaming.interest.take
+            )
+            streaming.scale_inputs = ScaleInputs(
+                self, scale_settings(parameters.values(self)), self._transforms
+            )
         except Exception as error:
+            if inputs is not None:
+                inputs.close()
             self._failure = f"cannot be activated: {error or type(error).__name__}"
             self.get_logger().error(self._failure)
+            self._status.becomes(status.STOPPED, self._failure)
             return FAILURE
         self._tell_of_unused_overrides(inputs)
         self._inputs, self._phase, self._failure = inputs, "active", ""
+        self._status.becomes(status.STARTING, "no window has been computed yet")
         self.get_logger().info(f"active: images from {inputs.image_topic} ({inputs.image_qos})")
         return NodeMixin.on_activate(self, state)
 
     def on_deactivate(self, state) -> TransitionCallbackReturn:
         self._phase = "inactive"
         self._stop_listening("the node was deactivated")
+        self._status.becomes(status.STOPPED, "the node is not active")
         return NodeMixin.on_deactivate(self, state)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
@@ -208,6 +233,8 @@ class D4rtNode(NodeMixin, Node):
         self._phase = "unconfigured"
         self._stop_listening("the node was shut down")
         self._release(patience)
+        if not process.told():
+            self._status.becomes(status.STOPPED, "the node is not active")
 
     def destroy_node(self) -> None:
         """Once a transition that is under way has ended; its model's loading is given up by `close`."""
@@ -235,24 +262,32 @@ class D4rtNode(NodeMixin, Node):
         self._calibration = Calibration()
         streaming = self._streaming
         if streaming is not None:
-            streaming.reset(reason)
+            scale_inputs, streaming.scale_inputs = streaming.scale_inputs, None
+            if scale_inputs is not None:
+                scale_inputs.close()
+            streaming.reset(reason, ends=True)
 
     def _release(self, patience: float = PATIENCE) -> None:
         with self._changing:
-            worker, outputs = self._worker, self._outputs
+            worker, outputs, streaming = self._worker, self._outputs, self._streaming
             self._worker = self._streaming = self._outputs = None
+        if streaming is not None:
+            streaming.close()
         if worker is not None and not worker.stop(patience) and patience:
             self.get_logger().warning("the model is still computing; it is let go once it has finished")
         if outputs is not None:
             outputs.destroy()
 
     def _follow_publishers(self) -> None:
-        inputs = self._inputs
+        inputs, streaming = self._inputs, self._streaming
         if inputs is not None:
             inputs.refresh()
+        if streaming is not None and (scale_inputs := streaming.scale_inputs) is not None:
+            scale_inputs.refresh()
 
     def _tell_of_unused_overrides(self, inputs: Inputs) -> None:
-        topics = {inputs.name: "subscription", "camera_info": "subscription"}
+        names = inputs.name, "camera_info", "roi", *self._streaming.scale_inputs.topics
+        topics = dict.fromkeys(names, "subscription")
         for name in qos.unused(self, topics):
             self.get_logger().warning(
                 f"nothing is read from {name}; images come from {qos.PREFIX}{inputs.image_topic}.subscription.…, "
@@ -298,16 +333,21 @@ class D4rtNode(NodeMixin, Node):
 
     # Parameters
 
+    def _world_frame(self) -> str:
+        return world_frame(frame_name(self.get_parameter("frames.world").value), self.get_namespace())
+
     def _parameters_changed(self, values: dict) -> None:
         """New values of live parameters, before rclpy has stored them."""
         with self._changing:
             streaming = self._streaming
             if streaming is None:  # the model is being loaded, or let go
                 self._pending |= values
-        values = parameters.values(self) | values
+        given, values = values, parameters.values(self) | values
         config = parameters.pipeline_config(values)
         if streaming is None:
             return
+        if "roi" in given:
+            streaming.interest.choose(region_of(given["roi"]))
         streaming.change(
             config,
             values["path.length"],
@@ -333,7 +373,23 @@ class D4rtNode(NodeMixin, Node):
         report, problems = self._reporter.report(header, state, self._figures, now)
         self._reports.publish(report)
         self._terminal.tell(problems, now)
+        self._tell_of_silence(now)
         self._tell_of_a_new_world()
+
+    def _tell_of_silence(self, now: float) -> None:
+        """In ~/status, that a camera has stopped, and that it goes on."""
+        last, inputs = self._figures.last_image, self._inputs
+        if self._phase != "active" or inputs is None or last is None:
+            return
+        if now - last > diagnostics.SILENCE:
+            self._status.becomes(status.STOPPED, f"no images come on {inputs.image_topic}")
+            self._silent = True
+        elif self._silent:
+            self._silent = False
+            stopped = lambda: self._status.state == status.STOPPED  # noqa: E731
+            self._status.becomes(
+                status.STARTING, "images come again; no window has been computed yet", stopped
+            )
 
     def _tell_of_a_new_world(self) -> None:
         streaming = self._streaming

@@ -10,6 +10,8 @@ from typing import Callable
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
+from d4rt_ros.geometry import RegionError
+from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.transforms import TF_MODES
 from d4rt_ros.stream import PipelineConfig
 
@@ -50,6 +52,13 @@ SETTINGS = {
         "coefficients. Raw ones are rectified by the node.",
         choices=("auto", "true", "false"),
         live=False,
+    ),
+    "roi": Setting(
+        [0, 0, 0, 0],
+        "The region of interest, x, y, width, height in pixels of the image topic: cloud, depth image and tracks are "
+        "of it alone; width and height 0: the whole image. The topic roi sets it too; the last one counts.",
+        bounds=(0, 65535),
+        length=4,
     ),
     "model.checkpoint": Setting(
         "",
@@ -104,11 +113,38 @@ SETTINGS = {
         "How long the camera's place in the old world is looked for once it is lost; then a new world begins.",
         bounds=(0, 3600),
     ),
+    "scale.source": Setting(
+        "fixed",
+        "What says how many metres a unit of the model is. none: nothing; fixed: scale.metres; depth: a depth camera, "
+        "a laser scanner or a range sensor; tf: the robot's own motion; height: the camera's height above the ground.",
+        choices=("none", "fixed", "depth", "tf", "height"),
+        live=False,
+    ),
     "scale.metres": Setting(
         0.0,
-        "Metres in the model's unit of length, applied to everything alike; 0: not known.",
+        "Metres in the model's unit of length for scale.source fixed, applied to everything alike; 0: not known.",
         bounds=(0, 1000),
         live=False,
+    ),
+    "scale.depth_from": Setting(
+        "image",
+        "What scale.source depth hears: image: depth images on `depth`; scan, range, cloud: topics of these names.",
+        choices=("image", "scan", "range", "cloud"),
+        live=False,
+    ),
+    "scale.tf_frame": Setting(
+        "odom",
+        "The fixed frame in which scale.source tf sees the camera move; not one that we publish.",
+        live=False,
+    ),
+    "scale.height": Setting(
+        0.0,
+        "Metres of the camera above the ground for scale.source height; 0: by TF, above scale.ground_frame.",
+        bounds=(0, 100),
+        live=False,
+    ),
+    "scale.ground_frame": Setting(
+        "base_footprint", "A frame on the ground, for scale.source height without scale.height.", live=False
     ),
     "depth.size": Setting(
         [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
@@ -118,6 +154,20 @@ SETTINGS = {
         "Results a second to reach, where need be by asking fewer points of the depth grid (a quarter at least), most "
         "where depth changes fast, and interpolating the rest; 0: ask every point.",
         bounds=(0, 1000),
+    ),
+    "refine": Setting(
+        "pixels",
+        "How the model's proposals become poses and depth. pixels: corrected by points followed in the full images; "
+        "none: windows of the model alone, joined where they overlap.",
+        choices=("pixels", "none"),
+        live=False,
+    ),
+    "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(50, 5000), live=False),
+    "tracks.unseen": Setting(
+        2.0,
+        "Seconds after which a point that is no longer seen is given up; one that comes back earlier keeps its id.",
+        bounds=(0, 60),
+        live=False,
     ),
     "tracks.rows": Setting(9, "Rows of the grid of tracked points.", bounds=(2, 256)),
     "tracks.cols": Setting(12, "Columns of the grid of tracked points.", bounds=(2, 256)),
@@ -135,7 +185,14 @@ SETTINGS = {
     ),
     "frames.world": Setting(
         "",
-        "The frame that poses and tracks are given in; empty: world, in a namespace NAMESPACE/world.",
+        "The frame that poses and tracks are given in, continuous (REP 105's odom); empty: world, in a namespace "
+        "NAMESPACE/world.",
+        live=False,
+    ),
+    "frames.map": Setting(
+        "map",
+        "The frame in which the world is corrected (REP 105's map), broadcast as the world's parent where the robot's "
+        "own TF has no frame of that name; map: in a namespace NAMESPACE/map; empty: none.",
         live=False,
     ),
     "frames.base": Setting("base_link", "The robot's frame, for tf.publish world_to_base.", live=False),
@@ -218,7 +275,11 @@ def pipeline_config(values: dict) -> PipelineConfig:
         tracks_size=(values["tracks.rows"], values["tracks.cols"]),
         pose_method=values["pose.method"],
         recover_seconds=values["recover.seconds"],
-        metres=values["scale.metres"],
+        metres=values["scale.metres"] if values["scale.source"] == "fixed" else 0.0,
+        scale_source=values["scale.source"],
+        refine=values["refine"],
+        tracks_max=values["tracks.max"],
+        tracks_unseen_seconds=values["tracks.unseen"],
     )
 
 
@@ -256,6 +317,11 @@ def refusal(name: str, value) -> str:
         low, high = setting.bounds
         if not all(low <= number <= high for number in numbers):  # NaN is within no bounds
             return f"{name} is {shown}; it must be {low} to {high}"
+    if name == "roi":
+        try:
+            region_of(numbers)
+        except RegionError as error:
+            return f"{name} is {shown}: {error}; width and height 0 are the whole image"
     return ""
 
 

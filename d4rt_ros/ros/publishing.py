@@ -7,21 +7,23 @@ from collections import deque
 from typing import Callable
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert
 from d4rt_ros.io.transform_tree import NotHeardYet, TransformError
 from d4rt_ros.ros import broadcasting, messages, odometry, qos
 from d4rt_ros.ros.broadcasting import ERROR, WARN, Broadcast, FrameNames
+from d4rt_ros.ros.markers import Drawing, Keyframes, marker_array
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE, Placed
-from d4rt_ros.ros.transforms import TransformListener, broadcast
+from d4rt_ros.ros.transforms import TransformListener
 from d4rt_ros.stream import Outputs, Result
 
 POINTS, DEPTH, DEPTH_INFO = "~/points", "~/depth/image", "~/depth/camera_info"
-ODOMETRY, PATH, TRACKS = "~/odometry", "~/path", "~/tracks"
+ODOMETRY, PATH, TRACKS, MARKERS = "~/odometry", "~/path", "~/tracks", "~/markers"
 PATIENCE = 0.1  # seconds to wait for where the camera was on the base, with a joint between
 
 
@@ -67,9 +69,10 @@ def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odom
 
 
 class Publishers:
-    """The node's topics. `listener` hears the robot's own transforms. Raises ValueError for frames that cannot be.
+    """The node's topics. `listener` hears the robot's own transforms. world, base, map_name: frames; "" for no map.
+    Raises ValueError for frames that cannot be.
 
-    One thread, the worker's, follows TF and publishes; `wanted`, `problems` and `change` are for any.
+    One thread at a time follows TF and publishes; `wanted`, `problems` and `change` are for any.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Publishers:
         path_length: int,
         listener: TransformListener,
         when_lost: str = "inflate",
+        map_name: str = "",
     ) -> None:
         from d4rt_ros.msg import Tracks
 
@@ -90,7 +94,12 @@ class Publishers:
         )
         if self.world == self._base:
             raise ValueError(f"frames.world and frames.base are both '{self.world}'; give one another name")
-        self._misnamed = [(WARN, sentence) for sentence in (wrong_world, wrong_base) if sentence]
+        self._map, wrong_map = broadcasting.mended(map_name, "frames.map") if map_name else ("", "")
+        if self._map == self._base:
+            raise ValueError(f"frames.map and frames.base are both '{self._map}'; give one another name")
+        if self._map == self.world:  # the user's map is the world itself
+            self._map = ""
+        self._misnamed = [(WARN, sentence) for sentence in (wrong_world, wrong_base, wrong_map) if sentence]
         self._camera, self._wrong_camera = "", ""
         types = {
             POINTS: PointCloud2,
@@ -99,6 +108,7 @@ class Publishers:
             ODOMETRY: Odometry,
             PATH: Path,
             TRACKS: Tracks,
+            MARKERS: MarkerArray,
         }
         self._topics = {topic: qos.publisher(node, kind, topic) for topic, kind in types.items()}
         self._tf = None
@@ -106,17 +116,25 @@ class Publishers:
             listener.listen()
             self._tf = qos.publisher(node, TFMessage, "/tf", qos.TF)
         self._broadcast = Broadcast("none", None)
+        self._map_fault: tuple[bytes, str] | None = None  # why the map is not ours
         self._unplaced: list[tuple[bytes, str]] = []  # why the base's pose is not known
         self._path: deque = deque()
         self._path_length, self._when_lost = path_length, when_lost
         self._before: Placed | None = None
         self._world = 0  # that of the path
+        self._keyframes, self._drawn = Keyframes(), -1  # and the world that was drawn last
+
+    @property
+    def map(self) -> str:
+        """The frame that corrects the world; "" where there is none, or the robot has one of that name."""
+        return "" if self._map_fault else self._map
 
     @property
     def problems(self) -> list[tuple[bytes, str]]:
         """What is wrong with frames and transforms: (level of diagnostics, sentence)."""
         misnamed = [(WARN, self._wrong_camera)] if self._wrong_camera else []
-        return [*self._misnamed, *misnamed, *self._broadcast.problems, *self._unplaced]
+        mapless = [self._map_fault] if self._map_fault and self._broadcast.kind != "none" else []
+        return [*self._misnamed, *misnamed, *self._broadcast.problems, *mapless, *self._unplaced]
 
     def camera_frame(self, frame_id: str) -> str:
         """The images' frame as TF takes it."""
@@ -128,22 +146,24 @@ class Publishers:
     def follow_tf(self, camera: str) -> bool:
         """Decide anew what is broadcast. Returns whether the pose is of another frame now than it was, so that a
         new world has to begin."""
-        names = FrameNames(self.world, self._base, camera)
+        names = FrameNames(self.world, self._base, camera, self._map)
         before, self._camera, self._unplaced = self._broadcast.child, camera, []
         self._broadcast = broadcasting.chosen(
             self._tf_mode, names, self._listener.tree, self._listener.seconds
         )
+        fault = broadcasting.map_fault(names, self._broadcast.kind, self._listener.tree)
+        self._map_fault = fault if self._map else None
         child = self._broadcast.child
         return None not in (before, child) and (before == self._base) != (child == self._base)
 
     def wanted(self, pose_asked: bool = False) -> Outputs:
         """What somebody listens to now. pose_asked: a service wants the pose as well."""
         subscribed = self._subscribed()
-        pose = pose_asked or self._broadcast.kind != "none" or bool({ODOMETRY, PATH} & subscribed)
+        pose = pose_asked or self._broadcast.kind != "none" or bool({ODOMETRY, PATH, MARKERS} & subscribed)
         known = self._broadcast.child is not None
         return Outputs(
             points=bool({POINTS, DEPTH, DEPTH_INFO} & subscribed),
-            tracks=known and TRACKS in subscribed,
+            tracks=known and bool({TRACKS, MARKERS} & subscribed),
             pose=known and pose,
         )
 
@@ -155,25 +175,47 @@ class Publishers:
         camera_from_base = self._camera_from_child(stamp)
         return None if camera_from_base is None else invert(camera_from_base)
 
-    def publish(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
-        """Publish what is listened to, as long as the result is of the `current` world."""
-        before, child, placed = self._before, self._broadcast.child, None
-        if result.pose is not None and result.pose.world != self._world:
-            self._world = result.pose.world
-            self._path.clear()
-        if child is not None and result.pose is not None:
+    def publish_pose(self, result: Result, current: Callable[[], bool] = lambda: True) -> None:
+        """Publish where an image was taken, as far as it is listened to, as long as it is of the `current` world."""
+        before, child, placed, self._before = self._before, self._broadcast.child, None, None
+        if result.pose is None:
+            return
+        self._follow_world(result)
+        if child is not None:
             camera_from_child = self._camera_from_child(result.stamp)
             if camera_from_child is not None:
-                placed = Placed(result, camera_from_child)
-        self._before = placed
-        frames = FrameNames(self.world, self._base, self._camera)
-        subscribed = self._subscribed()
-        made = {}
+                self._before = placed = Placed(result, camera_from_child)
+        made, subscribed = {}, self._subscribed()
         if placed is not None and result.trusted:  # first, so that what follows can be transformed
-            made = self._pose_messages(result.stamp, placed.world_from_child, PATH in subscribed)
-        made |= result_messages(
-            result, frames, subscribed, child or self._camera, placed, before, self._when_lost, lenses
-        )
+            made = self._pose_messages(result, placed.world_from_child, subscribed)
+        made |= self._messages(result, subscribed & {ODOMETRY}, placed, before)
+        self._send(made, current)
+
+    def publish_window(self, result: Result, lenses=(), current: Callable[[], bool] = lambda: True) -> None:
+        """Publish what a window shows, as far as it is listened to. lenses: of its frames (io.Frame)."""
+        subscribed = self._subscribed()
+        made = self._messages(result, subscribed - {ODOMETRY}, lenses=lenses)
+        self._follow_world(result)
+        if result.trusted and MARKERS in subscribed:
+            header = messages.header_message(result.stamp, self.world)
+            made[MARKERS] = marker_array(header, self._drawing(result), self._drawn != result.pose.world)
+            self._drawn = result.pose.world
+        self._send(made, current)
+
+    def _follow_world(self, result: Result) -> None:
+        """Path and keyframes are of one world."""
+        if result.pose is not None and result.pose.world != self._world:
+            self._world, self._keyframes = result.pose.world, Keyframes()
+            self._path.clear()
+        if result.trusted:
+            self._keyframes.add(result.stamp, result.pose)
+
+    def _messages(self, result: Result, topics: set[str], placed=None, before=None, lenses=()) -> dict:
+        frames = FrameNames(self.world, self._base, self._camera)
+        child = self._broadcast.child or self._camera
+        return result_messages(result, frames, topics, child, placed, before, self._when_lost, lenses)
+
+    def _send(self, made: dict, current: Callable[[], bool]) -> None:
         for topic, message in made.items():
             if not current():
                 return
@@ -208,16 +250,40 @@ class Publishers:
             self._unplaced = [(WARN if soon else ERROR, sentence)]
             return None
 
-    def _pose_messages(self, stamp: int, pose: np.ndarray, with_path: bool) -> dict:
+    def _pose_messages(self, result: Result, pose: np.ndarray, subscribed: set[str]) -> dict:
         """What follows from a pose that is trusted: its place in the path, and on /tf."""
-        made, header = {}, messages.header_message(stamp, self.world)
-        if self._broadcast.kind == "camera_to_world":
-            made["/tf"] = broadcast(stamp, self._broadcast.child, self.world, invert(pose))
-        elif self._broadcast.kind != "none":
-            made["/tf"] = broadcast(stamp, self.world, self._broadcast.child, pose)
+        made, header = {}, messages.header_message(result.stamp, self.world)
+        transforms = self._transforms(result, pose)
+        if transforms:
+            made["/tf"] = TFMessage(transforms=transforms)
         self._path.append(PoseStamped(header=header, pose=messages.pose_message(pose)))
         while len(self._path) > self._path_length:
             self._path.popleft()
-        if with_path:
+        if PATH in subscribed:
             made[PATH] = Path(header=header, poses=list(self._path))
         return made
+
+    def _transforms(self, result: Result, pose: np.ndarray) -> list[TransformStamped]:
+        """What is broadcast of a pose that is trusted."""
+        stamp, kind, child = result.stamp, self._broadcast.kind, self._broadcast.child
+        if kind == "none":
+            return []
+        if kind == "camera_to_world":
+            return [messages.transform_stamped(stamp, child, self.world, invert(pose))]
+        transforms = [messages.transform_stamped(stamp, self.world, child, pose)]
+        # The robot's own map may still come as long as TF was not heard.
+        if self.map and self._listener.seconds >= broadcasting.LISTENING:
+            correction = result.pose.map_from_world
+            transforms.append(messages.transform_stamped(stamp, self.map, self.world, correction))
+        return transforms
+
+    def _drawing(self, result: Result) -> Drawing:
+        return Drawing(
+            path=[pose.pose.position for pose in self._path],
+            keyframes=self._keyframes.poses,
+            camera=result.camera.pinhole,
+            tracks=result.tracks,
+            pose=result.pose.world_from_camera,
+            covariance=result.pose.covariance,
+            unit=result.scale.metres,
+        )

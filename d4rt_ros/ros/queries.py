@@ -12,7 +12,6 @@ from d4rt_ros.io.transform_tree import NotHeardYet, frame_name
 from d4rt_ros.model.query import Answer, Queries, QueryError, check_queries
 from d4rt_ros.ros import messages
 from d4rt_ros.ros.windows import INVALID, NOT_READY, OK, EncodedWindow, Refused, chosen, frames_of
-from d4rt_ros.stream import Scale
 from d4rt_ros.tasks import tracks_of_points
 
 # Points decoded at one go, so that a large question lets others, and the stream, in between.
@@ -29,6 +28,7 @@ class Context:
     lookup(target, source, stamp) -> target_from_source (4, 4), or raises LookupError with a sentence; without what the
     node broadcasts itself.
     want_pose(): have the camera's pose in the world computed from now on.
+    world_frame, map_frame: ours, which TF does not know; "": there is no map.
     """
 
     windows: Sequence[EncodedWindow]
@@ -37,6 +37,7 @@ class Context:
     want_pose: Callable[[], None] | None
     max_points: int
     world_frame: str = "world"
+    map_frame: str = ""
 
 
 def answer_query(request, response, context: Context):
@@ -70,7 +71,7 @@ def _query(request, response, context: Context) -> None:
     from_camera, through_world = _from_camera(frame, np.unique(asked.t_cam), window, context)
     if through_world:  # by the newest camera, the one whose pose is known
         asked = replace(asked, t_cam=np.full_like(asked.t_cam, len(window.stamps) - 1))
-    answer = _scaled(_asked_in_slices(asked, window.scene, context), seen, window.result.scale)
+    answer = _scaled(_asked_in_slices(asked, window.scene, context), seen, window.result.unit)
     answer = _in_frame(answer, asked.t_cam, from_camera)
     _fill_header(response, window, frame, _stamp(asked.t_cam, window))
     response.points = messages.flat(answer.xyz)
@@ -79,10 +80,10 @@ def _query(request, response, context: Context) -> None:
         setattr(response, name, messages.flat(getattr(answer, name)))
 
 
-def _scaled(answer: Answer, seen: np.ndarray, scale: Scale) -> Answer:
-    """The answer in metres where they are known; nothing of pixels that no frame of the window shows."""
+def _scaled(answer: Answer, seen: np.ndarray, unit: float) -> Answer:
+    """The answer in the result's unit; nothing of pixels that no frame of the window shows."""
     for lengths in (answer.xyz, answer.displacements):
-        lengths *= np.float32(scale.metres)
+        lengths *= np.float32(unit)
     for name in ("xyz", "uv", "normals", "displacements"):
         getattr(answer, name)[~seen] = np.nan
     answer.visibility[~seen] = answer.confidence[~seen] = 0.0
@@ -133,9 +134,7 @@ def _track_points(request, response, context: Context) -> None:
         xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
         uv = _topic_pixels(uv, np.arange(count), window)
     _fill_header(response, window, context.world_frame, window.stamps[-1])
-    response.positions = messages.flat(
-        transform(world_from_camera, xyz * np.float32(window.result.scale.metres))
-    )
+    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.result.unit)))
     response.pixels = messages.flat(uv)
     response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
 
@@ -199,7 +198,7 @@ def _from_camera(
     our world, by the newest camera.
 
     A frame that TF connects to the camera stands where TF has it at the time of t_cam; one that it connects to our
-    world, at the time of the newest frame.
+    world, or our map, at the time of the newest frame.
     """
     camera, world, newest = window.camera_frame, context.world_frame, len(window.stamps) - 1
     if frame == camera:
@@ -214,11 +213,19 @@ def _from_camera(
         frame_from_world = context.lookup(frame, world, int(window.stamps[-1]))
     except LookupError as error:
         later = isinstance(unconnected, NotHeardYet) or isinstance(error, NotHeardYet)
+        if frame == context.map_frame and not later:  # nor is it the robot's own map
+            world_from_camera = _world_from_camera(window, context)
+            return {newest: window.result.pose.map_from_world @ world_from_camera}, True
         raise Refused(
             NOT_READY if later else INVALID,
-            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}', and {unconnected}",
+            f"frame_id '{frame}' is not the camera '{camera}' nor the world '{world}'{_named_map(context)}, and "
+            f"{unconnected}",
         ) from None
     return {newest: frame_from_world @ _world_from_camera(window, context)}, True
+
+
+def _named_map(context: Context) -> str:
+    return f" nor the map '{context.map_frame}'" if context.map_frame else ""
 
 
 def _world_from_camera(window: EncodedWindow, context: Context) -> np.ndarray:

@@ -82,4 +82,5 @@ class Services:
             want_pose=streaming.want_pose if streaming else None,
             max_points=self._node.get_parameter("query.max_points").value,
             world_frame=streaming.publishers.world if streaming else "",
+            map_frame=streaming.publishers.map if streaming else "",
         )

@@ -15,8 +15,8 @@ from d4rt_ros.stream import Result
 
 OK, NOT_READY, OUT_OF_WINDOW, INVALID = range(4)
 
-# Stamps that went through float64 seconds come back up to 0.24 us off; a frame's neighbours, milliseconds.
-STAMP_TOLERANCE = 1_000
+# Stamps that went through float64 seconds come back up to 0.24 us off.
+ROUNDING = 1_000
 # Kept at most, however long query.history is, however short the windows and however large their scenes.
 MOST_WINDOWS, MOST_BYTES = 32, 2_000_000_000
 
@@ -84,18 +84,24 @@ def told(windows: Sequence[EncodedWindow]) -> str:
 
 
 def chosen(windows: Sequence[EncodedWindow], asked: np.ndarray) -> EncodedWindow:
-    """Of windows, the newest first, the newest that holds all the asked stamps (ns) and shows something; if none of
-    these does, the newest of these. Without stamps the newest. Raises Refused."""
+    """Of windows, the newest first, the one that answers about the asked stamps (ns): that shows something, whose
+    frames are nearest, the newest. Without stamps the newest. Raises Refused where none has for every stamp a frame
+    within half a frame period."""
     if not windows:
         raise Refused(
             NOT_READY, "no window has been encoded yet; ask again when images arrive and the node is active"
         )
     if not len(asked):
         return windows[0]
-    holding = [w for w in windows if _off(asked, w.stamps).max() <= STAMP_TOLERANCE]
+    holding = [w for w in windows if _off(asked, w.stamps).max() <= _reach(w)]
     if not holding:
         raise Refused(OUT_OF_WINDOW, _nowhere(asked, windows))
-    return next((w for w in holding if not w.result.problem), holding[0])
+    return min(holding, key=lambda w: (bool(w.result.problem), _off(asked, w.stamps).max() // ROUNDING))
+
+
+def _reach(window: EncodedWindow) -> float:
+    """How far (ns) a stamp may be from the frame that answers: half the frames' period, their median interval."""
+    return ROUNDING + (np.median(np.diff(window.stamps)) / 2 if len(window.stamps) > 1 else 0)
 
 
 def _nearest(asked: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -109,18 +115,20 @@ def _off(asked: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 def _nowhere(asked: np.ndarray, windows: Sequence[EncodedWindow]) -> str:
     """Why no window holds all these stamps."""
-    every = np.unique(np.concatenate([w.stamps for w in windows]))
-    off = _off(asked, every)
-    if off.max() <= STAMP_TOLERANCE:
+    within = np.array([_off(asked, w.stamps) <= _reach(w) for w in windows])
+    if within.any(axis=0).all():
         longest = max(int(w.stamps[-1] - w.stamps[0]) for w in windows)
         return (
             f"no one window holds all the stamps, {asked.min() / 1e9:.6f} to {asked.max() / 1e9:.6f}; a window spans "
             f"{longest / 1e9:.3f} s, and of what is older than the newest only half of that for sure: ask in parts"
         )
+    every = np.unique(np.concatenate([w.stamps for w in windows]))
+    off = np.where(within.any(axis=0), 0, _off(asked, every))
     worst = int(off.argmax())
     return (
-        f"no frame of a kept window has the stamp {asked[worst] / 1e9:.6f}; the nearest of {len(every)} is "
-        f"{off[worst] / 1e6:.3f} ms off; kept are {every[0] / 1e9:.6f} to {every[-1] / 1e9:.6f} (query.history)"
+        f"no frame of a kept window is within half a frame period of the stamp {asked[worst] / 1e9:.6f}; the nearest "
+        f"of {len(every)} is {off[worst] / 1e6:.3f} ms off; kept are {every[0] / 1e9:.6f} to {every[-1] / 1e9:.6f} "
+        "(query.history)"
     )
 
 

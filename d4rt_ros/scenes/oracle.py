@@ -37,6 +37,9 @@ class OracleScene:
     frames: (T, H, W, 3) uint8; rendered when first asked for where not given.
     """
 
+    nbytes = 0
+    queries_per_second = None  # its answers take no time worth measuring
+
     def __init__(
         self, scenes: Scenes, times, height: int, width: int, noise: Noise = Noise(),
         frames: Sequence[np.ndarray] | None = None,
@@ -100,10 +103,12 @@ class OracleModel:
     the images. num_frames: T of a window.
     """
 
+    between_chunks = None  # it makes no pauses
+    queries_per_second = None
+
     def __init__(self, scenes: Scenes, images, times, num_frames: int = 8, noise: Noise = Noise()):
         self._scenes, self._noise = scenes, noise
         self.num_frames = num_frames
-        self.queries_per_second = None  # its answers take no time worth measuring
         # Of equal images (nothing moves, or a loop repeats) any one's time gives the same answers.
         self._times = {image.tobytes(): float(time) for image, time in zip(images, times, strict=True)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from d4rt_ros.geometry.arguments import real_array
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.io.frame import Frame, even_stamp
-from d4rt_ros.io.frames import open_frames
+from d4rt_ros.io.opening import open_any
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.reconstruction import Reconstruction
 from d4rt_ros.stream.recorder import Recorder
@@ -20,7 +20,8 @@ from d4rt_ros.tasks.questions import check_grid
 
 RATE = 15.0  # Hz, of frames without stamps
 LOADING = ("checkpoint", "device", "precision")  # options of `load`
-CONFIGURING = tuple(f.name for f in fields(PipelineConfig) if f.name != "depth_size")
+# Of a video all of the image is of interest.
+CONFIGURING = tuple(f.name for f in fields(PipelineConfig) if f.name not in ("depth_size", "region"))
 
 
 class OptionError(TypeError, ValueError):
@@ -37,9 +38,10 @@ def reconstruct(
 ) -> Reconstruction:
     """Where the camera was in a video, what it saw and how that moved: the stream's pipeline over all its frames.
 
-    frames: the path of a video, of a folder of images or of RGB-D frames, or of a bag; or an iterable of (H, W, 3)
-        uint8 RGB, of which one after the other is taken, so that a generator of any length will do.
-    stamps: (N,) integer ns that increase; None: those of the source, 15 Hz where it has none.
+    frames: the path of a video, of a folder of images or of RGB-D frames, or of a bag (see `io.opening.open_any`); or
+        an iterable of (H, W, 3) uint8 RGB, or of io.Frame, of which one after the other is taken, so that a generator
+        of any length will do.
+    stamps: (N,) integer ns that increase; None: those of the source, and 15 Hz of an iterable of images.
     intrinsics: (3, 3) of all images; None: those that come with the source, else they are estimated.
     depth_size: rows, columns of the depth's grid.
     online: True: each frame has what was known when it came, which is what the node publishes, and nothing before the
@@ -84,22 +86,20 @@ def chosen(depth_size: tuple[int, int], options: dict) -> tuple[object, Pipeline
 
 def frames_of(frames, stamps, intrinsics) -> Iterator[Frame]:
     """The frames that the arguments of `reconstruct` mean, each checked when it is taken."""
-    if isinstance(frames, (str, PathLike)):
-        read = open_frames(frames)
-        if stamps is None:
-            yield from (Frame(frame.image, frame.stamp) for frame in read)
-            return
-        frames = (frame.image for frame in read)
+    frames = open_any(frames) if isinstance(frames, (str, PathLike)) else frames
     stamps = None if stamps is None else _checked_stamps(stamps)
     matrix = None if intrinsics is None else real_array(intrinsics, "intrinsics", (3, 3))
     count = 0
-    for count, image in enumerate(_iterator(frames), start=1):
+    for count, frame in enumerate(_iterator(frames), start=1):
+        if not isinstance(frame, Frame):
+            frame = Frame(_checked_image(frame, count - 1), even_stamp(count - 1, RATE))
         if stamps is not None and count > len(stamps):
             raise ValueError(f"there are {len(stamps)} stamps and more frames; give one stamp for each frame")
-        image = _checked_image(image, count - 1)
-        camera = None if matrix is None else Pinhole.from_matrix(matrix, image.shape[1], image.shape[0])
-        stamp = even_stamp(count - 1, RATE) if stamps is None else int(stamps[count - 1])
-        yield Frame(image, stamp, camera)
+        if stamps is not None:
+            frame = replace(frame, stamp=int(stamps[count - 1]))
+        if matrix is not None:
+            frame = replace(frame, camera=Pinhole.from_matrix(matrix, *frame.image.shape[1::-1]))
+        yield frame
     if stamps is not None and count < len(stamps):
         raise ValueError(f"there are {len(stamps)} stamps and {count} frames; give one stamp for each frame")
 

@@ -14,7 +14,6 @@ from d4rt_ros.geometry.voxels import thinned
 from d4rt_ros.io.result_files import write_ply, write_trajectory
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 
-VOXEL = 0.01  # of the median depth: somewhat less than the points of a grid of 36x48 are apart
 EDGE = 0.15  # by which depth changes from a point of the grid to the next where one thing hides another
 LEAST_CONFIDENT = 0.2  # share of a frame's points, the least confident ones, that the cloud is better without
 DENSE_BYTES = 22  # of a track at one time, as an array of all tracks at all times
@@ -148,17 +147,17 @@ class Reconstruction:
     def cloud(self, voxel: float | None = None, world: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """xyz (K, 3) float32 and rgb (K, 3) uint8: what the trusted frames of a world saw, in that world.
 
-        voxel: the side of the cubes of which each gets one point at most; by default a hundredth of the median depth.
-        world: by default `main_world`. Points at edges of depth, which belong to no surface, and each frame's least
-        confident ones are left out. What moves is where each frame saw it. Raises ValueError for a voxel that is none.
+        voxel: the side of the cubes of which each gets one point at most; by default half as long as the grid's points
+        are apart at the median depth. world: by default `main_world`. Points at edges of depth, which belong to no
+        surface, and each frame's least confident ones are left out. What moves is where each frame saw it. Raises
+        ValueError for a voxel that is none.
         """
         frames = np.flatnonzero(self._in(self.main_world if world is None else world))
-        depths = [float(np.nanmedian(d)) for d in self.depth[frames] if np.isfinite(d).any()]
-        if not depths:
+        frames = [k for k in frames if np.isfinite(self.depth[k]).any()]
+        if not frames:
             return np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8)
-        return thinned(
-            map(self._world_points, frames), VOXEL * float(np.median(depths)) if voxel is None else voxel
-        )
+        apart = [np.nanmedian(self.depth[k]) / self._grid_camera(k).fx for k in frames]
+        return thinned(map(self._world_points, frames), np.median(apart) / 2 if voxel is None else voxel)
 
     def camera(self, k: int) -> Pinhole | None:
         """Of frame k's image; None where it is not known."""
@@ -188,10 +187,13 @@ class Reconstruction:
     def _in(self, world: int) -> np.ndarray:
         return self.trusted & (self.world == world)
 
+    def _grid_camera(self, k: int) -> Pinhole:
+        return self.camera(k).grid(*self.depth.shape[:0:-1])
+
     def _world_points(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What frame k saw: xyz (h·w, 3) in the world, rgb (h·w, 3), and what each weighs (h·w,)."""
-        depth, camera = self.depth[k], self.camera(k)
-        xyz = camera.grid(*depth.shape[::-1]).backproject_map(depth).reshape(-1, 3)
+        depth = self.depth[k]
+        xyz = self._grid_camera(k).backproject_map(depth).reshape(-1, 3)
         weights = np.where(at_edges(depth), 0.0, self.confidence[k])
         weights[weights < np.quantile(self.confidence[k], LEAST_CONFIDENT)] = 0.0
         return transform(self.world_from_camera[k], xyz), self.rgb[k].reshape(-1, 3), weights.ravel()

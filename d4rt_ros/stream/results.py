@@ -10,6 +10,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.model.protocol import Scene
+from d4rt_ros.stream.scale import Scale
 from d4rt_ros.stream.trust import reason_of
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.depth import PointMap
@@ -73,23 +74,6 @@ class WindowCameras:
     world_from_camera: np.ndarray
 
 
-@dataclass(frozen=True)
-class Scale:
-    """metres: of one of the model's units; the result's lengths have been multiplied by it, 1 where it is not known.
-
-    sigma: sd of `metres`, as a share of it; NaN where it is not known. source: what says so: "none" or "fixed".
-    """
-
-    metres: float = 1.0
-    sigma: float = np.nan
-    source: str = "none"
-
-    @property
-    def metric(self) -> bool:
-        """Whether the scale is known; else lengths are in the model's own unit."""
-        return bool(np.isfinite(self.sigma))
-
-
 @dataclass(frozen=True, eq=False)
 class Points:
     """What a grid of h x w pixels of the newest image shows, in its optical camera frame.
@@ -138,7 +122,7 @@ class Result:
     """What a window of T frames gave; what was not asked for is None.
 
     camera: that of the newest frame. pose: its place. window: the cameras of all frames.
-    scale: of all lengths here; the scene's own answers are in the model's unit.
+    scale: of all lengths here. unit: by which the lengths of the scene's own answers must be multiplied to be such.
     points: what the newest frame shows. tracks: how it moves, where its pose is trusted.
     scene: answers further queries, in pixels of the frames; None where there is a problem.
     problem: why the images show nothing to measure, in a sentence; then there are no points, and there is nothing to
@@ -150,6 +134,7 @@ class Result:
     window: WindowCameras
     pose: Pose | None = None
     scale: Scale = Scale()
+    unit: float = 1.0
     points: Points | None = None
     tracks: StreamTracks | None = None
     scene: Scene | None = None
@@ -224,30 +209,36 @@ def world_tracks(
     )
 
 
-def scaled(result: Result, scale: Scale) -> Result:
-    """The result, whose lengths are in the model's unit, with its lengths in metres."""
+def scaled(result: Result, scale: Scale, offset: np.ndarray | None = None) -> Result:
+    """The result, whose lengths are in the model's unit, with its lengths in metres.
+
+    offset: (3,) of the scaled world: what is at p in the model's unit is at metres · p + offset. It keeps the camera
+    where it was published when the scale is corrected.
+    """
     metres, pose, points, tracks = scale.metres, result.pose, result.points, result.tracks
+    offset = np.zeros(3) if offset is None else offset
     return replace(
         result,
         scale=scale,
-        pose=pose and _scaled_pose(pose, metres),
-        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres)),
+        unit=result.unit * metres,
+        pose=pose and _scaled_pose(pose, metres, offset),
+        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres, offset)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
             tracks,
-            positions=tracks.positions * np.float32(metres),
+            positions=(tracks.positions * np.float32(metres) + offset).astype(np.float32),
             velocities=tracks.velocities * np.float32(metres),
         ),
     )  # fmt: skip
 
 
-def _scaled_pose(pose: Pose, metres: float) -> Pose:
+def _scaled_pose(pose: Pose, metres: float, offset: np.ndarray) -> Pose:
     lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
     grown = np.outer(lengths, lengths)
     return replace(
         pose,
-        world_from_camera=_grown(pose.world_from_camera, metres),
-        map_from_world=_grown(pose.map_from_world, metres),
+        world_from_camera=_grown(pose.world_from_camera, metres, offset),
+        map_from_world=_grown(pose.map_from_world, metres, offset - pose.map_from_world[:3, :3] @ offset),
         # That nothing is known stays so in any unit.
         covariance=pose.covariance * grown if pose.trusted else pose.covariance,
         step=step
@@ -255,10 +246,10 @@ def _scaled_pose(pose: Pose, metres: float) -> Pose:
     )
 
 
-def _grown(poses: np.ndarray, metres: float) -> np.ndarray:
-    """Poses (..., 4, 4) whose lengths are so many times as large."""
+def _grown(poses: np.ndarray, metres: float, offset: np.ndarray | float = 0.0) -> np.ndarray:
+    """Poses (..., 4, 4) whose lengths are so many times as large, and which are shifted by `offset` (3,) then."""
     poses = poses.copy()
-    poses[..., :3, 3] *= metres
+    poses[..., :3, 3] = metres * poses[..., :3, 3] + offset
     return poses
 
 

@@ -13,7 +13,10 @@ part; it may go on asking, and returns what it makes of them. On its own it is `
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TypeVar
+
+import numpy as np
 
 from d4rt_ros.model.protocol import Scene
 from d4rt_ros.model.query import Answer, Queries
@@ -53,6 +56,18 @@ class Batch:
             given = iter(ask(self.scene, *(part for parts in asked.values() for part in parts)))
             for place, parts in asked.items():
                 answers[place] = [next(given) for _ in parts]
+
+
+def cropped(task: Task[T], x: int, y: int) -> Task[T]:
+    """A task whose image is a part of the scene's, from column x and row y on, with other tasks of the whole."""
+    answers = None
+    while True:
+        try:
+            parts = task.send(answers)
+        except StopIteration as end:
+            return end.value
+        answers = yield [replace(part, u=part.u + x, v=part.v + y) for part in parts]
+        answers = [replace(answer, uv=answer.uv - np.float32([x, y])) for answer in answers]
 
 
 def answered(scene: Scene, task: Task[T]) -> T:

@@ -1,6 +1,12 @@
 """What the tests of commands share."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+# For analytic_stream, a stream of images and a model that knows what they show.
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tasks", "stream"))
 
 
 @pytest.fixture(scope="session")

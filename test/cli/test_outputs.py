@@ -71,6 +71,8 @@ COMMANDS = {
     "finetune": ["finetune", "no_recording", "--out={}"],
     "export": ["export", "--out", "{}"],
     "convert": ["convert", "no_checkpoint", "{}/x.safetensors"],
+    "reconstruct": ["reconstruct", "no_video", "--out", "{}"],
+    "reconstruct --json": ["reconstruct", "no_video", "--out", "{}/../out", "--json", "{}/x.json"],
     "demo": ["demo", "--output", "{}"],
 }
 

@@ -58,6 +58,7 @@ def test_chains_both_ways():
     world_from_camera = invert(_pose(3)) @ _shift(4) @ _pose(2) @ base_from_camera
     np.testing.assert_allclose(tree.lookup("world", "camera"), world_from_camera, atol=1e-12)
     np.testing.assert_array_equal(tree.lookup("camera", "camera"), np.eye(4))
+    assert tree.knows("/camera") and tree.knows("map") and not tree.knows("earth")
     assert tree.ancestors("camera") == ["camera", "base", "odom", "map"] and tree.parent("map") is None
     assert tree.moves("camera", "world") and not tree.moves("camera", "base")
 

@@ -150,8 +150,8 @@ def set_parameter(user, name, value):
 class Running:
     """The node, spun in a thread by the executor that `main` uses, with a user beside it. A context manager.
 
-    model: what it loads, or load_model: how. parameters: over the defaults, with stride 1, every point asked, and a
-    tf.publish that does not wait until TF was heard.
+    model: what it loads, or load_model: how. parameters: over the defaults, with stride 1, every point asked, a
+    tf.publish that does not wait until TF was heard, and what the model says left as it is.
     """
 
     def __init__(self, parameters=(), model=None, load_model=None, arguments=(), namespace=""):
@@ -161,6 +161,7 @@ class Running:
             "window.stride": 1,
             "depth.rate": 0.0,
             "tf.publish": "world_to_camera",
+            "refine": "none",  # the models of these tests are exact, their images say nothing of depth
         } | dict(parameters)
         self._arguments, self._namespace = list(arguments), namespace
 
@@ -221,13 +222,19 @@ class Running:
         self.user.publish(topic, msg)
         assert self.user.until(lambda: self.images > before), "the node did not get the image"
         if computed:
-            assert self.user.until(lambda: self.node._worker.idle), "the node is still computing"
+            assert self.user.until(lambda: self.node._streaming.idle), "the node is still computing"
 
     def send_info(self, msg):
         """Publish a camera_info; return when the node has it."""
         calibration = self.node._calibration
         self.user.publish("camera_info", msg)
         assert self.user.until(lambda: calibration._info is not None)
+
+
+def alter(running, change):
+    """Have the results of the node's windows be what `change` makes of them, from now on."""
+    pipeline = running.node._streaming.pipeline
+    pipeline.scaled = lambda *args: change(type(pipeline).scaled(pipeline, *args))
 
 
 def view(seconds, height=48, width=64):

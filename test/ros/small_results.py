@@ -11,7 +11,7 @@ CAMERA = Camera(Pinhole(50.0, 50.0, 31.5, 23.5, 64, 48), True, 0.0)
 
 
 def small_result(stamps, pose=None, covariance=None, of_pose={}, **parts):
-    """A result of frames of these stamps (ns). pose: (4, 4), the newest camera's, trusted; None: nobody asked for it."""
+    """A result of frames of these stamps (ns). pose: (4, 4), the newest camera's, trusted; None: not asked for."""
     stamps = np.array(stamps, np.int64)
     cameras = WindowCameras(stamps, np.full((len(stamps), 4, 4), np.nan))
     if pose is not None:

@@ -1,11 +1,23 @@
 """What is broadcast beside the robot's own transforms: never a second parent, and always a reason."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("tf2_msgs.msg", reason="needs tf2_msgs, of the distribution or built by us")
 from d4rt_ros.geometry import pose_matrix  # noqa: E402
 from d4rt_ros.io.transform_tree import TransformTree  # noqa: E402
-from d4rt_ros.ros.broadcasting import ERROR, OK, WARN, FrameNames, chosen, mended, world_frame  # noqa: E402
+from d4rt_ros.ros.broadcasting import (
+    ERROR,
+    OK,
+    WARN,
+    FrameNames,
+    chosen,
+    map_fault,
+    map_frame,
+    mended,
+    world_frame,
+)  # noqa: E402
 from d4rt_ros.ros.transforms import TF_MODES, broadcast  # noqa: E402
 
 NAMES = FrameNames("world", "base_link", "cam")
@@ -114,3 +126,36 @@ def test_names_that_tf_does_not_take_are_mended_with_a_sentence_or_refused():
     for name in ("", "/", "//"):
         with pytest.raises(ValueError, match="frames.base is '.*it must name a frame"):
             mended(name, "frames.base")
+
+
+@pytest.mark.parametrize(
+    "links, names, kind, level, says",
+    [
+        ((), {}, "world_to_camera", None, ""),
+        ((("base_link", "cam"),), {}, "world_to_base", None, ""),
+        ((("earth", "odom"),), {}, "world_to_camera", None, ""),
+        ((("map", "odom"),), {}, "world_to_camera", OK, "the robot's TF has a 'map'; give ours another name"),
+        ((("earth", "map"),), {}, "world_to_camera", OK, "the robot's TF has a 'map'"),
+        ((("map", "odom"),), {"map": "d4rt_map"}, "world_to_camera", None, ""),
+        ((("odom", "world"),), {}, "world_to_camera", OK, "'world' has the parent 'odom' on TF already"),
+        ((), {}, "camera_to_world", OK, "the camera is the parent of 'world'"),
+        ((), {"map": "cam"}, "world_to_camera", WARN, "the name of the images' frame_id too"),
+        ((), {"map": "base_link"}, "world_to_camera", WARN, "the name of frames.base too"),
+    ],
+)  # fmt: skip
+def test_the_map_is_ours_where_the_robot_has_none(links, names, kind, level, says):
+    fault = map_fault(replace(NAMES, **{"map": "map"} | names), kind, _robot(*links))
+    assert (fault and fault[0]) == level and (fault is None or says in fault[1])
+
+
+@pytest.mark.parametrize(
+    "given, namespace, frame",
+    [
+        ("map", "/", "map"),
+        ("map", "/fleet/robot", "fleet/robot/map"),
+        ("", "/robot", ""),
+        ("site", "/robot", "site"),
+    ],
+)
+def test_the_maps_name(given, namespace, frame):
+    assert map_frame(given, namespace) == frame

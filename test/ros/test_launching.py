@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
+pytest.importorskip("diagnostic_msgs.msg", reason="needs ROS 2's messages")
 from d4rt_ros.ros import launching
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -82,3 +84,41 @@ def test_the_choices_are_the_parameters():
     assert set(re.findall(r'"(raw|compressed)"', text)) == set(SETTINGS["image_transport"].choices)
     overridden = re.search(r"^OVERRIDES = \{(.*?)^\}", text, re.M | re.S)[1]
     assert set(re.findall(r': "(.*)"', overridden)) - {"use_sim_time"} <= set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "text, namespace, frame",
+    [
+        ("", "", "world"),
+        ("", "/fleet/robot/", "fleet/robot/world"),
+        ("/**: {ros__parameters: {frames: {world: odom}}}", "robot", "odom"),
+        ("/**: {ros__parameters: {frames.world: /odom}}", "", "odom"),
+        (
+            "/**: {ros__parameters: {x: 1}}\n/robot/d4rt: {ros__parameters: {frames: {world: o}}}",
+            "robot",
+            "o",
+        ),
+        ("/other/d4rt: {ros__parameters: {frames: {world: o}}}", "robot", "robot/world"),
+        ("d4rt:", "", "world"),
+    ],
+)
+def test_rviz_stands_in_the_world_that_the_file_names(tmp_path, text, namespace, frame):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert launching.fixed_frame(tmp_path / "mine.yaml", namespace) == frame
+
+
+def test_rviz_shows_what_the_node_publishes():
+    """By relative names, as the launch file puts RViz into the node's namespace and remaps its image."""
+    config = yaml.safe_load((CONFIG / "d4rt.rviz").read_text())
+    displays = config["Visualization Manager"]["Displays"]
+    topics = {d["Topic"]["Value"]: d["Class"].rpartition("/")[2] for d in displays if "Topic" in d}
+    assert topics == {
+        "d4rt/points": "PointCloud2",
+        "d4rt/odometry": "Odometry",
+        "d4rt/path": "Path",
+        "d4rt/markers": "MarkerArray",
+        "d4rt/depth/image": "Image",
+        "image": "Image",
+    }
+    [covariance] = [d["Covariance"] for d in displays if d["Name"] == "Odometry"]
+    assert covariance["Value"] and "TF" in [d["Name"] for d in displays]

@@ -57,6 +57,12 @@ def test_what_yaml_makes_of_a_value_is_taken_for_what_was_meant(name, value, mea
         ("depth.size", [], "2 numbers"),
         ("depth.size", 36, "2 whole numbers"),
         ("depth.size", "36x48", "2 whole numbers"),
+        ("roi", [], "4 numbers"),
+        ("roi", [0, 0, 64.0, 48], "4 whole numbers"),
+        ("roi", [0, 0, 64, 0], "2x2 pixels or more; width and height 0 are the whole image"),
+        ("refine", "everything", "one of pixels, none"),
+        ("tracks.max", 9, "50 to 5000"),
+        ("tracks.unseen", -1, "0 to 60"),
     ],
 )
 def test_another_type_is_refused_with_a_sentence(name, value, says):

@@ -11,7 +11,7 @@ from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
-from ros_testing import Running, image, info, set_parameter  # noqa: E402
+from ros_testing import Running, alter, image, info, set_parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from small_results import judged  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -39,9 +39,7 @@ class Altered:
 
     def __init__(self, running):
         self.judgement, self.fields = None, {}
-        pipeline = running.node._streaming.pipeline
-        process = pipeline.process
-        pipeline.process = lambda clip, wanted: self._changed(process(clip, wanted))
+        alter(running, self._changed)
 
     def _changed(self, result):
         result = result if self.judgement is None else judged(result, **self.judgement)
@@ -139,7 +137,7 @@ def test_metric_follows_the_scale():
         altered = Altered(running.active())
         running.listen(Tracks, TRACKS)
         running.stream(count=4)
-        altered.fields = {"scale": Scale(3.0, 0.0, "fixed")}
+        altered.fields = {"scale": Scale(3.0, 0.0, "fixed"), "unit": 3.0}
         running.stream(begin=4, count=1)
         assert running.user.until(lambda: [m.metric for m in running.user.heard[TRACKS]] == [False, True])
         request = Query.Request(u=[31.5], v=[23.5], t_src=[0], t_tgt=[0], t_cam=[0])
@@ -397,11 +395,14 @@ def test_a_covered_lens_ends_tf_tracks_and_path_within_a_window():
         _listen_to_everything(running)
         running.stream(count=8)
         assert user.until(lambda: len(user.heard["/tf"]) == 5)
+        running.model.encoding.clear()
         running.stream(begin=8, count=8, rgb=np.full((48, 64, 3), 3, np.uint8))
         assert user.until(lambda: len(user.heard[ODOMETRY]) == 13)
+        assert not running.model.encoding.is_set()  # there is nothing to compute
         assert user.told("geometry", "not trusted")
         assert len(user.heard["/tf"]) == len(user.heard[TRACKS]) == len(user.heard[PATH]) < 5 + 4
         np.testing.assert_array_equal(np.reshape(user.heard[ODOMETRY][-1].pose.covariance, (6, 6)), ALL_SIX)
         request = Query.Request(u=[1.0], v=[1.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="world")
         response = user.call(Query, "/d4rt/query", request)
         assert response.status == Query.Response.NOT_READY and response.reason in response.message
+        assert not response.trusted and "covered" in response.reason and running.node._streaming.history

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,21 @@ def test_answers_in_the_world():
     assert response.header.frame_id == "world" and response.header.stamp == stamp(100.3)
 
 
+def test_answers_in_our_map():
+    window = _window(map_from_world=MAP_FROM_WORLD @ MAP_FROM_WORLD)
+    response = _query(replace(_context(kept=[window]), map_frame="site"), frame_id="/site")
+    corrected = MAP_FROM_WORLD @ MAP_FROM_WORLD @ WORLD_FROM_CAMERA
+    np.testing.assert_allclose(_points(response), transform(corrected, _wall([10], [20])), rtol=1e-5)
+    assert response.header.frame_id == "site" and response.header.stamp == stamp(100.3)
+    lost = _query(replace(_context(lost=LOST), map_frame="site"), frame_id="site")
+    assert lost.status == NOT_READY and LOST in lost.message
+    assert "nor the map 'site'" in _query(replace(_context(), map_frame="site"), frame_id="attic").message
+    # One that TF has is the robot's.
+    robots = _query(replace(_context(kept=[window]), map_frame="map"), frame_id="map")
+    expected = transform(MAP_FROM_WORLD @ WORLD_FROM_CAMERA, _wall([10], [20]))
+    np.testing.assert_allclose(_points(robots), expected, rtol=1e-5)
+
+
 def test_answers_in_a_frame_of_tf_at_each_time():
     response = _query(u=(10.0, 30.0), t_cam=(0, 2), frame_id="gripper")
     expected = [transform(_look_up("gripper", "cam", STAMPS[t]), _wall(u, 20)) for u, t in ((10, 0), (30, 2))]
@@ -127,6 +143,16 @@ def test_times_index_the_given_stamps():
     response = _query(stamps=given, t_src=(0,), t_tgt=(-1,), t_cam=(0,))
     assert response.status == OK and response.header.stamp == stamp(100.1)
     assert _query(stamps=given, t_cam=(-1,)).header.stamp == stamp(100.3)
+
+
+@pytest.mark.parametrize(
+    "asked, answers", [(100.14, 100.1), (100.16, 100.2), (99.96, 100.0), (100.34, 100.3)]
+)
+def test_a_time_between_frames_is_answered_from_the_nearest_and_that_is_told(asked, answers):
+    response = _query(stamps=[stamp(asked)])
+    assert response.status == OK and response.header.stamp == stamp(answers)
+    assert response.header.stamp in response.stamps
+    assert _tracks(stamps=[stamp(asked)]).status == OK
 
 
 @pytest.mark.parametrize(
@@ -157,7 +183,11 @@ def test_an_empty_list_is_answered_with_nothing(changes):
         ({"t_cam": (2**31 - 1,)}, OUT_OF_WINDOW, "t_cam 2147483647"),
         ({"stamps": [stamp(100.1)], "t_cam": (1,)}, OUT_OF_WINDOW, "given stamps"),
         ({"stamps": [stamp(50.0)]}, OUT_OF_WINDOW, "kept are 100.000000 to 100.300000"),
-        ({"stamps": [stamp(100.15)]}, OUT_OF_WINDOW, "50.000 ms off"),
+        (
+            {"stamps": [stamp(100.36)]},
+            OUT_OF_WINDOW,
+            "period of the stamp 100.360000; the nearest of 4 is 60",
+        ),
         ({"stamps": [stamp(100.0)] * 20_000}, INVALID, "too many"),
         (
             {"frame_id": "attic"},

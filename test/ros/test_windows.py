@@ -47,7 +47,7 @@ def _holds(window, *stamps):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 12), st.integers(1, 6), st.floats(0, 4), st.integers(1, 60))
+@given(st.integers(2, 12), st.integers(1, 6), st.floats(0, 4), st.integers(1, MOST_WINDOWS))
 def test_any_two_frames_half_a_window_apart_are_found_in_one(frames, hop, history, count):
     windows = _stream(count, history, frames, hop)
     every = np.unique(np.concatenate([_window(f, frames).stamps for f in range(0, count, hop)]))
@@ -92,14 +92,42 @@ def test_the_newest_window_that_holds_all_the_stamps_answers():
     assert chosen(windows, at(5, 9)) is windows[1]
     assert chosen(windows, at(1, 7)) is windows[2]
     assert chosen(windows, at(1) + 900) is windows[2]
+    assert chosen(windows, at(9) + 900) is windows[0]  # no nearer in an older one
     with pytest.raises(Refused, match="no one window holds all.*ask in parts") as refused:
         chosen(windows, at(1, 9))
     assert refused.value.status == OUT_OF_WINDOW
-    with pytest.raises(Refused, match="the nearest of 14 is 50.000 ms off"):
-        chosen(windows, at(1) + SECOND // 20)
+    with pytest.raises(Refused, match="no one window holds all"):
+        chosen(windows, at(1, 9) + SECOND // 30)
     with pytest.raises(Refused, match="no window has been encoded yet") as refused:
         chosen([], at())
     assert refused.value.status == NOT_READY != INVALID
+
+
+LOSSY = np.array([1000, 1100, 1200, 1400, 1500, 1600]) * (SECOND // 1000)  # one frame is missing
+
+
+@given(st.integers(800 * 1000, 1800 * 1000))
+def test_between_frames_the_nearest_answers_where_it_is_within_half_a_period(microseconds):
+    window = EncodedWindow(small_result(LOSSY, scene=Scene([])), "cam")
+    asked = np.array([1000 * microseconds])
+    off = np.abs(LOSSY - asked)
+    if off.min() <= SECOND // 20:
+        assert chosen([window], asked) is window
+        assert off[frames_of("t", np.array([0]), asked, window)[0]] == off.min()
+    else:
+        with pytest.raises(
+            Refused, match=f"half a frame period of .*is {off.min() / 1e6:.3f} ms off"
+        ) as refused:
+            chosen([window], asked)
+        assert refused.value.status == OUT_OF_WINDOW
+
+
+def test_an_exact_stamp_is_answered_by_the_window_that_has_it():
+    """The stride was changed: the newest window's frames are farther apart."""
+    fine, coarse = _window(0, 16, 0.05), _window(2, 4, 0.2)
+    assert chosen([coarse, fine], fine.stamps[9:10]) is fine
+    assert chosen([coarse, fine], coarse.stamps[1:2]) is coarse
+    assert chosen([coarse], fine.stamps[9:10]) is coarse
 
 
 def test_of_windows_that_hold_the_stamps_one_that_shows_something_is_preferred():

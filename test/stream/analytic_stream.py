@@ -1,5 +1,6 @@
 """A stream of images of the analytic room, and a model that answers about them from its equations."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -54,7 +55,8 @@ def frame(k, stamp=None, camera=CAMERA, speed=0.4):
 
 def stream_of(model, config=PipelineConfig()):
     """A stream of what a model of the room sees, by whose speed `run` chooses the images."""
-    stream = Stream(Pipeline(model, config))
+    # The room's images are small and painted; its answers are exact, so that they stand.
+    stream = Stream(Pipeline(model, replace(config, refine="none")))
     stream.speed = model.speed
     return stream
 

@@ -30,7 +30,9 @@ def film(seed, noise=Noise(), calibrated=True, **config):
     images = rendering.rgb[0].numpy()
     camera = Pinhole.from_matrix(rendering.intrinsics[0].double().numpy(), WIDTH, HEIGHT)
     poses = rendering.world_from_camera[0].double().numpy()
-    stream = Stream(Pipeline(OracleModel(scenes, images, times, 8, noise), PipelineConfig(**config)))
+    stream = Stream(
+        Pipeline(OracleModel(scenes, images, times, 8, noise), PipelineConfig(**{"refine": "none"} | config))
+    )
     degrees, metres, results = [], [], []
     for k in range(COUNT):
         frame = Frame(images[k], int((1 + k * PERIOD) * 1e9), camera if calibrated else None)

@@ -7,7 +7,16 @@ import pytest
 from analytic_scene import CAMERA
 from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, image, pose_error, run, stream_of
 
-from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, is_rigid, rotation_angle, transform
+from d4rt_ros.geometry import (
+    BODY_FROM_OPTICAL,
+    Lens,
+    Pinhole,
+    Region,
+    RegionError,
+    is_rigid,
+    rotation_angle,
+    transform,
+)
 from d4rt_ros.stream import Frame, Outputs, PipelineConfig, StampError, WindowFrame, fitting_depth_queries
 from d4rt_ros.tasks import tracks_of_points
 
@@ -393,3 +402,54 @@ def test_the_depth_grid_asks_what_a_budget_leaves_time_for():
     fewer = replace(config, depth_queries=slow)
     assert fitting_depth_queries(fewer, budget=0.2, took=0.1, per_second=4000) == slow + 200
     assert fitting_depth_queries(fewer, budget=1.0, took=0.1, per_second=4000) is None
+
+
+# A region of interest
+
+
+@pytest.mark.parametrize("queries", [None, 40])
+@pytest.mark.parametrize("camera", [CAMERA, None], ids=["calibrated", "uncalibrated"])
+def test_a_region_is_an_image_of_its_own(camera, queries):
+    """8 x 12 points over 22 x 34 pixels: each is a pixel of the image, and lies where the whole image has it."""
+    region = Region(40, 21, 34, 22)
+    config = PipelineConfig(depth_size=(8, 12), depth_queries=queries, tracks_size=(3, 4), region=region)
+    k, result = run(stream_of(AnalyticModel(), config), range(8), camera=camera)[-1]
+    u, v = np.meshgrid(np.arange(40, 74, 3), np.arange(21, 43, 3))
+    truth = result.scene.query(u.ravel(), v.ravel(), -1, -1, -1).xyz.reshape(8, 12, 3)
+    points = result.points
+    np.testing.assert_allclose(points.xyz, truth, atol=1e-4 if queries is None else 0.3)
+    np.testing.assert_array_equal(points.rgb, image(k)[v, u])
+    np.testing.assert_allclose(points.camera.project(points.xyz.astype(float))[0, 0], [0, 0], atol=1e-5)
+    np.testing.assert_allclose(points.camera.project(points.xyz.astype(float))[-1, -1], [11, 7], atol=1e-5)
+    pixels = result.tracks.pixels[:, -1]
+    assert len(pixels) == 12
+    np.testing.assert_allclose([pixels.min(0), pixels.max(0)], [[40, 21], [73, 42]], atol=1e-3)
+
+
+def test_a_region_changes_nothing_of_the_camera_and_its_place():
+    """A camera without a calibration too, whose focal lengths are of the whole image."""
+    whole, part = (
+        run(stream_of(AnalyticModel(), PipelineConfig(region=region)), range(12), camera=None)
+        for region in (None, Region(3, 5, 9, 8))
+    )
+    for (_, one), (_, other) in zip(whole, part, strict=True):
+        assert other.camera.pinhole.fx == pytest.approx(one.camera.pinhole.fx, rel=1e-3)
+        degrees, metres = pose_error(other, one.pose.world_from_camera)
+        assert degrees < 0.01 and metres < 1e-3
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_region_of_a_raw_image_is_where_the_lens_has_it(raw):
+    """The lens only shifts: the raw image is the view, seen by a camera whose centre is 5 pixels to the right."""
+    matrix = CAMERA.matrix + [[0, 0, 5], [0, 0, 0], [0, 0, 0]]
+    lens = Lens(matrix, (0.0, 0.0, 0.0, 0.0), False, np.eye(3), CAMERA)
+    stream = stream_of(AnalyticModel(), PipelineConfig(depth_size=(5, 7), region=Region(30, 10, 13, 9, raw)))
+    result = [stream.add(Frame(image(k), PERIOD * (k + 1), CAMERA, lens)) for k in range(8)][-1]
+    u, v = np.meshgrid(np.arange(25 if raw else 30, 43, 2)[:7], np.arange(10, 19, 2))
+    truth = result.scene.query(u.ravel(), v.ravel(), -1, -1, -1).xyz.reshape(5, 7, 3)
+    np.testing.assert_allclose(result.points.xyz, truth, atol=1e-4)
+
+
+def test_a_region_that_the_images_do_not_have_is_an_error():
+    with pytest.raises(RegionError, match="not within the image of 97x65"):
+        run(stream_of(AnalyticModel(), PipelineConfig(region=Region(60, 0, 40, 40))), range(8))

@@ -1,18 +1,21 @@
 """A whole video as arrays: the truth comes out, nothing is known too early, and whatever cannot be is said."""
 
 import weakref
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 from analytic_scene import AnalyticScene
-from analytic_stream import BALL, CAMERA, COUNT, PERIOD, AnalyticModel, image
+from analytic_stream import BALL, CAMERA, COUNT, PERIOD, AnalyticModel, frame, image
 
 import d4rt_ros
-from d4rt_ros.geometry import Pinhole, invert, transform
+from d4rt_ros.geometry import Pinhole, invert, pose_from_quaternion, transform
+from d4rt_ros.stream import Pipeline, PipelineConfig, Scale, Stream
 from d4rt_ros.stream.offline import OptionError
 from d4rt_ros.stream.reconstruction import Reconstruction, at_edges
 from d4rt_ros.stream.recorder import Recorder
+from d4rt_ros.stream.results import scaled
 
 FRAMES, WINDOW, GRID = 16, 6, (9, 13)
 STAMPS = PERIOD * np.arange(1, COUNT + 1)
@@ -24,7 +27,10 @@ def images(numbers=range(FRAMES)):
 
 
 def made(frames=None, stamps=STAMPS[:FRAMES], **options) -> Reconstruction:
-    options = {"model": AnalyticModel(), "intrinsics": CAMERA.matrix, "depth_size": GRID, **options}
+    """By the model alone, which here is exact, unless `refine` says otherwise."""
+    options = {
+        "model": AnalyticModel(), "intrinsics": CAMERA.matrix, "depth_size": GRID, "refine": "none", **options,
+    }  # fmt: skip
     return d4rt_ros.reconstruct(images() if frames is None else frames, stamps, **options)
 
 
@@ -158,6 +164,29 @@ def test_tracks_are_where_their_points_are():
     assert tracks.visible.sum() == tracks.seen.sum()
 
 
+@pytest.mark.parametrize("online", [False, True])
+def test_tracks_with_identity_are_one_each(online):
+    """Points keep their name from window to window; one is away for longer than a window and comes back."""
+    ids = np.arange(100, 110, dtype=np.uint64)
+
+    def change(k, result):
+        names = ("positions", "visible", "confidence", "pixels", "velocities")
+        few = replace(result.tracks, ids=ids, **{name: getattr(result.tracks, name)[:10] for name in names})
+        if 8 <= k < 16:
+            few.positions[3] = np.nan
+        return replace(result, tracks=few)
+
+    tracks = recorded(change, online, 24).tracks
+    np.testing.assert_array_equal(tracks.ids, ids)
+    cells = tracks.track * 24 + tracks.frame
+    assert len(np.unique(cells)) == len(cells)
+    first = WINDOW - 1 if online else 0
+    np.testing.assert_array_equal(tracks.frame[tracks.track == 2], range(first, 24))
+    away = tracks.frame[tracks.track == 3]
+    # Offline its window's past comes back with it.
+    np.testing.assert_array_equal(away, [*range(first, 8), *range(16 if online else 16 - WINDOW + 1, 24)])
+
+
 def test_a_part_of_the_tracks():
     tracks = made().tracks
     some = tracks.part(4, 9)
@@ -242,10 +271,95 @@ def test_metres():
     assert metric.path_length == pytest.approx(2.5 * model.path_length)
 
 
+def recorded(change, online=False, count=FRAMES, placed=lambda k: []):
+    """The reconstruction of results that `change(k, result)` has changed, k the number of the newest frame; and of what
+    `placed(k)` says the pipeline knows by then."""
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID, refine="none"), online)
+    add = recorder.stream.add
+
+    def changed(frame):
+        result = add(frame)
+        result = result and change(len(recorder), result)
+        recorder.stream.pose = result and result.pose
+        return result
+
+    recorder.stream.add = changed
+    recorder.stream.pipeline.placed = lambda: placed(len(recorder) - 1)
+    for k in range(count):
+        recorder.add(frame(k))
+    return recorder.reconstruction()
+
+
+def test_a_scale_that_becomes_known_serves_all_frames_unless_it_must_not():
+    def change(k, result):
+        # It is measured from frame 9 on, and settles.
+        return (
+            scaled(result, Scale(1.5 + 0.1 * k, 0.05, "tf") if k < 12 else Scale(2.5, 0.02, "tf"))
+            if k > 8
+            else result
+        )
+
+    model, offline, online = made(), recorded(change), recorded(change, online=True)
+    assert (
+        offline.metric and offline.scale_sigma == 0.02 and not online.metric and np.isnan(online.scale_sigma)
+    )
+    np.testing.assert_allclose(offline.depth, 2.5 * model.depth, rtol=1e-5)
+    places, metric = (x.world_from_camera[:, :3, 3] for x in (model, offline))
+    np.testing.assert_allclose(metric, 2.5 * places, atol=1e-9)
+    np.testing.assert_allclose(offline.tracks.position, 2.5 * model.tracks.position, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(offline.pose_covariance[:, :3, :3], 2.5**2 * model.pose_covariance[:, :3, :3])
+    np.testing.assert_allclose(offline.pose_covariance[:, :3, 3:], 2.5 * model.pose_covariance[:, :3, 3:])
+    factor = [np.nanmedian(online.depth[k] / model.depth[k]) for k in range(WINDOW - 1, FRAMES)]
+    np.testing.assert_allclose(factor, [1, 1, 1, 1, 2.4, 2.5, 2.6, 2.5, 2.5, 2.5, 2.5], rtol=1e-5)
+
+
+def test_offline_what_is_known_later_corrects_what_was_said():
+    """The world is corrected by a map; of the newest frames by then places and tracks move with it."""
+    moved = pose_from_quaternion([0.0, 0.0, 0.2, 1.0], [0.3, -0.2, 0.1])
+    model = made()
+
+    def change(k, result):
+        return replace(result, pose=replace(result.pose, map_from_world=moved)) if k >= 12 else result
+
+    def placed(k):
+        known = range(max(k - 5, 0), k + 1)
+        return [
+            (int(STAMPS[i]), 0, (moved if k >= 12 else np.eye(4)) @ model.world_from_camera[i]) for i in known
+        ]
+
+    offline, online = (recorded(change, online, placed=placed) for online in (False, True))
+    for k in range(FRAMES):
+        truth = moved @ model.world_from_camera[k] if k >= 7 else model.world_from_camera[k]
+        np.testing.assert_allclose(offline.world_from_camera[k], truth, atol=1e-9)
+        if k >= WINDOW - 1:
+            np.testing.assert_allclose(online.world_from_camera[k], model.world_from_camera[k], atol=1e-9)
+        rows = (offline.tracks.frame == k) & offline.tracks.seen
+        seen = CAMERA.project(transform(invert(truth), offline.tracks.position[rows].astype(float)))
+        np.testing.assert_allclose(seen, offline.tracks.pixel[rows], atol=0.01)
+
+
+def test_offline_a_frame_that_is_placed_later_is_placed():
+    """It was lost when it came, but by what is known now it is not."""
+    model = made()
+
+    def change(k, result):
+        lost = replace(result.pose, trusted=False, reason="lost", covariance=1e6 * np.eye(6))
+        return replace(result, pose=lost, tracks=None) if k == 9 else result
+
+    def placed(k):
+        return [(int(STAMPS[9]), 0, model.world_from_camera[9])] if k >= 10 else []
+
+    offline, online = (recorded(change, online, placed=placed) for online in (False, True))
+    assert offline.trusted.all() and offline.reason[9] == ""
+    np.testing.assert_allclose(offline.world_from_camera[9], true_pose(9), atol=1e-5)
+    assert not online.trusted[9] and online.reason[9] == "lost" and online.trusted.sum() == FRAMES - WINDOW
+
+
 def test_a_camera_that_is_not_given_is_estimated():
     result = made(intrinsics=None)
     np.testing.assert_allclose(result.intrinsics, np.broadcast_to(CAMERA.matrix, (FRAMES, 3, 3)), rtol=0.01)
     online = made(intrinsics=None, online=True)
+    np.testing.assert_array_equal(result.intrinsics, np.broadcast_to(online.intrinsics[-1], (FRAMES, 3, 3)))
     assert np.isnan(online.intrinsics[: WINDOW - 1]).all() and online.camera(0) is None
     assert isinstance(online.camera(-1), Pinhole) and online.camera(-1).width == 97
 
@@ -277,13 +391,11 @@ def test_a_generator_is_taken_frame_by_frame():
     assert 0 < most <= WINDOW + 3
 
 
-def test_what_is_known_so_far(capsys):
+def test_what_is_known_so_far():
     """A recorder tells at any time, and goes on."""
-    recorder = Recorder(AnalyticModel(), made_config())
+    recorder = Recorder(AnalyticModel(), PipelineConfig(depth_size=GRID, refine="none"))
     with pytest.raises(ValueError, match="no frames"):
         recorder.reconstruction()
-    from analytic_stream import frame
-
     for k in range(9):
         recorder.add(frame(k))
         assert len(recorder) == k + 1
@@ -293,12 +405,6 @@ def test_what_is_known_so_far(capsys):
     again = recorder.reconstruction()
     assert len(first) == 9 and len(again) == 10
     np.testing.assert_array_equal(again.depth[:9], first.depth)
-
-
-def made_config():
-    from d4rt_ros.stream import PipelineConfig
-
-    return PipelineConfig(depth_size=GRID)
 
 
 def test_a_video_shorter_than_a_window_says_so():
@@ -380,3 +486,74 @@ def test_edges_of_depth():
     assert edge[:5, 3:5].all() and not edge[:4, :3].any() and not edge[:, 5:].any()
     assert edge[5, 0] and edge[4, 0] and edge[5, 1]
     assert not at_edges(1.1 * np.arange(1, 40, dtype=np.float32)[None].repeat(3, 0) + 40).any()
+
+
+# Refined by the pixels
+
+
+PIXELS = 30  # frames
+
+
+@lru_cache
+def refined(online=False, stride=1):
+    return made(images(range(PIXELS)), STAMPS[:PIXELS], refine="pixels", online=online, stride=stride)
+
+
+@lru_cache
+def streamed(stride=1):
+    """What the stream says of each image when it comes: (pose, result); and where it has each in the end."""
+    stream = Stream(Pipeline(AnalyticModel(), PipelineConfig(depth_size=GRID, stride=stride)))
+    said, placed = [], {}
+    for k in range(PIXELS):
+        result = stream.add(frame(k))
+        said.append((stream.pose, result))
+        placed |= {stamp: pose for stamp, _, pose in stream.pipeline.placed()}
+    return said, [placed.get(int(stamp)) for stamp in STAMPS[:PIXELS]]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_online_it_is_what_the_stream_says(stride):
+    result, (said, _) = refined(True, stride), streamed(stride)
+    assert result.trusted.sum() > 15
+    for k, (pose, window) in enumerate(said):
+        pose = window.pose if pose is None and window is not None else pose
+        assert result.trusted[k] == (pose is not None and pose.trusted)
+        if result.trusted[k]:
+            np.testing.assert_array_equal(result.world_from_camera[k], pose.world_from_camera)
+            np.testing.assert_array_equal(result.pose_covariance[k], pose.covariance)
+        if window is None:
+            assert np.isnan(result.depth[k]).all() and np.isnan(result.depth_sigma[k]).all()
+        else:
+            np.testing.assert_array_equal(result.depth[k], window.points.depth)
+            np.testing.assert_array_equal(result.depth_sigma[k], window.points.sigma)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_offline_it_is_where_the_stream_has_it_in_the_end(stride):
+    result, (_, placed) = refined(False, stride), streamed(stride)
+    known = [k for k, pose in enumerate(placed) if pose is not None]
+    assert len(known) > 15 and result.trusted[known].all() and result.trusted[::stride].all()
+    for k in known:
+        np.testing.assert_allclose(result.world_from_camera[k], placed[k], atol=1e-12)
+    online = refined(True, stride)
+    assert not np.array_equal(
+        result.world_from_camera[known], online.world_from_camera[known]
+    )  # it was corrected
+    # Points keep their names, and those at rest are seen where they are.
+    assert len(result.tracks) < 300 and np.median(np.bincount(result.tracks.track)) > 5
+    assert len(result.points[0]) > 500
+
+
+def test_refined_no_frame_knows_the_future():
+    whole, known = refined(True), 12
+    begun = made(images(range(known)), STAMPS[:known], refine="pixels", online=True)
+    for name in (
+        "world_from_camera",
+        "trusted",
+        "pose_covariance",
+        "world",
+        "intrinsics",
+        "depth",
+        "depth_sigma",
+    ):
+        np.testing.assert_array_equal(getattr(begun, name), getattr(whole, name)[:known], err_msg=name)

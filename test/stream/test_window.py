@@ -219,9 +219,9 @@ def test_not_even_at_the_very_beginning():
 def test_how_long_a_gap_is_may_change_at_any_time():
     window = Window(4, max_gap=3)
     run(window, range(0, 100, 10))
-    window.max_gap = 20
+    window.change(1, 1, 20)
     assert run(window, [250, 260, 270]) == [[90, 250, 260, 270]]
-    window.max_gap = 3
+    window.change(1, 1, 3)
     assert run(window, [430, 440, 450]) == []
     with pytest.raises(ValueError, match="max_gap"):
         Window(2, max_gap=1)
@@ -332,3 +332,11 @@ def test_a_clip_is_not_changed_by_later_frames():
 def test_windows_that_cannot_be(bad):
     with pytest.raises(ValueError, match="1 or more"):
         Window(**bad)
+
+
+def test_a_change_that_cannot_be_changes_nothing():
+    window = Window(2, stride=3, hop=4, max_gap=5)
+    for bad, words in (((0, 1, 10), "stride = 0"), ((1, 0, 10), "hop = 0"), ((1, 1, 1.0), "max_gap = 1.0")):
+        with pytest.raises(ValueError, match=words):
+            window.change(*bad)
+    assert (window.stride, window.hop, window.max_gap) == (3, 4, 5)

@@ -36,7 +36,7 @@ class AnalyticScene:
         self.ball = ball_across(len(poses)) if ball is None else np.asarray(ball, float)
         self.noise, self.spoiled, self.rng = noise, spoiled, np.random.default_rng(seed)
         self.frames = self.rng.integers(0, 255, (len(poses), *self.size, 3), dtype=np.uint8)
-        self.calls, self.queries_per_second = 0, None
+        self.calls, self.nbytes, self.queries_per_second = 0, 0, None
 
     def relative(self, i: int, j: int) -> np.ndarray:
         """The true i_from_j."""

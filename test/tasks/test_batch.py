@@ -4,7 +4,7 @@ from analytic_scene import AnalyticScene, wandering_camera
 
 from d4rt_ros.tasks import Batch, adaptive_point_map, point_map, relative_pose, tracks_of_points
 from d4rt_ros.tasks.adaptive_depth import depth_grid_task
-from d4rt_ros.tasks.batch import answered
+from d4rt_ros.tasks.batch import answered, cropped
 from d4rt_ros.tasks.depth import point_map_task
 from d4rt_ros.tasks.questions import questions
 from d4rt_ros.tasks.relative_pose import pose_task
@@ -59,3 +59,16 @@ def test_a_task_may_ask_nothing(scene):
     assert (seven(), none()) == (7, 0)
     Batch(scene).ask()
     assert answered(scene, nothing()) == 7 and scene.calls == 1
+
+
+def test_a_task_of_a_part_of_the_image_asks_and_hears_in_the_parts_pixels(scene):
+    def task():
+        [one, none] = yield [questions([0, 3], [0, 4], 1, 1, 1), questions([], [], 0, 0, 0)]
+        [again] = yield [questions(one.uv[:, 0], one.uv[:, 1], 1, 1, 1)]
+        return one, none, again
+
+    one, none, again = answered(scene, cropped(task(), 30, 20))
+    np.testing.assert_allclose(one.uv, [[0, 0], [3, 4]], atol=1e-4)
+    np.testing.assert_allclose(one.xyz, scene.query([30, 33], [20, 24], 1, 1, 1).xyz, rtol=1e-6)
+    np.testing.assert_allclose(again.xyz, one.xyz, rtol=1e-5)
+    assert len(none) == 0

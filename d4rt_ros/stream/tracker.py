@@ -1,0 +1,233 @@
+"""Points with identity: followed from image to image in the pixels, and found again after they were hidden.
+
+It knows no world, no camera and no model; who does tells it where to look: `follow(expected=…)`, `recover`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from d4rt_ros.stream.corners import APART, corners
+from d4rt_ros.stream.flow import (
+    TILE,
+    Picture,
+    likeness,
+    middles,
+    patches,
+    picture,
+    search,
+    search_tiles,
+    tiles,
+    whole_shift,
+)
+
+RESERVE = 5  # one in so many places is for those who may come back
+SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
+NEIGHBOURS = 40.0  # pixels within which points move alike, about
+KEPT = 300  # images whose points can be asked for: answers may take seconds
+# A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
+# left though from one image to the next nothing changed: things look otherwise from elsewhere.
+LIKE_FIRST, RENEWED, UNCHANGED = 0.7, 0.85, 0.95
+POINT = np.dtype([
+    ("id", np.uint64), ("born", np.int64), ("last_seen", np.int64), ("pixel", np.float64, 2), ("seen", bool),
+    ("tile", np.uint8, (TILE, TILE)),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrackedPoints:
+    """The points alive at an image. stamp: its, ns. ids: (N,) uint64. pixels: (N, 2) float64 of the full image, of
+    those that it does not show where they were last expected. seen: (N,) bool, it shows them."""
+
+    stamp: int
+    ids: np.ndarray
+    pixels: np.ndarray
+    seen: np.ndarray
+
+
+class Tracker:
+    """Follows at most `most` points; those that were not seen for `unseen_seconds` (of the stamps) are forgotten.
+
+    ids, pixels, seen, last_seen, born: of the points alive at the newest image, row by row; stamps in ns, pixels of
+    the full image (integers are pixel centres). The next image changes them in place: copy what is to be kept, or
+    ask `at`.
+    """
+
+    def __init__(self, most: int = 300, unseen_seconds: float = 2.0) -> None:
+        self._most, self._unseen = most, int(unseen_seconds * 1e9)
+        self._next = 1
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything but which ids were given."""
+        self._points = np.zeros(0, POINT)
+        self._picture: Picture | None = None
+        self._recent: deque[TrackedPoints] = deque(maxlen=KEPT)
+
+    ids = property(lambda self: self._points["id"])
+    pixels = property(lambda self: self._points["pixel"])
+    seen = property(lambda self: self._points["seen"])
+    last_seen = property(lambda self: self._points["last_seen"])
+    born = property(lambda self: self._points["born"])
+
+    def follow(
+        self,
+        image: np.ndarray,
+        stamp: int,
+        expected: Sequence[np.ndarray] = (),
+        fillable: np.ndarray | None = None,
+    ) -> None:
+        """Find the points in the next image (H, W, 3) uint8, of a later stamp in ns, and let new ones be born.
+
+        expected: guesses (N, 2) of where the present points are in it, pixels, row i of ids[i], NaN where unknown;
+        the surest first. The pixels decide which is right, and also try where a point was and how the whole image
+        seems to have moved. fillable: (H, W) bool, where points may be born; None: everywhere. An image of another
+        shape than the last ends all points. Raises ValueError for a stamp that is not later, and for guesses of
+        another shape.
+        """
+        if self._recent and stamp <= self._recent[-1].stamp:
+            raise ValueError(
+                f"an image of {stamp} ns comes after one of {self._recent[-1].stamp} ns; images are followed in the "
+                "order of their stamps: call restart() where time jumps back"
+            )
+        expected = [np.asarray(guess, float) for guess in expected]
+        if any(guess.shape != self.pixels.shape for guess in expected):
+            shapes = ", ".join(str(guess.shape) for guess in expected)
+            raise ValueError(
+                f"guesses of shape {shapes} for {len(self.ids)} points; give a row (x, y) for each"
+            )
+        old, new = self._picture, picture(image)
+        if old is not None and (new.size != old.size).any():
+            self._points, old = self._points[:0], None
+        if old is not None:
+            self._move(old, new, stamp, [new.small(guess) for guess in expected])
+        self._picture = new
+        self._bear(new, stamp, fillable)
+        self._recent.append(self._noted(stamp))
+
+    def recover(self, ids: np.ndarray, expected: np.ndarray) -> None:
+        """Look for those of the points `ids` (N,) that the newest image does not show where it is expected to show
+        them, (N, 2) pixels, NaN where unknown."""
+        if not self._recent or not len(ids):
+            return
+        ids, expected, stamp = np.asarray(ids), np.asarray(expected, float), self._recent[-1].stamp
+        lost = np.flatnonzero(~self.seen & np.isin(self.ids, ids))
+        order = np.argsort(ids)
+        rows = order[np.searchsorted(ids, self.ids[lost], sorter=order)]
+        self._find(lost, self._picture, [self._picture.small(expected[rows])], stamp)
+        self._let_go(self._picture, stamp)
+        self._recent[-1] = self._noted(stamp)
+
+    def at(self, stamp: int) -> TrackedPoints | None:
+        """The points of one of the newest images, None where it is none of them."""
+        return next((points for points in self._recent if points.stamp == stamp), None)
+
+    def forget(self, ids: np.ndarray) -> None:
+        """Let go of points for good."""
+        self._points = self._points[~np.isin(self.ids, ids)]
+
+    def _noted(self, stamp: int) -> TrackedPoints:
+        return TrackedPoints(stamp, self.ids.copy(), self.pixels.copy(), self.seen.copy())
+
+    def _move(self, old: Picture, new: Picture, stamp: int, expected: list[np.ndarray]) -> None:
+        """Find those that the last image showed, then those that it did not."""
+        points, before = self._points, old.small(self.pixels)
+        seen = np.flatnonzero(self.seen)
+        guesses = [*expected, before + whole_shift(old, new), before]
+        there, unchanged = search(old, new, before[seen], [guess[seen] for guess in guesses])
+        found = np.isfinite(unchanged)
+        rows, at, unchanged = seen[found], there[found], unchanged[found]
+        first = likeness(middles(points["tile"][rows]), patches(new, at))
+        changed = (first > LIKE_FIRST) & (first < RENEWED) & (unchanged > UNCHANGED)
+        points["tile"][rows[changed]] = tiles(new, at[changed])
+        rows, at = rows[first > LIKE_FIRST], at[first > LIKE_FIRST]
+        self._note(rows, new, at, stamp)
+
+        lost = np.setdiff1d(np.arange(len(points)), rows)
+        beside = before[lost] + _with_neighbours(points[lost], before[lost], points[rows], before[rows], at)
+        guesses = [*(guess[lost] for guess in expected), beside]
+        points["seen"][lost] = False
+        points["pixel"][lost] = new.full(_first_known(guesses))
+        self._find(lost, new, guesses, stamp)
+        self._let_go(new, stamp)
+
+    def _find(self, rows: np.ndarray, new: Picture, guesses: list[np.ndarray], stamp: int) -> None:
+        """Look for points that the last image did not show."""
+        there, found = search_tiles(self._points["tile"][rows], new, guesses)
+        self._note(rows[found], new, there[found], stamp)
+
+    def _note(self, rows: np.ndarray, new: Picture, at: np.ndarray, stamp: int) -> None:
+        """Points were found."""
+        points = self._points
+        points["seen"][rows], points["last_seen"][rows], points["pixel"][rows] = True, stamp, new.full(at)
+
+    def _let_go(self, new: Picture, stamp: int) -> None:
+        """Of points that were not seen for long, and of the younger one where two seen ones are too near each other."""
+        points = self._points
+        stays = stamp - points["last_seen"] <= self._unseen
+        seen = np.flatnonzero(points["seen"])
+        pairs = cKDTree(new.small(points["pixel"][seen])).query_pairs(APART, output_type="ndarray")
+        stays[seen[pairs.max(axis=1)]] = False  # rows are in the order of birth
+        self._points = points[stays]
+
+    def _bear(self, new: Picture, stamp: int, fillable: np.ndarray | None) -> None:
+        allowed = None if fillable is None else _shrunk(fillable, new)
+        at = corners(new.grey, new.small(self.pixels[self.seen]), allowed)
+        at = at[: self._make_room(len(at), stamp)]
+        born = np.zeros(len(at), POINT)
+        born["id"] = np.arange(self._next, self._next + len(at))
+        born["born"] = born["last_seen"] = stamp
+        born["pixel"], born["seen"], born["tile"] = new.full(at), True, tiles(new, at)
+        self._next += len(at)
+        self._points = np.concatenate([self._points, born])
+
+    def _make_room(self, wanted: int, stamp: int) -> int:
+        """How many points may be born, at most so many as wanted; unseen ones make way for them."""
+        points = self._points
+        lived = points["last_seen"] - points["born"]
+        # After a blurred image all come back: for a moment nobody takes their place.
+        stays = points["seen"] | ((stamp - points["last_seen"] < SPARED) & (lived >= SPARED))
+        way = np.flatnonzero(~stays)
+        way = way[np.argsort(lived[way])]
+        kept = min(self._most // RESERVE, len(way))
+        room = min(wanted, max(self._most - stays.sum() - kept, 0))
+        excess = max(len(points) + room - self._most, 0)
+        self._points = np.delete(points, way[:excess])
+        return room
+
+
+def _shrunk(fillable: np.ndarray, new: Picture) -> np.ndarray:
+    """(h, w) bool of the small image: pixels all of whose area is fillable."""
+    import cv2
+
+    size = tuple(int(n) for n in new.size)
+    return cv2.resize(np.asarray(fillable, np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
+
+
+def _first_known(guesses: list[np.ndarray]) -> np.ndarray:
+    """(N, 2), of each row the first of the guesses (N, 2) that is not NaN."""
+    known = guesses[-1]
+    for guess in guesses[-2::-1]:
+        known = np.where(np.isfinite(guess), guess, known)
+    return known
+
+
+def _with_neighbours(
+    lost: np.ndarray, at: np.ndarray, points: np.ndarray, before: np.ndarray, now: np.ndarray
+) -> np.ndarray:
+    """(N, 2) pixels by which lost points, last at `at` (N, 2), have moved if they go along with those around them.
+
+    points, before, now: what is seen, where it was and where it is. What was born after a point was lost does not
+    count: it may be what hides the point.
+    """
+    if not len(points):
+        return np.zeros_like(at)
+    x, y = (at[:, None, i] - before[None, :, i] for i in (0, 1))
+    weight = np.exp((x * x + y * y) / (-2 * NEIGHBOURS**2)) + 1e-9
+    weight *= np.where(points["born"] <= lost["last_seen"][:, None], 1.0, 1e-12)
+    return weight @ (now - before) / weight.sum(axis=1, keepdims=True)
