@@ -26,7 +26,7 @@ from d4rt_ros.stream.scale_motion import SPAN, jump, motion_scale
 
 SOURCES = ("none", "fixed", "depth", "tf", "height")
 DEPTH_FROM = ("image", "scan", "range", "cloud")
-KEPT = 60  # messages, or places of the camera, that wait for their frame or their transform
+KEPT = 200  # messages, or places of the camera, that wait for their frame or their transform
 LATE = 3_000_000_000  # ns for which a transform is waited for
 PERIOD = 200_000_000  # ns between two measurements, which would say little more if they came more often
 STOPPED = 1_000_000_000  # ns without a transform or a message, after which it is said

@@ -244,10 +244,11 @@ class Streaming:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
-        source = self.pipeline.config.scale_source
-        wanted = replace(
-            wanted, points=wanted.points or source in MEASURED_IN_POINTS, pose=wanted.pose or source == "tf"
-        )
+        if (inputs := self.scale_inputs) is not None:
+            also = inputs.wanted
+            wanted = Outputs(
+                wanted.points or also.points, wanted.tracks or also.tracks, wanted.pose or also.pose
+            )
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.

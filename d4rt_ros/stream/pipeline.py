@@ -191,7 +191,7 @@ class Pipeline:
             pose=pose if outputs.world else None,
             points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
             tracks=self._tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
-            unit=1.0 if self._odometry is None else float(np.exp(self._odometry.offset)),
+            unit=self._unit,
             scene=proposal.scene,
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
@@ -213,7 +213,8 @@ class Pipeline:
         if config.metres:
             self._scale = fixed_scale(config.metres)
         elif config.scale_source not in ("none", "fixed"):
-            self._scale = self._filter.update(result.stamp, self._world, measurements)
+            known = pose.world_from_camera if result.trusted else None
+            self._scale = self._filter.update(result.stamp, self._world, measurements, known)
         if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
             position = pose.world_from_camera[:3, 3]
             self._offset = continued(self._offset, position, before, self._scale.metres)
@@ -280,6 +281,15 @@ class Pipeline:
     def _world(self) -> int:
         return self._localiser.number if self._odometry is None else self._odometry.world
 
+    @property
+    def _unit(self) -> float:
+        """Of the newest window's lengths, in the world's unit."""
+        return (
+            self._localiser.world.unit.scale
+            if self._odometry is None
+            else float(np.exp(self._odometry.offset))
+        )
+
     def _known_camera(self, newest: Frame) -> Camera | None:
         """The frame's own, or what its pixels have shown of it."""
         if newest.camera is not None:
@@ -337,7 +347,7 @@ class Pipeline:
             proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
         )
         if self._odometry is None:
-            return points
+            return replace(points, xyz=points.xyz * np.float32(self._unit))
         # Nothing is known of a point that is not in front of the camera.
         log_depth = np.log(
             points.depth, where=points.depth > 0, out=np.full(points.depth.shape, np.nan, np.float32)
@@ -353,9 +363,8 @@ class Pipeline:
         stamps = np.array([frame.stamp for frame in seen.clip], np.int64)
         if self._odometry is None:
             first_id, self._next_id = self._next_id, self._next_id + len(proposal.tracks.xyz)
-            return world_tracks(
-                proposal.tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2]
-            )
+            tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self._unit))
+            return world_tracks(tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2])
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
         local = self._odometry.camera.backproject(points.pixels, depth)

@@ -9,7 +9,8 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.lens import Lens
 from d4rt_ros.stream.results import Result
-from d4rt_ros.stream.scale import NoScale, ScaleMeasurement, robust_location
+from d4rt_ros.stream.robust import robust_location
+from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
 
 SOURCE = "depth"
 SAME_SHAPE = 0.03  # of width / height, by which an image and its depth may differ

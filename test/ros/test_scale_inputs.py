@@ -15,7 +15,7 @@ from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, PointField, Range  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, pose_matrix, transform  # noqa: E402
-from d4rt_ros.ros import qos  # noqa: E402
+from d4rt_ros.ros import qos, scale_inputs  # noqa: E402
 from d4rt_ros.ros.messages import header_message  # noqa: E402
 from d4rt_ros.ros.scale_inputs import ScaleInputs, ScaleSettings  # noqa: E402
 from d4rt_ros.ros.transforms import TransformListener, broadcast  # noqa: E402
@@ -439,4 +439,4 @@ def test_memory_is_bounded():
         for i in range(3, 400):
             robot.measured(placed(i))
         source = robot.inputs._source
-        assert len(source._waiting) <= 60 and len(source._known) <= 101
+        assert len(source._waiting) <= scale_inputs.KEPT and len(source._known) <= 101
