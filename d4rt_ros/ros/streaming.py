@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import Statistics
+from d4rt_ros.ros.diagnostics import WARN, Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.scale_inputs import ScaleInputs
@@ -19,8 +19,6 @@ from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
 from d4rt_ros.stream.scale import ScaleMeasurement
-
-MEASURED_IN_POINTS = "depth", "height"  # sources of the scale
 
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 

@@ -42,6 +42,7 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
 
+TOO_LATE = "the window's images are older than those that are remembered: windows take too long to be computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
@@ -51,8 +52,8 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed in the newest, None where nothing
-    is. camera: of the newest, as far as it is known already.
+    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
+    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
     """
 
     clip: Sequence[WindowFrame]
@@ -71,8 +72,8 @@ class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
-    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place: for
-    the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
+    for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
     """
 
     outputs: Outputs
@@ -145,9 +146,11 @@ class Pipeline:
             if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
                 self._odometry.follow(newest)
             points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
-        seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
+        shown = sight(clip, self._newest)
+        if self._odometry is not None and points is None:
+            shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return seen
+        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
