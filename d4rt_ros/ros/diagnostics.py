@@ -231,6 +231,7 @@ def _geometry(
         "latency 95 % (ms)": _percentile(latencies, 95),
         "start to first result (s)": np.nan if first is None else first - statistics.started,
         "depth queries": "all" if c.depth_queries is None else c.depth_queries,
+        "images not followed": counts["not followed"],
         "windows skipped": counts["skipped"],
         "windows failed": counts["failures"],
         "tracking": tracking,
