@@ -115,8 +115,8 @@ SETTINGS = {
     ),
     "scale.source": Setting(
         "fixed",
-        "What says how many metres a unit of the model is. none: nothing; fixed: scale.metres; depth: a depth camera, a "
-        "laser scanner or a range sensor; tf: the robot's own motion; height: the camera's height above the ground.",
+        "What says how many metres a unit of the model is. none: nothing; fixed: scale.metres; depth: a depth camera, "
+        "a laser scanner or a range sensor; tf: the robot's own motion; height: the camera's height above the ground.",
         choices=("none", "fixed", "depth", "tf", "height"),
         live=False,
     ),

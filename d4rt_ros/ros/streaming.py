@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import Statistics
+from d4rt_ros.ros.diagnostics import WARN, Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.scale_inputs import ScaleInputs
@@ -19,8 +19,6 @@ from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
 from d4rt_ros.stream.scale import ScaleMeasurement
-
-MEASURED_IN_POINTS = "depth", "height"  # sources of the scale
 
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
@@ -244,10 +242,11 @@ class Streaming:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
-        source = self.pipeline.config.scale_source
-        wanted = replace(
-            wanted, points=wanted.points or source in MEASURED_IN_POINTS, pose=wanted.pose or source == "tf"
-        )
+        if (inputs := self.scale_inputs) is not None:
+            also = inputs.wanted
+            wanted = Outputs(
+                wanted.points or also.points, wanted.tracks or also.tracks, wanted.pose or also.pose
+            )
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.

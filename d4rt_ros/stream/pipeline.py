@@ -42,6 +42,7 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
 
+TOO_LATE = "the window's images are older than those that are remembered: windows take too long to be computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
@@ -51,8 +52,8 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed in the newest, None where nothing
-    is. camera: of the newest, as far as it is known already.
+    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
+    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
     """
 
     clip: Sequence[WindowFrame]
@@ -71,8 +72,8 @@ class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
-    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place: for
-    the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
+    for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
     """
 
     outputs: Outputs
@@ -145,9 +146,11 @@ class Pipeline:
             if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
                 self._odometry.follow(newest)
             points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
-        seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
+        shown = sight(clip, self._newest)
+        if self._odometry is not None and points is None:
+            shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return seen
+        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
@@ -191,7 +194,7 @@ class Pipeline:
             pose=pose if outputs.world else None,
             points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
             tracks=self._tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
-            unit=1.0 if self._odometry is None else float(np.exp(self._odometry.offset)),
+            unit=self._unit,
             scene=proposal.scene,
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
@@ -213,7 +216,8 @@ class Pipeline:
         if config.metres:
             self._scale = fixed_scale(config.metres)
         elif config.scale_source not in ("none", "fixed"):
-            self._scale = self._filter.update(result.stamp, self._world, measurements)
+            known = pose.world_from_camera if result.trusted else None
+            self._scale = self._filter.update(result.stamp, self._world, measurements, known)
         if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
             position = pose.world_from_camera[:3, 3]
             self._offset = continued(self._offset, position, before, self._scale.metres)
@@ -280,6 +284,15 @@ class Pipeline:
     def _world(self) -> int:
         return self._localiser.number if self._odometry is None else self._odometry.world
 
+    @property
+    def _unit(self) -> float:
+        """Of the newest window's lengths, in the world's unit."""
+        return (
+            self._localiser.world.unit.scale
+            if self._odometry is None
+            else float(np.exp(self._odometry.offset))
+        )
+
     def _known_camera(self, newest: Frame) -> Camera | None:
         """The frame's own, or what its pixels have shown of it."""
         if newest.camera is not None:
@@ -337,7 +350,7 @@ class Pipeline:
             proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
         )
         if self._odometry is None:
-            return points
+            return replace(points, xyz=points.xyz * np.float32(self._unit))
         # Nothing is known of a point that is not in front of the camera.
         log_depth = np.log(
             points.depth, where=points.depth > 0, out=np.full(points.depth.shape, np.nan, np.float32)
@@ -353,9 +366,8 @@ class Pipeline:
         stamps = np.array([frame.stamp for frame in seen.clip], np.int64)
         if self._odometry is None:
             first_id, self._next_id = self._next_id, self._next_id + len(proposal.tracks.xyz)
-            return world_tracks(
-                proposal.tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2]
-            )
+            tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self._unit))
+            return world_tracks(tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2])
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
         local = self._odometry.camera.backproject(points.pixels, depth)

@@ -29,7 +29,7 @@ from d4rt_ros.stream.flow import (
 RESERVE = 5  # one in so many places is for those who may come back
 SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
 NEIGHBOURS = 40.0  # pixels within which points move alike, about
-KEPT = 64  # images whose points can be asked for
+KEPT = 300  # images whose points can be asked for: answers may take seconds
 # A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
 # left though from one image to the next nothing changed: things look otherwise from elsewhere.
 LIKE_FIRST, RENEWED, UNCHANGED = 0.7, 0.85, 0.95

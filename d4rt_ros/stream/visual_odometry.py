@@ -28,7 +28,7 @@ from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 POSE_INFLATION = 4.0  # of the covariance of an image's pose against the landmarks: errors are not independent
-RECENT = 64  # images whose poses are kept
+RECENT = 300  # images whose poses are kept: a window may take seconds
 FEWEST, LEAST_SHARE = (
     10,
     0.25,
@@ -163,7 +163,7 @@ class VisualOdometry:
         )
 
     def _lost(self, stamp: int, reason: str, agree: int = 0) -> Followed:
-        last = self._good
+        last = self._good or self.recent[-1]
         self.last_loss = reason
         return Followed(
             self._images,
@@ -213,6 +213,8 @@ class VisualOdometry:
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
             self.last_loss = problem
+            if followed is None:
+                return self._lost(frame.stamp, problem)
             followed.reason, followed.covariance = followed.reason or problem, LOST_COVARIANCE
             if self._good is followed:
                 self._good = next((f for f in reversed(self.recent) if not f.reason), followed)
@@ -237,7 +239,7 @@ class VisualOdometry:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
         newest = self.at(clip[-1].stamp)
-        if self.map is None or not newest.reason and newest.agree >= FEW:
+        if self.map is None or newest is None or not newest.reason and newest.agree >= FEW:
             return None
         for place, frame in enumerate(clip[:-1]):
             followed = self.at(frame.stamp)
@@ -333,7 +335,7 @@ class VisualOdometry:
         newest, poses = self.at(clip[-1].stamp), np.full((len(clip), 4, 4), np.nan)
         for place, frame in zip(poses, clip):
             followed = self.at(frame.stamp)
-            if followed is not None and not followed.reason and followed.world == newest.world:
+            if newest and followed is not None and not followed.reason and followed.world == newest.world:
                 place[:] = followed.world_from_camera
         return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 
