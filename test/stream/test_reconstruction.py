@@ -146,6 +146,22 @@ def test_points_lie_on_the_room():
     assert len(np.unique(cells, axis=0)) > 0.98 * len(few)
 
 
+def test_the_cloud_leaves_out_edges_and_what_is_least_sure():
+    one = made(images(range(WINDOW)), STAMPS[:WINDOW], depth_size=(10, 12))
+    depth, confidence = np.full_like(one.depth, 2.0), np.ones_like(one.confidence)
+    depth[:, :, 6:] = 4.0
+    confidence[:, 0] = 0.1  # less than a fifth of the grid
+    still = np.broadcast_to(np.eye(4), one.world_from_camera.shape)
+    near = replace(one, world_from_camera=still, depth=depth, confidence=confidence)
+    xyz, rgb = near.cloud(0.01)
+    columns = np.rint(CAMERA.grid(12, 10).project(xyz.astype(float))).astype(int)
+    assert {tuple(pixel) for pixel in columns} == {
+        (x, y) for y in range(1, 10) for x in range(12) if x not in (5, 6)
+    }
+    # What is not trusted, and what moves with another world, is no part of it.
+    assert len(replace(near, trusted=np.zeros(WINDOW, bool)).cloud(0.01)[0]) == 0
+
+
 def test_tracks_are_where_their_points_are():
     result = made()
     tracks = result.tracks
