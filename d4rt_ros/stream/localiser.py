@@ -23,7 +23,7 @@ from d4rt_ros.stream.world import LOST_COVARIANCE, World, WorldPose
 from d4rt_ros.tasks.batch import Task
 from d4rt_ros.tasks.depth import point_map_questions
 from d4rt_ros.tasks.questions import pixel_grid, usable_points
-from d4rt_ros.tasks.relative_pose import PoseAnswers, PoseError, RelativePose, pose_task
+from d4rt_ros.tasks.relative_pose import MIN_POINTS, PoseAnswers, PoseError, RelativePose, pose_task
 
 Clip = Sequence[WindowFrame]  # the frames of a window, oldest first
 
@@ -97,6 +97,14 @@ class Localiser:
             # It begins with the first image that shows something, and where it begins is known before.
             self.world = World(start_pose)
         step, lost = None, problem or None
+        known = 0 if answers is None else int(np.isfinite(answers.depths[-1]).sum())
+        if answers is not None and known < MIN_POINTS:
+            # No later window could be joined to this one.
+            lost = (
+                f"the model says the depth of {known} of {answers.depths[-1].size} points of the newest image; "
+                f"{MIN_POINTS} are needed"
+            )
+            answers = None
         if answers is not None:
             step, lost = self._measure(clip, answers, camera, config)
         self.last_loss = lost or self.last_loss
@@ -182,14 +190,9 @@ class Localiser:
     def _unit_across(self, place: WorldPose, newest: Landmarks) -> Unit:
         """Of a window from which the keyframe has gone, whose newest frame, with depth in this unit, is here: by the
         points of the keyframe that it shows. Raises StitchError."""
-        keyframe = self.world.keyframe
-        known, j_from_i = (
-            keyframe.landmarks,
-            invert(place.world_from_camera) @ keyframe.pose.world_from_camera,
-        )
-        points = transform(
-            j_from_i, known.camera.backproject(_pixels(known.depth.shape, known.camera), known.depth)
-        )
+        keyframe, known = self.world.keyframe, self.world.keyframe.landmarks
+        points = known.camera.backproject(_pixels(known.depth.shape, known.camera), known.depth)
+        points = transform(invert(place.world_from_camera) @ keyframe.pose.world_from_camera, points)
         now = newest.depth_at(newest.camera.project(points))
         return keyframe.unit.of_next(points[..., 2], now, np.ones(now.shape))
 

@@ -9,6 +9,7 @@ from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, pose_error, run
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, transform
 from d4rt_ros.stream import Outputs, PipelineConfig, stitching
+from d4rt_ros.stream.offline import reconstruct
 from d4rt_ros.tasks import tracks_of_points
 
 CONFIG = PipelineConfig(depth_size=(9, 13), tracks_size=(5, 7))
@@ -133,6 +134,11 @@ def nothing(answer):
     answer.xyz[:] = np.nan
 
 
+def nothing_of_the_keyframe(answer):
+    """What is asked after the depth grid: of the keyframe, then of the newest frame."""
+    answer.xyz[9 * 13 :][:144] = np.nan
+
+
 def nonsense(answer):
     answer.xyz[:, 2] = np.random.default_rng(0).uniform(0.5, 50.0, len(answer.xyz))
 
@@ -144,7 +150,8 @@ def wrong_pixels(answer):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (nothing, "0 of 144 points that two windows share are usable in both"),
+        (nothing, "the depth of 0 of 144 points of the newest image"),
+        (nothing_of_the_keyframe, "0 of 144 points that two windows share are usable in both"),
         (nonsense, "ratio of their depths scatters by"),
         (wrong_pixels, "agree with the camera's motion|do not determine a pose|do not fit"),
     ],
@@ -162,6 +169,16 @@ def test_a_join_that_fails_says_why_and_is_bridged(wholly_kept, change, message)
     degrees, metres = pose_error(again, in_first_unit(model, 5, k))
     assert again.trusted and again.pose.world == 0 and degrees < 0.1 and metres < 0.01
     assert again.unit == pytest.approx(model.units[k] / model.units[5], rel=1e-3)
+
+
+def test_a_world_does_not_begin_where_the_model_says_nothing():
+    model = ManyUnits(change=nothing, since=0)
+    stream = stream_of(model, PipelineConfig(recover_seconds=0.0))
+    assert not any(result.trusted for _, result in run(stream, range(9)))
+    model.since = COUNT
+    results = run(stream, range(9, 14))
+    assert all(result.trusted and result.pose.world == 0 for _, result in results)
+    assert results[0][1].unit == 1.0 and results[0][1].pose.step is None
 
 
 def test_after_a_gap_the_unit_is_found_with_the_place(wholly_kept):
@@ -227,6 +244,22 @@ def test_a_place_that_nobody_asked_for_is_none():
     cloud = [later(k, Outputs(True, False, False)) for k in range(8, 14)][-1]
     assert cloud.points is not None and not cloud.trusted
     assert np.isnan(later(14, Outputs(False, False, True)).window.world_from_camera[:-1]).all()
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_a_video_is_of_one_unit(wholly_kept, online):
+    """Also its first frames, which are told by the first window."""
+    model = ManyUnits()
+    frames = [frame(k) for k in range(16)]
+    result = reconstruct(frames, depth_size=(9, 13), online=online, refine="none", model=model)
+    first = 5 if online else 0
+    assert result.trusted[first:].all()
+    u, v = (x.ravel() for x in np.meshgrid(np.arange(0, 97, 8), np.arange(0, 65, 8)))
+    for k in range(first, 16):
+        np.testing.assert_allclose(result.world_from_camera[k], in_first_unit(model, 5, k), atol=0.01)
+        scene = AnalyticModel.encode(AnalyticModel(), [frames[k].image])
+        true = scene.query(u=u, v=v, t_src=0, t_tgt=0, t_cam=0).xyz[:, 2] / model.units[5]
+        np.testing.assert_allclose(result.depth[k].ravel(), true, rtol=5e-3)
 
 
 @pytest.mark.parametrize("grid", [(5, 6), (12, 12), (21, 13)])
