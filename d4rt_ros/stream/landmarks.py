@@ -1,4 +1,4 @@
-"""Landmarks: points of the world that images are placed by, each with the depth that the model said and pixels refined."""
+"""Landmarks: points of the world that images are placed by, with the depth that the model said and pixels refined."""
 
 from __future__ import annotations
 

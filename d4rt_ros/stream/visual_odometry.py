@@ -28,13 +28,14 @@ from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 POSE_INFLATION = 4.0  # of the covariance of an image's pose against the landmarks: errors are not independent
-RECENT = 64  # images whose poses are kept
+RECENT = 300  # images whose poses are kept: a window may take seconds
 FEWEST, LEAST_SHARE = (
     10,
     0.25,
 )  # landmarks that must agree with a pose, and their share of those that are seen
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
 FEW = 40  # landmarks that agree, below which the model is asked as well how the camera has moved
+LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe
@@ -126,7 +127,15 @@ class VisualOdometry:
                 f"{max(fewest, round(share * shown))} must"
             )
             return self._lost(stamp, reason, agree)
-        return self._moved(stamp, fit, agree, shown)
+        followed = self._moved(stamp, fit, agree, shown)
+        if lost or self._paused(stamp):  # in between the camera may have been anywhere
+            followed.step = None
+        return followed
+
+    def _paused(self, stamp: int) -> bool:
+        """Whether it is long since the last image, beside the stream's own period."""
+        stamps = np.array([followed.stamp for followed in self.recent][-PERIODS:] + [stamp])
+        return len(stamps) > 3 and stamps[-1] - stamps[-2] > LONG_PAUSE * np.median(np.diff(stamps[:-1]))
 
     def _moved(self, stamp: int, fit: Resection, agree: int, shown: int) -> Followed:
         """An image whose pose in the map is known, with its covariance against the landmarks."""
@@ -163,7 +172,7 @@ class VisualOdometry:
         )
 
     def _lost(self, stamp: int, reason: str, agree: int = 0) -> Followed:
-        last = self._good
+        last = self._good or self.recent[-1]
         self.last_loss = reason
         return Followed(
             self._images,
@@ -213,6 +222,8 @@ class VisualOdometry:
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
             self.last_loss = problem
+            if followed is None:
+                return self._lost(frame.stamp, problem)
             followed.reason, followed.covariance = followed.reason or problem, LOST_COVARIANCE
             if self._good is followed:
                 self._good = next((f for f in reversed(self.recent) if not f.reason), followed)
@@ -237,7 +248,7 @@ class VisualOdometry:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
         newest = self.at(clip[-1].stamp)
-        if self.map is None or not newest.reason and newest.agree >= FEW:
+        if self.map is None or newest is None or not newest.reason and newest.agree >= FEW:
             return None
         for place, frame in enumerate(clip[:-1]):
             followed = self.at(frame.stamp)
@@ -333,7 +344,7 @@ class VisualOdometry:
         newest, poses = self.at(clip[-1].stamp), np.full((len(clip), 4, 4), np.nan)
         for place, frame in zip(poses, clip):
             followed = self.at(frame.stamp)
-            if followed is not None and not followed.reason and followed.world == newest.world:
+            if newest and followed is not None and not followed.reason and followed.world == newest.world:
                 place[:] = followed.world_from_camera
         return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 

@@ -44,7 +44,7 @@ def _look_up(target, source, at):
 def _window(stamps=STAMPS, pose=WORLD_FROM_CAMERA, lenses=(), scale=Scale(), **judgement):
     """judgement: see `judged`. Images that show nothing are not encoded."""
     scene = None if "problem" in judgement else FlatScene(np.zeros((FRAMES, *SIZE, 3), np.uint8))
-    result = judged(small_result(stamps, pose, scene=scene, scale=scale), **judgement)
+    result = judged(small_result(stamps, pose, scene=scene, scale=scale, unit=scale.metres), **judgement)
     return windows.EncodedWindow(result, "cam", lenses)
 
 
