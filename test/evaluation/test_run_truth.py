@@ -1,5 +1,7 @@
 """Runs whose truth is known: square pixels, repeatable frames, and every pixel's way."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -34,10 +36,10 @@ def test_frames_come_at_15_hz_with_their_truth(run, frames):
 
 def test_where_a_point_is_agrees_with_depth_and_poses(run, frames):
     """Of points at rest: carried into another camera by depth and poses alone."""
-    camera, first, last = frames[0].camera, frames[0], frames[-1]
+    camera, first, last = frames[0].camera, frames[0], frames[3]
     v, u = (x.ravel() for x in np.meshgrid(np.arange(2, HEIGHT, 3), np.arange(2, WIDTH, 3), indexing="ij"))
     pixels, zeros = np.stack([u, v], 1).astype(float), np.zeros(len(u), int)
-    there = run.whereabouts(pixels, zeros, zeros + COUNT - 1)
+    there = run.whereabouts(pixels, zeros, zeros + 3)
     moved = transform(
         invert(last.world_from_camera) @ first.world_from_camera,
         camera.backproject(pixels, first.depth[v, u]),
@@ -75,8 +77,7 @@ def test_a_camera_that_stands_and_one_that_turns():
     still = np.flatnonzero(np.diff(times) == 0)
     assert len(still) == pytest.approx(4 * RATE, abs=2) and np.all(np.diff(still) == 1)
     assert times[1] - times[0] == pytest.approx(1 / RATE) and np.all(np.diff(times) >= 0)
-    run = procedural_run("standing", 3, 100, width=16, height=12)
-    taken = [frame for k, frame in enumerate(run.frames()) if k in (48, 49)]
+    taken = list(islice(procedural_run("standing", 3, 70, width=16, height=12).frames(), 34, 36))
     np.testing.assert_array_equal(taken[0].world_from_camera, taken[1].world_from_camera)
     assert not np.array_equal(taken[0].image, taken[1].image)
     assert np.abs(taken[0].image.astype(int) - taken[1].image).mean() < 5
