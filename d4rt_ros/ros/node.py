@@ -63,7 +63,7 @@ def load_model(values: dict):
 
     # Of more than two cores one is left to the camera and to DDS.
     cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(values["model.threads"] or max(min(cores, 2), cores - 1))
+    torch.set_num_threads(values["model.threads"] or max(cores - 1, 1))
     logger = rclpy.logging.get_logger("d4rt")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)  # also when it is configured a second time

@@ -93,7 +93,7 @@ SETTINGS = {
     ),
     "model.threads": Setting(
         0,
-        "CPU threads of the model; 0: all cores, of more than two all but one.",
+        "CPU threads of the model; 0: all cores but one, which follows the images.",
         bounds=(0, 256),
         live=False,
     ),
