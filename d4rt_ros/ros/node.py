@@ -61,7 +61,7 @@ def load_model(values: dict):
 
     from d4rt_ros import runtime
 
-    # Of more than two cores one is left to the camera and to DDS.
+    # One core is left to following the images, to the camera and to DDS.
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(values["model.threads"] or max(cores - 1, 1))
     logger = rclpy.logging.get_logger("d4rt")
