@@ -42,7 +42,10 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
 
-TOO_LATE = "the window's images are older than those that are remembered: windows take too long to be computed"
+TOO_LATE = (
+    "the window's images are older than those that are remembered: windows take too long to be computed"
+)
+OVERTAKEN = "everything began anew while the window was computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
@@ -186,6 +189,9 @@ class Pipeline:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves. Its
         lengths are in the model's unit until it is `scaled`."""
         outputs, newest = proposal.outputs, seen.newest
+        if seen.clip[-1].epoch != self._epoch:  # everything began anew while it was encoded
+            camera = seen.camera or self._estimated_camera(newest, None)
+            return Result(camera, window_cameras(seen.clip, None), problem=OVERTAKEN)
         camera = seen.camera or self._estimated_camera(newest, proposal.wide)
         pose = self._pose(seen, proposal, camera.pinhole)
         return Result(
