@@ -264,7 +264,7 @@ class Streaming:
 
     def _finish(self, result: Result, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         epoch, lenses = clip[-1].epoch, tuple(frame.frame.lens for frame in clip)
-        window = EncodedWindow(replace(result, points=None, tracks=None), camera_frame, lenses)
+        window = EncodedWindow(replace(result, points=None), camera_frame, lenses)
         with self._publishing:
             with self._lock:
                 if epoch != self.epoch:  # restarted meanwhile: the result is of the world before
