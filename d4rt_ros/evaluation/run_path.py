@@ -21,8 +21,9 @@ class RunPathErrors:
 
     ate: RMS of the positions after one similarity for the run (Umeyama), % of the length of the true path.
     rpe_translation, rpe_rotation (degrees): RMS error of the motion over 1 s, in the scale of that similarity.
-    jump_translation, jump_rotation (degrees): the largest error of a step between two consecutive trusted frames; what
-    the true poses jitter by is in it.
+    jump_translation, jump_rotation (degrees): the most by which a step between two consecutive trusted frames is longer
+    than the true one was. step_translation, step_rotation (degrees): the largest error of such a step, whatever its
+    direction; what measured true poses jitter by is in it.
     """
 
     ate: float
@@ -30,6 +31,8 @@ class RunPathErrors:
     rpe_rotation: float
     jump_translation: float
     jump_rotation: float
+    step_translation: float
+    step_rotation: float
 
 
 def run_path_errors(
@@ -50,13 +53,17 @@ def run_path_errors(
     ate = 100 * np.sqrt((off**2).sum(1).mean()) / length if length > 0 else np.nan
     first, second = pairs_apart(stamps, SECOND)
     error = _motion_errors(ours, right, first, second)
-    jump = _motion_errors(ours, right, np.arange(len(used) - 1), np.arange(1, len(used)))
+    last = np.arange(len(used) - 1)
+    steps, true_steps = motions(ours, last, last + 1), motions(right, last, last + 1)
+    step = _motion_errors(ours, right, last, last + 1)
     return RunPathErrors(
         float(ate),
         _rms(_lengths(error)),
         _rms(_degrees(error)),
-        float(_lengths(jump).max()),
-        float(_degrees(jump).max()),
+        float((_lengths(steps) - _lengths(true_steps)).max(initial=0.0)),
+        float((_degrees(steps) - _degrees(true_steps)).max(initial=0.0)),
+        float(_lengths(step).max()),
+        float(_degrees(step).max()),
     )
 
 

@@ -7,13 +7,18 @@ is counted, in the figure "frames with a trusted pose", and figures of paths and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from d4rt_ros.evaluation.metrics import MetricError
 from d4rt_ros.evaluation.run_depth import constant_run_depth_errors, run_depth_errors, run_depth_scale
-from d4rt_ros.evaluation.run_path import motion_doubts, run_path_errors, still_run_path_errors
+from d4rt_ros.evaluation.run_path import (
+    RunPathErrors,
+    motion_doubts,
+    run_path_errors,
+    still_run_path_errors,
+)
 from d4rt_ros.evaluation.run_tracks import (
     AGAIN,
     EVERY,
@@ -35,8 +40,10 @@ ERRORS = {
     "ate": ("ATE, % of the path", "still camera"),
     "rpe translation": ("motion over 1 s, m", "still camera"),
     "rpe rotation": ("motion over 1 s, deg", "still camera"),
-    "jump translation": ("largest error of a step, m", "still camera"),
-    "jump rotation": ("largest error of a step, deg", "still camera"),
+    "jump translation": ("longest jump beyond true steps, m", "still camera"),
+    "jump rotation": ("largest jump beyond true turns, deg", "still camera"),
+    "step translation": ("largest error of a step, m", "still camera"),
+    "step rotation": ("largest error of a step, deg", "still camera"),
     "stands": ("motion while standing, % of depth", "still camera"),
     "breathes": ("change of scale while standing, %", "constant depth"),
     "uv static": ("2D error of static points, px of 64", "no motion"),
@@ -184,7 +191,7 @@ def _path_records(refined: Outcome, plain: Outcome, truth: RunTruth) -> Records:
         return {}
     scored = refined.trusted & np.isfinite(refined.world_from_camera).all((1, 2))
     parts.append(still_run_path_errors(right, stamps, scored))
-    names = "ate", "rpe_translation", "rpe_rotation", "jump_translation", "jump_rotation"
+    names = [field.name for field in fields(RunPathErrors)]
     return {
         name.replace("_", " "): tuple(getattr(part, name, float("nan")) for part in parts) for name in names
     }

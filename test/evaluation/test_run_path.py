@@ -51,8 +51,8 @@ def test_the_still_camera_by_hand():
     assert errors.rpe_translation == pytest.approx(np.sqrt(1 + 0.09), rel=1e-6)
     spread = np.sqrt(((place - place.mean(0)) ** 2).sum(1).mean())
     assert errors.ate == pytest.approx(100 * spread / path_length(truth))
-    assert errors.jump_translation == pytest.approx(np.hypot(1 / 15, 0.3))
-    assert errors.jump_rotation == pytest.approx(9 / 15)
+    assert errors.step_translation == pytest.approx(np.hypot(1 / 15, 0.3))
+    assert errors.step_rotation == pytest.approx(9 / 15) and errors.jump_translation == 0
 
 
 def test_a_jump_is_seen_whatever_its_direction():
@@ -64,8 +64,22 @@ def test_a_jump_is_seen_whatever_its_direction():
         turn[axis] = np.radians(2)
         ours[40:, :3, :3] = ours[40:, :3, :3] @ Rotation.from_rotvec(turn).as_matrix()
         errors = run_path_errors(ours, truth, STAMPS)
-        assert errors.jump_translation == pytest.approx(0.05, rel=0.1)
-        assert errors.jump_rotation == pytest.approx(2, rel=0.01)
+        assert errors.step_translation == pytest.approx(0.05, rel=0.1)
+        assert errors.step_rotation == pytest.approx(2, rel=0.01)
+        assert errors.jump_translation < errors.step_translation and errors.jump_rotation < 2
+
+
+def test_a_jump_is_what_a_step_has_too_much():
+    """Half a metre a second along x, then one step of 5 cm more, sideways none; and one that is missing is no jump."""
+    truth = pose_matrix(translation=np.outer(STAMPS / 2e9, [1.0, 0, 0]))
+    ours = truth.copy()
+    ours[30:, 0, 3] += 0.05
+    errors = run_path_errors(ours, truth, STAMPS)
+    assert errors.jump_translation == pytest.approx(0.05, rel=0.1) and errors.jump_rotation == 0
+    late = truth.copy()
+    late[30:, 0, 3] -= 0.03
+    late = run_path_errors(late, truth, STAMPS)
+    assert late.jump_translation < 0.004 and late.step_translation == pytest.approx(0.03, rel=0.1)
 
 
 def test_frames_that_are_not_trusted_are_left_out():
