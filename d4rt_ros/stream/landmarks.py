@@ -8,13 +8,11 @@ from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, transform
 
 # id: of the tracked point. keyframe: number of the one that it was found in, its anchor; pixel: where.
-# log_depth: log of z in the anchor; prior, prior_sigma: what the model said of it. variance: of log_depth.
-# weight: 0..1, how well its pixels agree with a world at rest, averaged over time. parallax: pixels that the camera's
-# way has moved it by.
+# log_depth: log of z in the anchor; prior: what the model said of it. variance: of log_depth.
+# weight: 0..1, how well its pixels agree with a world at rest.
 LANDMARK = np.dtype([
     ("id", np.uint64), ("keyframe", np.int64), ("pixel", np.float64, 2), ("log_depth", np.float64),
-    ("prior", np.float64), ("prior_sigma", np.float64), ("variance", np.float64), ("weight", np.float64),
-    ("parallax", np.float64), ("said", np.float64),
+    ("prior", np.float64), ("variance", np.float64), ("weight", np.float64),
 ])  # fmt: skip
 
 

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.geometry.bundle import Bundle, BundleError, adjust
+from d4rt_ros.geometry.bundle import Adjusted, Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.resection import GaussianPose, Resection, ResectionError, resect
-from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
+from d4rt_ros.geometry.transforms import invert
 from d4rt_ros.stream.dense import sample_depth
 from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
+from d4rt_ros.stream.scale_drift import ScaleDrift
 from d4rt_ros.stream.tracker import TrackedPoints
 
 SIDE = 320  # pixels of an image's larger side that the numbers of pixels here speak of
 PIXEL_SIGMA = 1.0  # of a followed point, with what the camera's model leaves out
+DRIFT_SIGMA = 0.5  # of what it drifts by, in all images alike
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
+FIT_ERROR = 0.03  # of a landmark's log depth, with what the adjustment leaves out
 SURE = 0.4  # sd of the log depth of landmarks that correct others
 HIDDEN = 0.4  # of log depth: a landmark that differs so much from the model's surface is hidden, or wrong
 KEYFRAMES, HELD = 8, 2  # that are adjusted together; how many of the oldest of these are held
@@ -32,10 +35,22 @@ MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe;
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
-OFFSET_SIGMA = 0.3  # of how wrong it is as a whole, beside what they tell
+OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
+CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
 FOCAL_SIGMA = 0.25  # of one that was not
 FOCAL_MEMORY = 3.0  # by which its sd grows from keyframe to keyframe, since the windows overlap
+SCALE_SIGMA = 0.03  # of the length of the camera's way, with what the adjustment leaves out
+
+
+@dataclass(frozen=True)
+class View:
+    """What an image shows of the map. points: N followed ones. pose: map_from_camera (4, 4). said: (N,) the model's log
+    depth of the points, NaN where it is not known."""
+
+    points: TrackedPoints
+    pose: np.ndarray
+    said: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,17 +63,22 @@ class Keyframe:
 
 
 class LocalMap:
-    """camera: of all images; its focal length is refined. covariances: (6, 6) of the keyframes' poses, by number."""
+    """camera: of all images; its focal length is refined, focal_sigma is the sd of its logarithm.
+
+    poses: map_from_camera (4, 4) of the keyframes, by number. growth: (6, 6) by which the covariance of the camera's
+    pose grows a second, about the map's axes. offset: log of what the model's depth must be multiplied by, as a whole.
+    """
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
         self.camera = camera
         self.focal_sigma = CALIBRATED_FOCAL_SIGMA if calibrated else FOCAL_SIGMA
-        self._least_focal_sigma, self._most_focal_sigma = 0.01, self.focal_sigma
+        self._given_focal = camera.fx if calibrated else None
         self.landmarks = np.zeros(0, LANDMARK)
         self.keyframes: list[Keyframe] = []
         self.poses: dict[int, np.ndarray] = {}
-        self.covariances: dict[int, np.ndarray] = {}
-        self.offset = 0.0  # log of what the model's depth must be multiplied by, as a whole
+        self.growth = np.zeros((6, 6))
+        self.offset = 0.0
+        self._drift = ScaleDrift()
         self._next = 0
 
     @property
@@ -66,35 +86,45 @@ class LocalMap:
         """Pixels of the image in one of those of which the constants speak."""
         return max(self.camera.width, self.camera.height) / SIDE
 
+    @property
+    def usual_offset(self) -> float:
+        """What `offset` is on the whole, over time."""
+        return self._drift.offset
+
     def project(self, rows: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (N, 2) and depths (N,) of landmarks in an image; NaN behind it."""
         return seen_from(positions(self.landmarks[rows], self.poses, self.camera)[0], pose, self.camera)
 
+    def at_rest(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of some points are landmarks that are at rest (N,) bool, as far as is known, and the rows of these."""
+        rows = rows_of(self.landmarks, ids)
+        rest = rows >= 0
+        rest[rest] = self.landmarks["weight"][rows[rest]] > AGREES
+        return rest, rows[rest]
+
     def expected(self, ids: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) where an image taken there shows these points; NaN for what is no landmark at rest."""
-        rows, pixels = rows_of(self.landmarks, ids), np.full((len(ids), 2), np.nan)
-        known = rows >= 0
-        known[known] = self.landmarks["weight"][rows[known]] > AGREES
-        pixels[known] = self.project(rows[known], pose)[0]
+        rest, rows = self.at_rest(ids)
+        pixels = np.full((len(ids), 2), np.nan)
+        pixels[rest] = self.project(rows, pose)[0]
         return pixels
 
     def resect(
         self, points: TrackedPoints, start: np.ndarray, prior: GaussianPose | None = None
     ) -> tuple[Resection | None, int]:
         """The pose of an image from the landmarks that it shows, None where there is none; and how many these are."""
-        rows = rows_of(self.landmarks, points.ids)
-        use = points.seen & (rows >= 0)
-        use[use] = self.landmarks["weight"][rows[use]] > AGREES
-        if use.sum() < FEWEST:
-            return None, int(use.sum())
-        where, spread = positions(self.landmarks[rows[use]], self.poses, self.camera)
+        ids, pixels = points.ids[points.seen], points.pixels[points.seen]
+        rest, rows = self.at_rest(ids)
+        if len(rows) < FEWEST:
+            return None, len(rows)
+        where, spread = positions(self.landmarks[rows], self.poses, self.camera)
         try:
-            fit = resect(
-                where, spread, points.pixels[use], self.camera, start, PIXEL_SIGMA * self.unit, prior
-            )
+            fit = resect(where, spread, pixels[rest], self.camera, start, PIXEL_SIGMA * self.unit, prior)
         except ResectionError:
             fit = None
-        return fit, int(use.sum())
+        return fit, len(rows)
+
+    # Keyframes
 
     def is_due(self, points: TrackedPoints, images: int) -> bool:
         """Whether an image, the `images`-th, should become a keyframe."""
@@ -111,69 +141,69 @@ class LocalMap:
         moved = np.median(np.linalg.norm(pixels[a] - before[1][b], axis=1)) / self.unit
         return moved > MOVED or (images - last.images >= LATE and moved > MOVED_LITTLE)
 
-    def add_keyframe(
-        self, points: TrackedPoints, images: int, pose: np.ndarray, covariance: np.ndarray, said: np.ndarray
-    ) -> dict[int, np.ndarray]:
-        """Make an image a keyframe and adjust. said: (N,) the model's log depth of its points, NaN where unknown.
+    def add_keyframe(self, view: View, images: int) -> dict[int, np.ndarray]:
+        """Make an image, the `images`-th, a keyframe, and adjust.
 
-        Returns the motions (4, 4) of the adjusted keyframes, by number: what was measured from one moves with it.
+        Returns the motions (4, 4) of the keyframes, by number: what was measured from one moves with it.
         """
         number, self._next = self._next, self._next + 1
-        self.poses[number], self.covariances[number] = pose, covariance
-        new = points.seen & (rows_of(self.landmarks, points.ids) < 0) & np.isfinite(said)
-        born = np.zeros(new.sum(), LANDMARK)
-        born["id"], born["keyframe"], born["pixel"] = points.ids[new], number, points.pixels[new]
-        born["prior"] = said[new] + self.error_near(points, pose, said, points.pixels[new])
-        born["log_depth"], born["weight"] = born["prior"], 1.0
-        born["prior_sigma"], born["variance"] = PRIOR_SIGMA, PRIOR_SIGMA**2
-        landmarks = np.concatenate([self.landmarks, born])
-        self.landmarks = landmarks[np.argsort(landmarks["id"])]
-        self.keyframes = [*self.keyframes, Keyframe(number, images, points)][-KEYFRAMES:]
-        before = dict(self.poses)
-        self._adjust()
-        self._forget(number - REMEMBERED, points.ids)
+        before = {**self.poses, number: view.pose}
+        self.poses[number] = view.pose
+        self._bear(view, number)
+        self.keyframes = [*self.keyframes, Keyframe(number, images, view.points)][-KEYFRAMES:]
+        if len(self.keyframes) > 1:
+            self._adjust()
+            self._undo_drift(View(view.points, self.poses[number], view.said))
+        self._forget(number - REMEMBERED, view.points.ids)
         return {n: pose @ invert(before[n]) for n, pose in self.poses.items()}
 
-    def begin_again(self) -> None:
-        """The next keyframe is not adjusted together with those before it."""
+    def begin_again(self, view: View) -> None:
+        """The next keyframe is not adjusted together with those before it, and what contradicts the model in it is
+        forgotten."""
         self.keyframes = []
+        rows = rows_of(self.landmarks, view.points.ids)
+        use = view.points.seen & (rows >= 0)
+        off = np.log(self.project(rows[use], view.pose)[1]) - view.said[use] - self._drift.offset
+        self.landmarks = np.delete(self.landmarks, rows[use][~(np.abs(off) < CONTRADICTED)])
 
-    def known(self, points: TrackedPoints, pose: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, ...]:
+    def contradicted(self, view: View) -> bool:
+        """Whether the depths of what is followed are none that the model could be so wrong about: then rather the pose
+        is wrong, since it follows something that moves."""
+        _, values, _ = self.known(view)
+        return len(values) >= FEWEST and abs(np.median(values) - self._drift.offset) > CONTRADICTED
+
+    # How wrong the model's depth is
+
+    def known(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the followed points that are sure landmarks: pixels (N, 2), log of their depth minus the model's (N,) and
         its standard deviation (N,)."""
-        rows = rows_of(self.landmarks, points.ids)
-        use = points.seen & (rows >= 0) & np.isfinite(said)
+        rows = rows_of(self.landmarks, view.points.ids)
+        use = view.points.seen & (rows >= 0) & np.isfinite(view.said)
         use[use] = self._is_sure(rows[use])
-        depth = self.project(rows[use], pose)[1]
-        return points.pixels[use], np.log(depth) - said[use], np.sqrt(self.landmarks["variance"][rows[use]])
+        values = np.log(self.project(rows[use], view.pose)[1]) - view.said[use]
+        ahead = np.isfinite(values)
+        sigmas = np.sqrt(self.landmarks["variance"][rows[use]])
+        return view.points.pixels[use][ahead], values[ahead], sigmas[ahead]
 
     def known_elsewhere(
-        self,
-        points: TrackedPoints,
-        pose: np.ndarray,
-        log_depth: np.ndarray,
-        corner,
-        size: tuple[int, int],
-        offset: float,
-    ) -> tuple[np.ndarray, ...]:
-        """The same of landmarks that lie in view and are not followed any more. log_depth: (h, w) the model's, on a grid
-        over a part of the image from pixel `corner` (x, y) on, of `size` (height, width); offset: how wrong it is as a
-        whole."""
-        rows = np.flatnonzero(~np.isin(self.landmarks["id"], points.ids[points.seen]))
+        self, view: View, log_depth: np.ndarray, corner: np.ndarray, size: tuple[int, int], offset: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of landmarks that lie in view and are not followed any more.
+
+        log_depth: (h, w) the model's, on a grid over a part of the image from pixel `corner` (x, y) on, of `size`
+        (height, width). offset: how wrong it is as a whole.
+        """
+        rows = np.flatnonzero(~np.isin(self.landmarks["id"], view.points.ids[view.points.seen]))
         rows = rows[self._is_sure(rows)]
-        pixels, depth = self.project(rows, pose)
+        pixels, depth = self.project(rows, view.pose)
         values = np.log(depth) - sample_depth(log_depth, np.nan_to_num(pixels - corner, nan=-1.0), size)
         near = np.abs(values - offset) < HIDDEN  # of NaN this is false
         sigmas = np.sqrt(self.landmarks["variance"][rows[near]] + 0.05**2)
         return pixels[near], values[near], sigmas
 
-    def error_near(
-        self, points: TrackedPoints, pose: np.ndarray, said: np.ndarray, pixels: np.ndarray
-    ) -> np.ndarray:
+    def error_near(self, view: View, pixels: np.ndarray) -> np.ndarray:
         """How wrong the model's log depth is at pixels (N, 2), by the sure landmarks around."""
-        at, values, sigmas = self.known(points, pose, said)
-        good = np.isfinite(values)
-        at, values, sigmas = at[good], values[good], sigmas[good]
+        at, values, sigmas = self.known(view)
         if len(values) >= FEWEST:
             self.offset = float(np.median(values))
         information = 1.0 / (sigmas**2 + 0.1**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
@@ -185,14 +215,24 @@ class LocalMap:
         landmarks = self.landmarks[rows]
         return (landmarks["weight"] > AGREES) & (landmarks["variance"] < SURE**2)
 
+    # What a keyframe does
+
+    def _bear(self, view: View, number: int) -> None:
+        """Landmarks of the points that are none, with the model's depth as it is corrected around."""
+        points = view.points
+        new = points.seen & (rows_of(self.landmarks, points.ids) < 0) & np.isfinite(view.said)
+        born = np.zeros(new.sum(), LANDMARK)
+        born["id"], born["keyframe"], born["pixel"] = points.ids[new], number, points.pixels[new]
+        born["prior"] = view.said[new] + self.error_near(view, points.pixels[new])
+        born["log_depth"], born["weight"], born["variance"] = born["prior"], 1.0, PRIOR_SIGMA**2
+        landmarks = np.concatenate([self.landmarks, born])
+        self.landmarks = landmarks[np.argsort(landmarks["id"])]
+
     def _adjust(self) -> None:
         keyframes = self.keyframes
-        if len(keyframes) < 2:
-            return
         rows = [rows_of(self.landmarks, k.points.ids) for k in keyframes]
         shown = [(r >= 0) & k.points.seen for r, k in zip(rows, keyframes)]
         frames = np.concatenate([np.full(s.sum(), k.number) for s, k in zip(shown, keyframes)])
-        pixels = np.concatenate([k.points.pixels[s] for s, k in zip(shown, keyframes)])
         used, which = np.unique(np.concatenate([r[s] for r, s in zip(rows, shown)]), return_inverse=True)
         landmarks = self.landmarks[used]
         free = [k.number for k in keyframes[min(HELD, len(keyframes) - 1) :]]
@@ -205,38 +245,51 @@ class LocalMap:
                 anchor_pixels=landmarks["pixel"],
                 log_depth=landmarks["log_depth"],
                 prior=landmarks["prior"],
-                prior_sigma=landmarks["prior_sigma"],
+                prior_sigma=np.full(len(landmarks), PRIOR_SIGMA),
                 frames=np.searchsorted(numbers, frames),
                 landmarks=which,
-                pixels=pixels,
+                pixels=np.concatenate([k.points.pixels[s] for s, k in zip(shown, keyframes)]),
                 camera=self.camera,
                 focal_sigma=self.focal_sigma,
+                focal_prior=self._given_focal,
                 pixel_sigma=PIXEL_SIGMA * self.unit,
+                drift_sigma=DRIFT_SIGMA * self.unit,
             ))  # fmt: skip
         except BundleError:
             return  # what was, stands
         self.camera = fit.camera
-        self.focal_sigma = float(
-            np.clip(FOCAL_MEMORY * fit.focal_sigma, self._least_focal_sigma, self._most_focal_sigma)
-        )
+        if self._given_focal is None:
+            self.focal_sigma = float(np.clip(FOCAL_MEMORY * fit.focal_sigma, 0.01, FOCAL_SIGMA))
         landmarks["log_depth"] = fit.log_depth
-        landmarks["parallax"] = np.maximum(landmarks["parallax"], fit.parallax)
-        # Followed points drift by about a pixel, all observations of one alike.
-        drift = (self.unit / np.maximum(landmarks["parallax"], 1e-3)) ** 2
-        landmarks["variance"] = np.minimum(fit.log_depth_variance + drift, landmarks["prior_sigma"] ** 2)
+        landmarks["variance"] = np.minimum(fit.log_depth_variance + FIT_ERROR**2, PRIOR_SIGMA**2)
         seen = np.bincount(which, fit.weights > 0, len(used))
         mean = np.bincount(which, fit.weights, len(used)) / np.maximum(seen, 1)
         landmarks["weight"] = np.where(seen > 0, mean, landmarks["weight"])
         self.landmarks[used] = landmarks
-        self._take_poses(numbers, fit, free, keyframes[min(HELD, len(keyframes) - 1) - 1].number)
+        self.poses.update((n, pose) for n, pose in zip(numbers, fit.poses) if n in free)
+        self._note_growth(fit, int(np.searchsorted(numbers, free[-1])))
 
-    def _take_poses(self, numbers: np.ndarray, fit, free: list[int], held: int) -> None:
-        """Poses, and their covariances since the world began: those against the last held one, and its own."""
-        for number, pose, covariance in zip(numbers, fit.poses, fit.pose_covariance):
-            if number in free:
-                lever = adjoint(pose_matrix(translation=self.poses[held][:3, 3] - pose[:3, 3]))
-                self.poses[number] = pose
-                self.covariances[number] = lever @ self.covariances[held] @ lever.T + covariance
+    def _note_growth(self, fit: Adjusted, newest: int) -> None:
+        """By what is doubtful of the newest keyframe's pose, in the fit's row `newest`, against the last one held."""
+        held, last = self.keyframes[min(HELD, len(self.keyframes) - 1) - 1], self.keyframes[-1]
+        way = fit.poses[newest][:3, 3] - self.poses[held.number][:3, 3]
+        covariance = fit.pose_covariance[newest].copy()
+        covariance[:3, :3] += SCALE_SIGMA**2 * np.outer(way, way)
+        self.growth = covariance / max((last.points.stamp - held.points.stamp) / 1e9, 1e-3)
+
+    def _undo_drift(self, view: View) -> None:
+        """Bring the map's scale back towards the model's, around the camera."""
+        _, values, sigmas = self.known(view)
+        if len(values) < FEWEST:
+            return
+        seconds = (view.points.stamp - self.keyframes[-2].points.stamp) / 1e9
+        information = float((1.0 / (sigmas**2 + 0.1**2)).sum())
+        drift, centre = self._drift.seen(float(np.median(values)), information, seconds), view.pose[:3, 3]
+        for number, pose in self.poses.items():
+            self.poses[number] = pose.copy()
+            self.poses[number][:3, 3] = centre + np.exp(-drift) * (pose[:3, 3] - centre)
+        self.landmarks["log_depth"] -= drift
+        self.landmarks["prior"] -= drift
 
     def _forget(self, oldest: int, alive: np.ndarray) -> None:
         self.landmarks = self.landmarks[
@@ -244,4 +297,3 @@ class LocalMap:
         ]
         used = {*self.landmarks["keyframe"].tolist(), *(k.number for k in self.keyframes)}
         self.poses = {n: pose for n, pose in self.poses.items() if n in used}
-        self.covariances = {n: c for n, c in self.covariances.items() if n in used}

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
-from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
-from d4rt_ros.stream.landmarks import rows_of
-from d4rt_ros.stream.local_map import AGREES, OFFSET_SIGMA, LocalMap
+from d4rt_ros.stream.followed import Followed, continued, grown, predicted
+from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, LocalMap, View
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker
@@ -27,43 +26,37 @@ from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
-POSE_INFLATION = 4.0  # of the covariance of an image's pose against the landmarks: errors are not independent
+INFLATION = 4.0  # of poses' covariances: the errors of points are not independent
 RECENT = 300  # images whose poses are kept: a window may take seconds
-FEWEST, LEAST_SHARE = (
-    10,
-    0.25,
-)  # landmarks that must agree with a pose, and their share of those that are seen
+LEAST_SHARE = 0.25  # of the landmarks that are seen, which must agree with a pose, FEWEST at least
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
-FEW = 40  # landmarks that agree, below which the model is asked as well how the camera has moved
+FEW, FEW_SHARE = (
+    40,
+    0.75,
+)  # landmarks that agree, below which the model is asked as well how the camera has moved
 LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
-LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe
 UNKNOWN = "no window of images has been placed in the world yet"
+CONTRADICTED = (
+    "the camera would move with something that moves: the depths of what is followed are not as the model's"
+)
 
 
-@dataclass(eq=False)
-class Followed:
-    """An image. number: counts images. pose: map_from_camera (4, 4), as it is now known. world_from_camera: as it was
-    said. covariance: (6, 6) of the latter. reason: why the pose is not known, "" where it is; then both are the last
-    good ones. keyframe: the number of the one before it. world: counts worlds. step: how it was measured, None where it
-    was not. agree: landmarks that agree with it, of those that are shown."""
+@dataclass(frozen=True)
+class _Placed:
+    """A pose (4, 4) in the map, and the covariance (6, 6) of the step to it from an image that was placed before."""
 
-    number: int
-    stamp: int
     pose: np.ndarray
-    world_from_camera: np.ndarray
+    since: Followed
     covariance: np.ndarray
-    reason: str
-    keyframe: int
-    world: int
-    step: RelativePose | None = None
-    keyframe_stamp: int | None = None
-    agree: int = 0
 
 
 class VisualOdometry:
-    """Keeps one world after another. world: counts them. last_loss: why the camera was lost last, or ""."""
+    """Keeps one world after another. world: counts them. last_loss: why the camera was lost last, or "".
+
+    recent: the newest images, as their poses are known by now.
+    """
 
     def __init__(self, tracker: Tracker, world: int = 0) -> None:
         self.tracker, self.world, self.last_loss = tracker, world, ""
@@ -71,7 +64,7 @@ class VisualOdometry:
         self.recent: deque[Followed] = deque(maxlen=RECENT)
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
-        self._views: deque[tuple[Landmarks, int]] = deque(maxlen=VIEWS)
+        self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
 
     @property
     def camera(self) -> Pinhole | None:
@@ -81,6 +74,11 @@ class VisualOdometry:
     @property
     def focal_sigma(self) -> float:
         return self.map.focal_sigma if self.map else np.nan
+
+    @property
+    def offset(self) -> float:
+        """The logarithm of what the model's lengths must be multiplied by, as a whole."""
+        return self.map.offset if self.map else 0.0
 
     def at(self, stamp: int) -> Followed | None:
         """One of the newest images."""
@@ -92,117 +90,97 @@ class VisualOdometry:
         """The next image."""
         image, stamp, last = frame.image, frame.stamp, self._good
         self._images += 1
-        start = self._predicted(stamp)
+        start = predicted(self.recent, stamp)
+        if start is None:
+            start = last.pose if last else np.eye(4)
         expected = [] if self.map is None else [self.map.expected(self.tracker.ids, start)]
         self.tracker.follow(image, stamp, expected, frame.frame.valid)
         same = self._last_image is not None and np.array_equal(image, self._last_image)
         self._last_image = image
         if self.map is None:
-            followed = Followed(self._images, stamp, start, start, LOST_COVARIANCE, UNKNOWN, -1, self.world)
-        elif same and last is self.recent[-1]:
-            followed = Followed(
-                self._images,
-                stamp,
-                last.pose,
-                last.world_from_camera,
-                last.covariance,
-                "",
-                last.keyframe,
-                self.world,
-                agree=last.agree,
+            return self._note(
+                Followed(self._images, stamp, self.world, start, start, LOST_COVARIANCE, UNKNOWN)
             )
-        else:
-            followed = self._measured(stamp, start, last)
-        self._note(followed)
-        return followed
+        if same and last is self.recent[-1]:
+            return self._note(replace(last, number=self._images, stamp=stamp, step=None))
+        return self._note(self._measured(stamp, start))
 
-    def _measured(self, stamp: int, start: np.ndarray, last: Followed) -> Followed:
+    def _measured(self, stamp: int, start: np.ndarray) -> Followed:
         fit, shown = self.map.resect(self.tracker.at(stamp), start)
         agree = 0 if fit is None else int((fit.weights > AGREES).sum())
         lost = bool(self.recent[-1].reason)
         fewest, share = (FEWEST_AGAIN, LEAST_SHARE_AGAIN) if lost else (FEWEST, LEAST_SHARE)
-        if agree < fewest or agree < share * shown:
-            reason = (
-                f"{agree} of {shown} followed points of known depth agree with one motion of the camera; "
-                f"{max(fewest, round(share * shown))} must"
-            )
-            return self._lost(stamp, reason, agree)
-        followed = self._moved(stamp, fit, agree, shown)
-        if lost or self._paused(stamp):  # in between the camera may have been anywhere
-            followed.step = None
-        return followed
+        needed = max(fewest, round(share * shown))
+        here = replace(self._good, number=self._images, stamp=stamp, step=None, agree=agree, shown=shown)
+        if agree < needed:
+            return self._lost(here, f"{agree} of {shown} followed points of known depth agree with one motion of "
+                              f"the camera; {needed} must")  # fmt: skip
+        moved = self._moved(here, fit)
+        # After a loss or a pause the camera may have been anywhere in between.
+        return replace(moved, step=None) if lost or self._paused(stamp) else moved
 
     def _paused(self, stamp: int) -> bool:
         """Whether it is long since the last image, beside the stream's own period."""
         stamps = np.array([followed.stamp for followed in self.recent][-PERIODS:] + [stamp])
         return len(stamps) > 3 and stamps[-1] - stamps[-2] > LONG_PAUSE * np.median(np.diff(stamps[:-1]))
 
-    def _moved(self, stamp: int, fit: Resection, agree: int, shown: int) -> Followed:
-        """An image whose pose in the map is known, with its covariance against the landmarks."""
-        pose, covariance = fit.world_from_camera, POSE_INFLATION * fit.covariance
-        last, keyframe = self._good, self.map.keyframes[-1].number
-        world = last.world_from_camera @ invert(last.pose) @ pose
-        world[:3, :3] = nearest_rotation(world[:3, :3])
-        lever = adjoint(pose_matrix(translation=self.map.poses[keyframe][:3, 3] - pose[:3, 3]))
-        whole = lever @ self.map.covariances[keyframe] @ lever.T + covariance + COVARIANCE_FLOOR
+    def _moved(self, here: Followed, fit: Resection) -> Followed:
+        """An image with its pose, which the landmarks show."""
+        last, keyframe, pose = self._good, self.map.keyframes[-1], fit.world_from_camera
+        own, world = INFLATION * fit.covariance, continued(last, pose)
+        # An image's own error is anew each time: it counts at both ends of every second.
         turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
-        back = adjoint(pose_matrix(self.map.poses[keyframe][:3, :3].T))
+        rate = turned @ (INFLATION * self.map.growth + 2.0 * own) @ turned.T
+        covariance = grown(last, world, (here.stamp - last.stamp) / 1e9 * rate)
+        from_map = invert(self.map.poses[keyframe.number])
+        into_keyframe = adjoint(pose_matrix(from_map[:3, :3]))
         step = RelativePose(
-            i_from_j=invert(self.map.poses[keyframe]) @ pose,
-            inliers=agree / shown,
-            usable=shown / max(int(self.tracker.seen.sum()), 1),
+            i_from_j=from_map @ pose,
+            inliers=here.agree / here.shown,
+            usable=here.shown / max(int(self.tracker.seen.sum()), 1),
             residual=float(np.sqrt(np.mean(fit.residuals[fit.weights > AGREES] ** 2))),
             parallax=0.0,
-            covariance=back @ (covariance + COVARIANCE_FLOOR) @ back.T,
+            covariance=into_keyframe @ (own + COVARIANCE_FLOOR) @ into_keyframe.T,
             method="pixels",
         )
-        stamp_of = self.map.keyframes[-1].points.stamp
-        return Followed(
-            self._images,
-            stamp,
-            pose,
-            world,
-            turned @ whole @ turned.T,
-            "",
-            keyframe,
-            self.world,
-            step,
-            stamp_of,
-            agree,
-        )
+        return replace(
+            here, pose=pose, world_from_camera=world, covariance=covariance, reason="", keyframe=keyframe.number,
+            step=step, keyframe_stamp=keyframe.points.stamp,
+        )  # fmt: skip
 
-    def _lost(self, stamp: int, reason: str, agree: int = 0) -> Followed:
-        last = self._good or self.recent[-1]
+    def _lost(self, followed: Followed, reason: str) -> Followed:
         self.last_loss = reason
-        return Followed(
-            self._images,
-            stamp,
-            last.pose,
-            last.world_from_camera,
-            LOST_COVARIANCE,
-            reason,
-            last.keyframe,
-            self.world,
-            agree=agree,
-        )
+        return replace(followed, covariance=LOST_COVARIANCE, reason=reason, step=None)
 
-    def _note(self, followed: Followed) -> None:
-        self.recent.append(followed)
-        if not followed.reason:
-            self._good = followed
-
-    def _predicted(self, stamp: int) -> np.ndarray:
-        """Where the camera is at constant velocity."""
-        good = [f for f in self.recent if not f.reason and f.world == self.world][-2:]
-        if len(good) < 2 or self.recent[-1].reason:
-            return self._good.pose if self._good else np.eye(4)
-        a, b = good
-        share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
-        step = invert(a.pose) @ b.pose
-        turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()
-        return b.pose @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), share * step[:3, 3])
+    def _note(self, followed: Followed) -> Followed:
+        """As it is known by now."""
+        here = next((i for i, other in enumerate(self.recent) if other.number == followed.number), None)
+        if here is None:
+            self.recent.append(followed)
+        else:
+            self.recent[here] = followed
+        good = next((f for f in reversed(self.recent) if not f.reason and f.world == self.world), None)
+        self._good = good or self._good
+        return followed
 
     # Every window
+
+    def reference(self, clip: Sequence[WindowFrame]) -> int | None:
+        """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
+        the model is to say how the camera has moved. None where they say enough, or there is none."""
+        newest = self.at(clip[-1].stamp)
+        if (
+            self.map is None
+            or newest is None
+            or not newest.reason
+            and newest.agree >= max(FEW, FEW_SHARE * newest.shown)
+        ):
+            return None
+        for place, frame in enumerate(clip[:-1]):
+            followed = self.at(frame.stamp)
+            if followed is not None and not followed.reason and followed.world == self.world:
+                return place
+        return None
 
     def place(
         self,
@@ -216,111 +194,101 @@ class VisualOdometry:
     ) -> Followed:
         """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem.
 
-        motion: where pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model
-        has it. start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for.
+        start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for. motion: where
+        pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model has it.
         """
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
-            self.last_loss = problem
-            if followed is None:
-                return self._lost(frame.stamp, problem)
-            followed.reason, followed.covariance = followed.reason or problem, LOST_COVARIANCE
-            if self._good is followed:
-                self._good = next((f for f in reversed(self.recent) if not f.reason), followed)
-            return followed
+            if followed is None:  # it came too long ago
+                return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
+            return self._note(self._lost(followed, followed.reason or problem))
         if self.map is None:
-            self._begin(followed, points, said, frame, camera, start)
-        elif followed.reason:
-            found = self._moved_as_said(motion) if motion else self._found(frame)
-            if found is not None:
-                self._rejoin(followed, points, said, found, frame)
-            elif (frame.stamp - self._good.stamp) / 1e9 >= recover:
-                self.world += 1
-                self._begin(followed, points, said, frame, camera, start)
-        else:
-            if motion:
-                self._helped(followed, points, self._moved_as_said(motion))
+            return self._begin(followed, points, said, frame, camera, start)
+        as_said = None if motion is None else self._as_said(*motion)
+        if not followed.reason and self.map.contradicted(View(points, followed.pose, said)):
+            followed = self._note(self._lost(followed, CONTRADICTED))
+        if not followed.reason:
+            if as_said is not None:
+                followed = self._note(self._helped(followed, points, as_said))
             if self.map.is_due(points, followed.number):
-                self._add_keyframe(followed, points, said, frame)
+                followed = self._add_keyframe(followed, points, said, frame)
+            return followed
+        found = as_said or self._found(frame)
+        if found is not None:
+            return self._rejoin(followed, points, said, frame, found)
+        if (frame.stamp - self._good.stamp) / 1e9 >= recover:
+            self.world += 1
+            return self._begin(followed, points, said, frame, camera, start)
         return followed
 
-    def reference(self, clip: Sequence[WindowFrame]) -> int | None:
-        """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
-        the model is to say how the camera has moved. None where they say enough, or there is none."""
-        newest = self.at(clip[-1].stamp)
-        if self.map is None or newest is None or not newest.reason and newest.agree >= FEW:
+    def _as_said(self, stamp: int, step: RelativePose) -> _Placed | None:
+        """By the model, from an earlier image."""
+        since = self.at(stamp)
+        if since is None or since.reason or since.world != self.world:
             return None
-        for place, frame in enumerate(clip[:-1]):
-            followed = self.at(frame.stamp)
-            if followed is not None and not followed.reason and followed.world == self.world:
-                return place
-        return None
-
-    def _moved_as_said(self, motion: tuple[int, RelativePose]) -> _Found:
-        reference, step = self.at(motion[0]), motion[1]
-        unit = np.exp(self.offset)
-        lengths = np.array([unit] * 3 + [1.0] * 3)
+        unit = np.exp(self.map.offset)
+        to_map = np.diag([unit] * 3 + [1.0] * 3)
+        to_map = adjoint(pose_matrix(since.pose[:3, :3])) @ to_map
         i_from_j = pose_matrix(step.i_from_j[:3, :3], unit * step.i_from_j[:3, 3])
-        turned = adjoint(pose_matrix(reference.pose[:3, :3]))
-        covariance = turned @ (step.covariance * np.outer(lengths, lengths)) @ turned.T
-        return _Found(reference.pose @ i_from_j, reference.covariance + covariance, covariance)
+        return _Placed(since.pose @ i_from_j, since, to_map @ step.covariance @ to_map.T)
 
-    def _helped(self, followed: Followed, points: TrackedPoints, said: _Found) -> None:
+    def _helped(self, followed: Followed, points: TrackedPoints, said: _Placed) -> Followed:
         """What pixels say of an image and what the model says, together."""
         try:
-            prior = GaussianPose(said.pose, np.linalg.inv(said.step_covariance))
+            prior = GaussianPose(said.pose, np.linalg.inv(said.covariance))
         except (np.linalg.LinAlgError, ValueError):
-            return
-        fit, _ = self.map.resect(points, followed.pose, prior)
-        if fit is not None:
-            last = followed.pose
-            followed.pose = fit.world_from_camera
-            followed.world_from_camera = followed.world_from_camera @ invert(last) @ followed.pose
+            return followed
+        fit, _ = self.map.resect(points, said.pose, prior)
+        if fit is None:
+            return followed
+        world = continued(followed, fit.world_from_camera)
+        return replace(followed, pose=fit.world_from_camera, world_from_camera=world)
 
-    def _begin(self, followed, points, said, frame, camera, start) -> None:
+    def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
         self.map = LocalMap(camera, frame.frame.camera is not None)
         self._views.clear()
-        followed.pose, followed.world_from_camera = start.copy(), start.copy()
-        followed.covariance, followed.reason, followed.world = COVARIANCE_FLOOR.copy(), "", self.world
-        self._good = followed
-        self._add_keyframe(followed, points, said, frame)
-
-    def _rejoin(self, followed, points, said, found, frame) -> None:
-        self.map.begin_again()
-        last = self._good
-        followed.world_from_camera = last.world_from_camera @ invert(last.pose) @ found.pose
-        followed.pose, followed.covariance, followed.reason = found.pose, found.covariance, ""
-        self._good = followed
-        self._add_keyframe(followed, points, said, frame)
-
-    def _add_keyframe(self, followed, points, said, frame) -> None:
-        motions = self.map.add_keyframe(points, followed.number, followed.pose, followed.covariance, said)
-        number = followed.keyframe = self.map.keyframes[-1].number
-        for other in self.recent:
-            if other.world != self.world or other.reason:
-                continue
-            if other.number >= followed.number:
-                other.keyframe = number
-            if other.keyframe in motions:
-                other.pose = motions[other.keyframe] @ other.pose
-        depth = said + self.map.error_near(points, followed.pose, said, points.pixels)
-        self._views.append(
-            (Landmarks(frame, self.map.camera, _grid(points, depth, frame.image.shape[:2])), number)
+        first = Followed(
+            followed.number, frame.stamp, self.world, start.copy(), start.copy(), COVARIANCE_FLOOR
         )
+        return self._add_keyframe(first, points, said, frame)
 
-    def _found(self, frame: WindowFrame):
-        """The pose (4, 4) of a lost camera in the map by the features of an earlier keyframe, and its covariance."""
+    def _rejoin(self, followed, points, said, frame, found: _Placed) -> Followed:
+        """A lost camera was found."""
+        self.map.begin_again(View(points, found.pose, said))
+        world = continued(self._good, found.pose)
+        turned = adjoint(pose_matrix((world @ invert(found.pose))[:3, :3]))
+        covariance = grown(self._good, world, turned @ found.covariance @ turned.T)
+        again = replace(followed, pose=found.pose, world_from_camera=world, covariance=covariance, reason="")
+        return self._add_keyframe(again, points, said, frame)
+
+    def _add_keyframe(self, followed: Followed, points, said, frame) -> Followed:
+        view = View(points, followed.pose, said)
+        motions = self.map.add_keyframe(view, followed.number)
+        number = self.map.keyframes[-1].number
+        self._note(followed)
+        for i, other in enumerate(self.recent):
+            if other.world == self.world and not other.reason:
+                keyframe = number if other.number >= followed.number else other.keyframe
+                pose = motions[keyframe] @ other.pose if keyframe in motions else other.pose
+                self.recent[i] = replace(other, keyframe=keyframe, pose=pose)
+        followed = self._note(self.at(followed.stamp))
+        depth = said + self.map.error_near(View(points, followed.pose, said), points.pixels)
+        landmarks = Landmarks(frame, self.map.camera, _grid(points, depth, frame.image.shape[:2]))
+        self._views.append((landmarks, followed))
+        return followed
+
+    def _found(self, frame: WindowFrame) -> _Placed | None:
+        """A lost camera in the map, by the features of an earlier keyframe."""
         views = list(self._views)[::-1]
         others = views[1:]
         turn = self._images % max(len(others), 1)
-        for view, number in [*views[:1], *(others[turn:] + others[:turn])[: TRIES - 1]]:
-            if number not in self.map.poses:
-                continue
-            step = find(view, frame.image, self.map.camera)
+        for view, since in [*views[:1], *(others[turn:] + others[:turn])[: TRIES - 1]]:
+            keyframe = self.map.poses.get(since.keyframe)
+            step = None if keyframe is None else find(view, frame.image, self.map.camera)
             if step is not None:
-                covariance = self.map.covariances[number] + step.covariance
-                return _Found(self.map.poses[number] @ step.i_from_j, covariance, step.covariance)
+                turned = adjoint(pose_matrix(keyframe[:3, :3]))
+                return _Placed(keyframe @ step.i_from_j, since, turned @ step.covariance @ turned.T)
         return None
 
     # What it is good for
@@ -334,8 +302,8 @@ class VisualOdometry:
             reason=followed.reason,
             world=followed.world,
             map_from_world=followed.pose @ invert(followed.world_from_camera),
-            step=None if followed.reason else followed.step,
-            keyframe=None if followed.reason else followed.keyframe_stamp,
+            step=followed.step,
+            keyframe=None if followed.step is None else followed.keyframe_stamp,
             last_loss=self.last_loss,
         )
 
@@ -354,22 +322,27 @@ class VisualOdometry:
 
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
-        for other in self.recent:
-            if not other.reason:
-                other.world_from_camera = start @ invert(followed.pose) @ other.pose
-                other.covariance = COVARIANCE_FLOOR.copy()
+        for other in [f for f in self.recent if not f.reason and f.world == followed.world]:
+            world = start @ invert(followed.pose) @ other.pose
+            self._note(replace(other, world_from_camera=world, covariance=COVARIANCE_FLOOR))
 
     def correct(self, frame: WindowFrame, area: Area, log_depth: np.ndarray, said: np.ndarray) -> Correction:
         """What the model's depth of an area of a window's newest image is to be multiplied by. log_depth: (h, w) on a
         grid over the area."""
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
-        corner = np.array([area.x, area.y])
-        known, offset = (np.zeros((0, 2)), np.zeros(0), np.zeros(0)), self.offset
+        corner, offset = np.array([area.x, area.y]), self.offset
+        known = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
         if not followed.reason:
-            near = self.map.known(points, followed.pose, said)
-            offset = float(np.median(near[1])) if len(near[1]) else offset
-            far = self.map.known_elsewhere(points, followed.pose, log_depth, corner, area.size, offset)
+            view = View(points, followed.pose, said)
+            near = self.map.known(view)
+            offset = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
+            far = self.map.known_elsewhere(view, log_depth, corner, area.size, offset)
             known = tuple(np.concatenate(pair) for pair in zip(near, far))
+            # Few landmarks err alike: as far as they are few, the model stands as it is on the whole.
+            share = min(followed.agree / FEW, 1.0) if followed.shown else 1.0
+            usual = self.map.usual_offset
+            offset = usual + share * (offset - usual)
+            known = known[0], usual + share * (known[1] - usual), known[2]
         pixels, values, sigmas = known
         inside = area.contains(pixels)
         return correction(
@@ -377,31 +350,14 @@ class VisualOdometry:
             (offset, OFFSET_SIGMA),
         )  # fmt: skip
 
-    @property
-    def offset(self) -> float:
-        """The logarithm of what the model's lengths must be multiplied by, as a whole."""
-        return self.map.offset if self.map else 0.0
-
     def depths(self, frame: WindowFrame, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depths (N,) of a window's newest image's points: of landmarks at rest their own, else the model's, corrected;
         NaN where not known. And which are at rest (N,) bool, as far as is known."""
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
-        depth = np.exp(said + self.map.error_near(points, followed.pose, said, points.pixels))
-        rows = rows_of(self.map.landmarks, points.ids)
-        known = rows >= 0
-        rest = known.copy()
-        rest[known] = self.map.landmarks["weight"][rows[known]] > AGREES
-        depth[rest] = self.map.project(rows[rest], followed.pose)[1]
+        depth = np.exp(said + self.map.error_near(View(points, followed.pose, said), points.pixels))
+        rest, rows = self.map.at_rest(points.ids)
+        depth[rest] = self.map.project(rows, followed.pose)[1]
         return depth, rest
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A pose (4, 4) in the map, its covariance (6, 6), and that of the step to it alone."""
-
-    pose: np.ndarray
-    covariance: np.ndarray
-    step_covariance: np.ndarray
 
 
 def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:

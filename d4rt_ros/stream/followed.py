@@ -1,0 +1,68 @@
+"""Images whose pose is followed: where each is known to be, what was said of it, and where the next one may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.tasks.relative_pose import RelativePose
+
+LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """An image.
+
+    number: counts images. stamp: ns. world: counts worlds.
+    pose: (4, 4) map_from_camera, as it is now known. world_from_camera: (4, 4) as it was said; covariance: (6, 6) of
+        this, since the world began, about the world's axes.
+    reason: why the pose is not known, "" where it is; where not, both are the last good ones.
+    keyframe: the number of the one before it, with which its pose goes when that is adjusted.
+    step: its pose in the camera of the keyframe of stamp `keyframe_stamp`, None where it was not measured so.
+    agree, shown: how many landmarks agree with the pose, of how many that the image shows.
+    """
+
+    number: int
+    stamp: int
+    world: int
+    pose: np.ndarray
+    world_from_camera: np.ndarray
+    covariance: np.ndarray
+    reason: str = ""
+    keyframe: int = -1
+    step: RelativePose | None = None
+    keyframe_stamp: int | None = None
+    agree: int = 0
+    shown: int = 0
+
+
+def continued(last: Followed, pose: np.ndarray) -> np.ndarray:
+    """world_from_camera (4, 4) of a pose in the map: from image to image the camera moves in the world as in the map."""
+    world = last.world_from_camera @ invert(last.pose) @ pose
+    world[:3, :3] = nearest_rotation(world[:3, :3])
+    return world
+
+
+def grown(last: Followed, world_from_camera: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Covariance (6, 6) of a pose since the world began: that of the one before it, and the step's (6, 6), about the
+    world's axes."""
+    lever = adjoint(pose_matrix(translation=last.world_from_camera[:3, 3] - world_from_camera[:3, 3]))
+    return lever @ last.covariance @ lever.T + step
+
+
+def predicted(recent: Iterable[Followed], stamp: int) -> np.ndarray | None:
+    """map_from_camera (4, 4) at constant velocity by the newest of some images, oldest first; None where they are no
+    two in a row whose poses are known."""
+    newest = list(recent)[-2:]
+    if len(newest) < 2 or newest[0].world != newest[1].world or any(x.reason for x in newest):
+        return None
+    a, b = newest
+    share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
+    step = invert(a.pose) @ b.pose
+    turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()
+    return b.pose @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), share * step[:3, 3])
