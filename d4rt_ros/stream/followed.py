@@ -42,7 +42,7 @@ class Followed:
 
 
 def continued(last: Followed, pose: np.ndarray) -> np.ndarray:
-    """world_from_camera (4, 4) of a pose in the map: from image to image the camera moves in the world as in the map."""
+    """world_from_camera (4, 4) of a pose in the map: between images the camera moves in the world as in the map."""
     world = last.world_from_camera @ invert(last.pose) @ pose
     world[:3, :3] = nearest_rotation(world[:3, :3])
     return world

@@ -8,7 +8,8 @@ MODEL_SIGMA, MODEL_SECONDS = (
     0.15,
     2.5,
 )  # sd of the model's log scale about its mean, and for how long it errs alike
-CARRIED = 3.0  # variance of the scale's step from keyframe to keyframe, over that of the landmarks that carry it together
+# Variance of the scale's step from keyframe to keyframe, over that of the landmarks that carry it together.
+CARRIED = 3.0
 
 
 class ScaleDrift:
