@@ -152,6 +152,7 @@ setup(
             "ros-nav-msgs~=5.5.1",
             "ros-std-srvs~=5.5.1",
             "ros-diagnostic-msgs~=5.5.1",
+            "ros-visualization-msgs~=5.5.1",
         ],
         # The command `d4rt`: tables, progress, pictures. The node does without.
         "tools": TOOLS,

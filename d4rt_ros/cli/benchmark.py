@@ -15,7 +15,9 @@ from d4rt_ros.cli import (
     benchmark_node,
     benchmark_scenes,
     benchmark_soak,
+    benchmark_world,
 )
+from d4rt_ros.cli.outputs import wide_console
 
 # What can be measured: the module that does, and what `d4rt benchmark --help` says of it. A module gives, by
 # tables(args, machine), what rich prints; a Verdict among that is the exit status.
@@ -29,10 +31,9 @@ WHAT = {
     "messages": (benchmark_messages, "conversions alone"),
     "model": (benchmark_model, "encoding and queries"),
     "precision": (benchmark_model, "what bf16 and fp16 change of the answers about a video"),
+    "world": (benchmark_world, "the online system beside the network, frame by frame, and offline"),
     "scenes": (benchmark_scenes, "training clips"),
 }
-
-LOG_WIDTH = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    console, passed = Console(), True
-    if not console.is_terminal:  # a log has no width, and figures are not to be cut
-        console = Console(width=LOG_WIDTH)
+    console, passed = wide_console(), True
     try:
         for table in WHAT[args.what][0].tables(args, machine()):
             console.print(table)

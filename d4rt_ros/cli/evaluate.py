@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from d4rt_ros.cli.outputs import path, writable_file, writable_folder
+from d4rt_ros.cli import evaluate_stream
+from d4rt_ros.cli.outputs import path, wide_console, writable_file, writable_folder
 
 DATA = {
     "scenes": "held-out procedural scenes: depth, motion, poses, visibility, confidence (the default)",
@@ -13,6 +14,7 @@ DATA = {
     "sintel": "MPI Sintel's folder `training` with final, depth and camdata_left: the same",
     "tapvid3d": "files of TAPVid-3D: points followed in the camera of each frame",
     "worldtrack": "files of WorldTrack: points followed in the world",
+    "stream": "the online system over whole runs: procedural sequences, or a folder of posed RGB-D frames",
     "boundaries": "held-out scenes, where depth jumps: without RGB patches, with the encoder's, with full ones",
     "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
 }
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             command.add_argument("folder", type=path)
         if name in ("tapvid3d", "worldtrack"):
             command.add_argument("files", type=path, nargs="+", metavar="file", help=".npz")
+        if name == "stream":
+            evaluate_stream.add_arguments(command)
         # So that options may stand before and after the data; only what is given there replaces what is here.
         _add_options(command, default=argparse.SUPPRESS)
 
@@ -54,8 +58,6 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from d4rt_ros.evaluation.figures import save_figures
     from d4rt_ros.evaluation.trajectory import not_measured
     from d4rt_ros.runtime import load
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         if args.pictures:
             writable_folder(args.pictures)
         figures, table = _evaluated(args, load(args.checkpoint, args.device))
-        Console().print(table)
+        wide_console().print(table)
         if (args.data or "scenes") in WITH_PATHS and not_measured():
             print(f"d4rt evaluate: {not_measured()}", file=sys.stderr)
         if args.json:
@@ -83,6 +85,8 @@ def _evaluated(args: argparse.Namespace, model):
     from d4rt_ros.evaluation.figures import figures_table
 
     data = args.data or "scenes"
+    if data == "stream":
+        return evaluate_stream.evaluated(args, model)
     if data in ("scenes", "boundaries", "tracking"):
         return _on_scenes(args, data, model)
     rest = {"most": args.clips, "pictures": args.pictures}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from d4rt_ros.paths import expanded, undefined
 
+LOG_WIDTH = 160  # letters
+
 
 class OutputError(OSError):
     """Nothing can be written there; says where and why."""
@@ -48,6 +50,14 @@ def writable_file(file: Path) -> Path:
         except OSError as error:
             raise OutputError(f"{file} cannot be written: {_reason(error, file)}") from None
     return file
+
+
+def wide_console():
+    """A rich Console that cuts no table in a log, which has no width."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def _reason(error: OSError, place: Path) -> str:

@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metres", type=float, default=0.0, help="in the model's unit of length; 0: not known"
     )
     parser.add_argument(
+        "--refine", choices=("pixels", "none"), help="by the pixels of the full images, or the model alone"
+    )
+    parser.add_argument(
         "--online", action="store_true", help="of each frame what was known when it came, as the node has it"
     )
     parser.add_argument("--json", type=path, metavar="FILE", help="write the summary as JSON too")
@@ -81,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
             "stride": args.stride,
             "metres": args.metres,
         }
+        options |= {"refine": args.refine} if args.refine else {}
         recorder = Recorder(*chosen(tuple(args.depth_size), options), args.online)
     except (ValueError, OSError) as error:
         print(f"d4rt reconstruct: {error}", file=sys.stderr)

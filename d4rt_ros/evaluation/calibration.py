@@ -8,6 +8,7 @@ from d4rt_ros.evaluation.metrics import MetricError
 
 BINS = 10
 STEPS = 20  # shares of points that are taken away: 0, 5 %, … 95 %
+FIFTHS = 5
 
 
 def accuracy(probability: np.ndarray, outcome: np.ndarray) -> float:
@@ -67,6 +68,22 @@ def sparsification_area(confidence: np.ndarray, error: np.ndarray) -> float:
     left = np.cumsum(error[np.argsort(-confidence, kind="stable")])
     counts = np.maximum(np.rint(len(error) * (1 - np.arange(STEPS) / STEPS)).astype(np.intp), 1)
     return float((left[counts - 1] / counts).mean() / mean)
+
+
+def coverage(error: np.ndarray, sigma: np.ndarray, within: float = 2.0) -> np.ndarray:
+    """(5,) share of errors (N,) of at most `within` sigma (N,), in each fifth of sigma, the surest first.
+
+    Standard deviations of normal errors cover 95.4 % of them with 2 in each fifth. Who gives one sigma to all must
+    cover every fifth as well; where a fifth is covered less, sigma says there what is not so. Rows in which either is
+    NaN do not count; NaN where fewer than one a fifth is left.
+    """
+    error, sigma = _pair(error, sigma)
+    known = np.isfinite(error) & ~np.isnan(sigma)
+    error, sigma = np.abs(error[known]), sigma[known]
+    if len(error) < FIFTHS:
+        return np.full(FIFTHS, np.nan)
+    inside = (error <= within * sigma)[np.argsort(sigma, kind="stable")]
+    return np.array([part.mean() for part in np.array_split(inside, FIFTHS)])
 
 
 def _pair(a, b) -> tuple[np.ndarray, np.ndarray]:

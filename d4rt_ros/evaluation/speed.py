@@ -96,6 +96,14 @@ def peak_bytes(device: torch.device) -> int:
     )
 
 
+def resident_bytes() -> int:
+    """Memory of the whole process that is resident now; the most so far where there is no /proc."""
+    if STATUS.is_file():
+        lines = (line.split() for line in STATUS.read_text().splitlines())
+        return next(int(line[1]) * 1024 for line in lines if line and line[0] == "VmRSS:")
+    return peak_bytes(torch.device("cpu"))
+
+
 def allocation_peak(work: Callable, device: torch.device) -> int:
     """Most bytes that the tensors made by `work` held at one time."""
     work()

@@ -21,7 +21,9 @@ from d4rt_ros.paths import expanded
 def is_bag(path: Path) -> bool:
     """Whether a path looks like a bag: one of its files, or a folder that holds some."""
     if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(map(is_bag, path.glob("*.*")))
+        return (path / "metadata.yaml").is_file() or any(
+            file.name.endswith(STORAGE) for file in path.iterdir()
+        )
     return path.name.endswith((*STORAGE, ".bag")) and path.is_file()
 
 

@@ -231,6 +231,7 @@ def _geometry(
         "latency 95 % (ms)": _percentile(latencies, 95),
         "start to first result (s)": np.nan if first is None else first - statistics.started,
         "depth queries": "all" if c.depth_queries is None else c.depth_queries,
+        "images not followed": counts["not followed"],
         "windows skipped": counts["skipped"],
         "windows failed": counts["failures"],
         "tracking": tracking,
@@ -239,6 +240,8 @@ def _geometry(
         "pose inliers": pose.step.inliers if pose and pose.step else np.nan,
         "metric": str(scale.metric),
         "metres in a unit": scale.metres if scale.metric else np.nan,
+        "scale sigma": scale.sigma,
+        "scale source": scale.source,
         "device": c.device,
         **_memory(c.device),
     }

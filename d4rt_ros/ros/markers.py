@@ -24,7 +24,7 @@ from d4rt_ros.stream import Pose, StreamTracks
 LIFETIME = 5  # seconds; slower than that no model gives results
 MOST_TAIL = 6  # positions of a track's tail
 MOST_KEYFRAMES = 50
-REMEMBERED = 100  # results that may turn out to be keyframes
+REMEMBERED = 300  # results that may turn out to be keyframes
 SIGMAS = 2.0  # of the ellipsoid: 74 % of what a pose may be lies within, in three dimensions
 
 # In the model's unit of length, about the mean depth of a window.

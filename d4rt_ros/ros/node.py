@@ -41,6 +41,7 @@ from d4rt_ros.ros.inputs import Inputs
 from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.large_messages import large_segment
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.scale_inputs import ScaleInputs, scale_settings
 from d4rt_ros.ros.services import Services
 from d4rt_ros.ros.status import StatusTopic
 from d4rt_ros.ros.streaming import Streaming
@@ -60,9 +61,9 @@ def load_model(values: dict):
 
     from d4rt_ros import runtime
 
-    # Of more than two cores one is left to the camera and to DDS.
+    # One core is left to following the images, to the camera and to DDS.
     cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(values["model.threads"] or max(min(cores, 2), cores - 1))
+    torch.set_num_threads(values["model.threads"] or max(cores - 1, 1))
     logger = rclpy.logging.get_logger("d4rt")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)  # also when it is configured a second time
@@ -183,16 +184,17 @@ class D4rtNode(NodeMixin, Node):
         reliability = self.get_parameter("image.reliability").value
         self._figures.last_image, self._bits = None, BitDepth()
         callback = self._on_compressed if compressed else self._on_image
+        inputs, streaming = None, self._streaming
         try:
             inputs = Inputs(
-                self,
-                compressed,
-                reliability,
-                callback,
-                self._calibration.update,
-                self._streaming.interest.take,
+                self, compressed, reliability, callback, self._calibration.update, streaming.interest.take
+            )
+            streaming.scale_inputs = ScaleInputs(
+                self, scale_settings(parameters.values(self)), self._transforms
             )
         except Exception as error:
+            if inputs is not None:
+                inputs.close()
             self._failure = f"cannot be activated: {error or type(error).__name__}"
             self.get_logger().error(self._failure)
             self._status.becomes(status.STOPPED, self._failure)
@@ -260,6 +262,9 @@ class D4rtNode(NodeMixin, Node):
         self._calibration = Calibration()
         streaming = self._streaming
         if streaming is not None:
+            scale_inputs, streaming.scale_inputs = streaming.scale_inputs, None
+            if scale_inputs is not None:
+                scale_inputs.close()
             streaming.reset(reason, ends=True)
 
     def _release(self, patience: float = PATIENCE) -> None:
@@ -274,12 +279,15 @@ class D4rtNode(NodeMixin, Node):
             outputs.destroy()
 
     def _follow_publishers(self) -> None:
-        inputs = self._inputs
+        inputs, streaming = self._inputs, self._streaming
         if inputs is not None:
             inputs.refresh()
+        if streaming is not None and (scale_inputs := streaming.scale_inputs) is not None:
+            scale_inputs.refresh()
 
     def _tell_of_unused_overrides(self, inputs: Inputs) -> None:
-        topics = {name: "subscription" for name in (inputs.name, "camera_info", "roi")}
+        names = inputs.name, "camera_info", "roi", *self._streaming.scale_inputs.topics
+        topics = dict.fromkeys(names, "subscription")
         for name in qos.unused(self, topics):
             self.get_logger().warning(
                 f"nothing is read from {name}; images come from {qos.PREFIX}{inputs.image_topic}.subscription.…, "

@@ -93,7 +93,7 @@ SETTINGS = {
     ),
     "model.threads": Setting(
         0,
-        "CPU threads of the model; 0: all cores, of more than two all but one.",
+        "CPU threads of the model; 0: all cores but one, which follows the images.",
         bounds=(0, 256),
         live=False,
     ),
@@ -113,11 +113,38 @@ SETTINGS = {
         "How long the camera's place in the old world is looked for once it is lost; then a new world begins.",
         bounds=(0, 3600),
     ),
+    "scale.source": Setting(
+        "fixed",
+        "What says how many metres a unit of the model is. none: nothing; fixed: scale.metres; depth: a depth camera, "
+        "a laser scanner or a range sensor; tf: the robot's own motion; height: the camera's height above the ground.",
+        choices=("none", "fixed", "depth", "tf", "height"),
+        live=False,
+    ),
     "scale.metres": Setting(
         0.0,
-        "Metres in the model's unit of length, applied to everything alike; 0: not known.",
+        "Metres in the model's unit of length for scale.source fixed, applied to everything alike; 0: not known.",
         bounds=(0, 1000),
         live=False,
+    ),
+    "scale.depth_from": Setting(
+        "image",
+        "What scale.source depth hears: image: depth images on `depth`; scan, range, cloud: topics of these names.",
+        choices=("image", "scan", "range", "cloud"),
+        live=False,
+    ),
+    "scale.tf_frame": Setting(
+        "odom",
+        "The fixed frame in which scale.source tf sees the camera move; not one that we publish.",
+        live=False,
+    ),
+    "scale.height": Setting(
+        0.0,
+        "Metres of the camera above the ground for scale.source height; 0: by TF, above scale.ground_frame.",
+        bounds=(0, 100),
+        live=False,
+    ),
+    "scale.ground_frame": Setting(
+        "base_footprint", "A frame on the ground, for scale.source height without scale.height.", live=False
     ),
     "depth.size": Setting(
         [36, 48], "Rows and columns of the depth image and the cloud.", bounds=(2, 2160), length=2
@@ -248,7 +275,8 @@ def pipeline_config(values: dict) -> PipelineConfig:
         tracks_size=(values["tracks.rows"], values["tracks.cols"]),
         pose_method=values["pose.method"],
         recover_seconds=values["recover.seconds"],
-        metres=values["scale.metres"],
+        metres=values["scale.metres"] if values["scale.source"] == "fixed" else 0.0,
+        scale_source=values["scale.source"],
         refine=values["refine"],
         tracks_max=values["tracks.max"],
         tracks_unseen_seconds=values["tracks.unseen"],

@@ -180,10 +180,7 @@ class Publishers:
         before, child, placed, self._before = self._before, self._broadcast.child, None, None
         if result.pose is None:
             return
-        if result.pose.world != self._world:
-            self._world = result.pose.world
-            self._path.clear()
-            self._keyframes = Keyframes()
+        self._follow_world(result)
         if child is not None:
             camera_from_child = self._camera_from_child(result.stamp)
             if camera_from_child is not None:
@@ -198,11 +195,20 @@ class Publishers:
         """Publish what a window shows, as far as it is listened to. lenses: of its frames (io.Frame)."""
         subscribed = self._subscribed()
         made = self._messages(result, subscribed - {ODOMETRY}, lenses=lenses)
+        self._follow_world(result)
         if result.trusted and MARKERS in subscribed:
             header = messages.header_message(result.stamp, self.world)
             made[MARKERS] = marker_array(header, self._drawing(result), self._drawn != result.pose.world)
             self._drawn = result.pose.world
         self._send(made, current)
+
+    def _follow_world(self, result: Result) -> None:
+        """Path and keyframes are of one world."""
+        if result.pose is not None and result.pose.world != self._world:
+            self._world, self._keyframes = result.pose.world, Keyframes()
+            self._path.clear()
+        if result.trusted:
+            self._keyframes.add(result.stamp, result.pose)
 
     def _messages(self, result: Result, topics: set[str], placed=None, before=None, lenses=()) -> dict:
         frames = FrameNames(self.world, self._base, self._camera)
@@ -245,7 +251,7 @@ class Publishers:
             return None
 
     def _pose_messages(self, result: Result, pose: np.ndarray, subscribed: set[str]) -> dict:
-        """What follows from a pose that is trusted: its place in the path, on /tf and among keyframes."""
+        """What follows from a pose that is trusted: its place in the path, and on /tf."""
         made, header = {}, messages.header_message(result.stamp, self.world)
         transforms = self._transforms(result, pose)
         if transforms:
@@ -255,7 +261,6 @@ class Publishers:
             self._path.popleft()
         if PATH in subscribed:
             made[PATH] = Path(header=header, poses=list(self._path))
-        self._keyframes.add(result.stamp, result.pose)
         return made
 
     def _transforms(self, result: Result, pose: np.ndarray) -> list[TransformStamped]:

@@ -17,6 +17,7 @@ from d4rt_ros.tasks import tracks_of_points
 # Points decoded at one go, so that a large question lets others, and the stream, in between.
 SLICE = 4096
 MOST_STAMPS = 10_000
+SAME_POINT = 1 / 320  # of the larger side of an image: a track that is so near is the asked point's
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,39 @@ def _track_points(request, response, context: Context) -> None:
     answers = [context.run(lambda p=part: ask(p)) for part in _slices(len(asked), max(SLICE // count, 1))]
     xyz, uv = (_joined(answers, name, width) for name, width in (("xyz", 3), ("uv", 2)))
     visibility, confidence = (_joined(answers, name, 0) for name in ("visibility", "confidence"))
+    positions = transform(world_from_camera, xyz * np.float32(window.result.unit))
     if answers:
-        xyz[~seen], uv[~seen], visibility[~seen], confidence[~seen] = np.nan, np.nan, 0.0, 0.0
+        rows, tracks = _followed(window, asked), window.result.tracks
+        same = rows >= 0
+        if same.any():
+            for ours, theirs in (
+                (positions, tracks.positions), (uv, tracks.pixels), (visibility, tracks.visible),
+                (confidence, tracks.confidence),
+            ):  # fmt: skip
+                ours[same] = theirs[rows[same]]
+        for values, nothing in ((positions, np.nan), (uv, np.nan), (visibility, 0.0), (confidence, 0.0)):
+            values[~seen] = nothing
         uv = _topic_pixels(uv, np.arange(count), window)
     _fill_header(response, window, context.world_frame, window.stamps[-1])
-    response.positions = messages.flat(transform(world_from_camera, xyz * np.float32(window.result.unit)))
+    response.positions = messages.flat(positions)
     response.pixels = messages.flat(uv)
     response.visibility, response.confidence = messages.flat(visibility), messages.flat(confidence)
+
+
+def _followed(window: EncodedWindow, asked: Queries) -> np.ndarray:
+    """Which of the window's tracks each of the asked points is on (N,), -1: none; so that it goes where they go."""
+    tracks, found = window.result.tracks, np.full(len(asked), -1)
+    if tracks is None or not len(tracks.ids):
+        return found
+    near = SAME_POINT * max(window.scene.size)
+    pixels = np.stack([asked.u, asked.v], -1)
+    for t in np.unique(asked.t_src):
+        rows = np.flatnonzero(asked.t_src == t)
+        where = np.where(tracks.visible[:, t, None], tracks.pixels[:, t], np.inf)
+        away = np.linalg.norm(pixels[rows, None] - where[None], axis=-1)
+        nearest = away.argmin(axis=1)
+        found[rows] = np.where(away[np.arange(len(rows)), nearest] <= near, nearest, -1)
+    return found
 
 
 def _fields(request, names: tuple[str, ...], max_points: int) -> list[np.ndarray]:

@@ -18,15 +18,15 @@ from d4rt_ros.io.transform_tree import NotHeardYet, TransformError, frame_name
 from d4rt_ros.ros.inputs import _Input as Input
 from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.ros.scale_messages import cloud_points, cone_points, scan_points, small_depth
+from d4rt_ros.stream.config import Outputs
 from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
-from d4rt_ros.stream.scale_depth import cone_scale, depth_at, depth_scale, points_scale
+from d4rt_ros.stream.scale_depth import cone_scale, image_scale, points_scale
 from d4rt_ros.stream.scale_height import IMAGE_UP, ground_plane, height_scale
 from d4rt_ros.stream.scale_motion import SPAN, jump, motion_scale
-from d4rt_ros.tasks.questions import pixel_grid
 
 SOURCES = ("none", "fixed", "depth", "tf", "height")
 DEPTH_FROM = ("image", "scan", "range", "cloud")
-KEPT = 60  # messages, or places of the camera, that wait for their frame or their transform
+KEPT = 200  # messages, or places of the camera, that wait for their frame or their transform
 LATE = 3_000_000_000  # ns for which a transform is waited for
 PERIOD = 200_000_000  # ns between two measurements, which would say little more if they came more often
 STOPPED = 1_000_000_000  # ns without a transform or a message, after which it is said
@@ -65,11 +65,18 @@ class ScaleInputs:
     def __init__(self, node, settings: ScaleSettings, transforms) -> None:
         self._source = _source(node, settings, transforms)
         self._next, self._why = 0, ""
+        depth, pose = settings.source in ("depth", "height"), settings.source == "tf"
+        self._wanted = Outputs(points=depth, tracks=False, pose=pose)
 
     @property
     def problem(self) -> str:
         """Why the newest result tells no scale, or what is odd about what does, in a sentence, or ""."""
         return self._why
+
+    @property
+    def wanted(self) -> Outputs:
+        """What results must hold for the scale to be measured."""
+        return self._wanted
 
     @property
     def topics(self) -> list[str]:
@@ -193,11 +200,7 @@ class _DepthImages(_Source):
                 f"depth on {self.inputs[0].topic} comes in the frame '{frame}', the images in '{camera_frame}': the "
                 "depth that is registered to the colour image is wanted"
             )
-        depth, sigma = _depth_of(result)
-        size = result.camera.pinhole.height, result.camera.pinhole.width
-        pixels = np.stack(pixel_grid(depth.shape, size), -1)
-        measured = depth_at(image, lens.to_image(pixels) if lens else pixels, size)
-        return depth_scale(measured, depth, result.stamp, sigma)
+        return image_scale(image, result, lens)
 
 
 class _Points(_Source):
@@ -244,8 +247,9 @@ class _Motion(_Source):
             self._waiting.clear()
             self._known.clear()
             self._of = pose.world, camera_frame
+        if stamp > self._last or not self._known:
+            self._waiting.append((stamp, pose.world_from_camera[:3, 3].copy()))
         self._last = stamp
-        self._waiting.append((stamp, pose.world_from_camera[:3, 3].copy()))
         self._look_up(stamp, camera_frame)
         while self._known and self._known[0][0] < stamp - SPAN * 1e9:
             self._known.popleft()

@@ -10,13 +10,17 @@ from dataclasses import replace
 from typing import Callable
 
 from d4rt_ros.geometry import Region
-from d4rt_ros.ros.diagnostics import Statistics
+from d4rt_ros.ros.diagnostics import WARN, Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
+from d4rt_ros.ros.scale_inputs import ScaleInputs
 from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
+from d4rt_ros.stream.scale import ScaleMeasurement
+
+MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
 
 class Streaming:
@@ -42,6 +46,7 @@ class Streaming:
         self.pipeline = Pipeline(model, config)
         self.window = window_of(self.pipeline)
         self.device = str(getattr(model, "device", ""))
+        self.scale_inputs: ScaleInputs | None = None  # what measures the scale while the node is active
         self.windows: list[EncodedWindow] = []
         self.result: Result | None = None
         self.publishers = publishers
@@ -57,6 +62,8 @@ class Streaming:
         self._publishing = threading.Lock()
         # Images are followed and windows placed in turns, in two threads.
         self._pixels, self._state = Worker("d4rt pixels"), threading.Lock()
+        self._waiting = 0  # images that came and have not been followed yet
+        self._posed = -1  # ns, the newest image whose trusted pose was published
         model.between_chunks = worker.serve_pending
 
     @property
@@ -72,12 +79,22 @@ class Streaming:
     @property
     def problems(self) -> list[tuple[bytes, str]]:
         """What the outputs have to say: (level of diagnostics, sentence)."""
-        return [*self.publishers.problems, *self.interest.problems]
+        return [*self.publishers.problems, *self.interest.problems, *self._scale_problems()]
+
+    @property
+    def idle(self) -> bool:
+        """Whether every image that came has been followed, and every window computed that was due."""
+        return not self._waiting and self._worker.idle
 
     @property
     def history(self) -> str:
         """What is kept for services, "3 windows, 0.7 s, 12 MB"."""
         return told(self.windows)
+
+    def _scale_problems(self) -> list[tuple[bytes, str]]:
+        """Why the scale is not known, or what is odd about what measures it."""
+        why = self.scale_inputs.problem if self.scale_inputs else ""
+        return [(WARN, f"scale: {sentence}") for sentence in (self.pipeline.scale_problem, why) if sentence]
 
     def add(self, frame: Frame, frame_id: str) -> None:
         """Take a frame of the images' thread, with its frame_id as it came. Raises StampError where it is refused."""
@@ -91,12 +108,19 @@ class Streaming:
             if window.restarts != restarts:
                 self._forget()
                 self._warn("restart", f"everything restarts: {window.restart_reason}")
+            kept = bool(clip) and clip[-1].frame is frame
+            image = clip[-1] if kept else WindowFrame(frame, window.restarts)
+            # Images wait in order; of more than that, those that no window is due with are left out first.
+            crowded = self._waiting >= (MOST_WAITING if due else MOST_WAITING // 2)
+            self._waiting += not crowded
         if window.restarts != restarts:
             self._begin_anew(window.restart_reason)
-        if clip and clip[-1].frame is frame:  # it was kept
-            self.pipeline.prepared(clip[-1])
-        if due and self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if crowded:
+            self._statistics.count("skipped" if due else "not followed")
+            return
+        if kept:
+            self.pipeline.prepared(image)
+        self._pixels.ask(lambda: self._follow(image, clip if due else None, camera_frame, received))
 
     def reset(self, reason: str, ends: bool = False) -> bool:
         """Forget the window, the world and what was encoded; nothing of it is published once this returns. Returns
@@ -149,30 +173,35 @@ class Streaming:
         self._pixels.stop()
 
     def _forget(self) -> None:
-        self._pixels.discard()
         self._worker.discard()
-        self.windows, self.result = [], None
+        self.windows, self.result, self._posed = [], None, -1
         self._statistics.count("restarts")
 
     def _follow(
         self, image: WindowFrame, clip: list[WindowFrame] | None, camera_frame: str, received: float
     ) -> None:
         """Publish where an image was taken, and have the window computed that is due with it."""
+        current = lambda: image.epoch == self.epoch  # noqa: E731
         try:
             with self._state:
-                result = self.pipeline.follow(image)
+                result = self.pipeline.follow(image) if current() else None
             if result is not None:
                 with self._publishing:
-                    if image.epoch == self.epoch:
-                        self.publishers.publish_pose(result, lambda: image.epoch == self.epoch)
+                    if current():
+                        self._publish_pose(result, current)
         except Exception as error:
             self._statistics.problem("failures", f"{type(error).__name__}: {error}")
             self._warn("failure", f"following an image failed, the next is tried: {traceback.format_exc()}")
-        if clip is None:
-            return
-        self.pipeline.prepared(image)
-        if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
-            self._statistics.count("skipped")
+        if clip is not None and current():
+            if self._worker.offer(lambda: self._compute(clip, camera_frame, received)):
+                self._statistics.count("skipped")
+        with self._lock:
+            self._waiting -= 1
+
+    def _publish_pose(self, result: Result, current: Callable[[], bool]) -> None:
+        self.publishers.publish_pose(result, current)
+        if result.trusted:
+            self._posed = result.stamp
 
     def _compute(self, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         """The worker's job: publish what a window shows. Whatever goes wrong, the next window is tried."""
@@ -189,6 +218,9 @@ class Streaming:
             proposal = self.pipeline.encode(seen, wanted)
             with self._state:
                 result = self.pipeline.place(seen, proposal)
+                result = self.pipeline.scaled(result, self._measured_scale(result, clip, camera_frame))
+            if self.pipeline.scale_note:
+                self._warn("scale", self.pipeline.scale_note)
             if result.points is not None:
                 self._fit_depth(time.monotonic() - begin)
             self._finish(result, clip, camera_frame, received)
@@ -200,10 +232,21 @@ class Streaming:
         else:
             self._statistics.result(time.monotonic() - received)
 
+    def _measured_scale(
+        self, result: Result, clip: list[WindowFrame], camera_frame: str
+    ) -> list[ScaleMeasurement]:
+        inputs = self.scale_inputs
+        return inputs.measurements_for(result, camera_frame, clip[-1].frame.lens) if inputs else []
+
     def _wanted(self, clip: list[WindowFrame]) -> Outputs:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
+        if (inputs := self.scale_inputs) is not None:
+            also = inputs.wanted
+            wanted = Outputs(
+                wanted.points or also.points, wanted.tracks or also.tracks, wanted.pose or also.pose
+            )
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.
@@ -221,7 +264,7 @@ class Streaming:
 
     def _finish(self, result: Result, clip: list[WindowFrame], camera_frame: str, received: float) -> None:
         epoch, lenses = clip[-1].epoch, tuple(frame.frame.lens for frame in clip)
-        window = EncodedWindow(replace(result, points=None, tracks=None), camera_frame, lenses)
+        window = EncodedWindow(replace(result, points=None), camera_frame, lenses)
         with self._publishing:
             with self._lock:
                 if epoch != self.epoch:  # restarted meanwhile: the result is of the world before
@@ -229,7 +272,8 @@ class Streaming:
                 self.result = result
                 self.windows = kept([window, *self.windows], self._history)
             current = lambda: epoch == self.epoch  # noqa: E731
-            if not self.pipeline.follows:  # else its pose was published when its image came
-                self.publishers.publish_pose(result, current)
+            # Else it was published when the image came, unless only the model, or the first window, could say it.
+            if not self.pipeline.follows or result.trusted and result.stamp > self._posed:
+                self._publish_pose(result, current)
             self.publishers.publish_window(result, lenses, current)
             self._status.result(result, time.monotonic() - received, current)

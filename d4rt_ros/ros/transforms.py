@@ -14,7 +14,7 @@ from d4rt_ros.ros import messages, qos
 
 TF_MODES = ("auto", "world_to_camera", "camera_to_world", "world_to_base", "none")
 CACHE_NANOSECONDS = 10_000_000_000  # as tf2's buffer
-OWN_REMEMBERED = 1000  # of our own broadcasts, until they have been heard back
+OWN_REMEMBERED = 4000  # transforms: two for each image, heard back late on a busy machine
 MOST_COMPLAINTS = 100  # sentences about others' transforms, each of which is said once
 
 

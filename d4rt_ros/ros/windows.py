@@ -31,7 +31,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """What a window gave, for services to answer from. result: of which points and tracks are not needed; the scene's
+    """What a window gave, for services to answer from. result: of which points are not needed; the scene's
     own lengths are in the model's unit, the pose's scaled. camera_frame: of the images, as TF names it. lenses: of the
     T frames (io.Frame)."""
 

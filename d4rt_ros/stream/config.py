@@ -10,6 +10,7 @@ from d4rt_ros.tasks.adaptive_depth import MIN_QUERIES
 from d4rt_ros.tasks.questions import check_grid
 from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS
 
+SCALE_SOURCES = "none", "fixed", "depth", "tf", "height"
 REFINEMENTS = "pixels", "none"
 FEWEST_TRACKS = 50  # fewer do not place a camera
 LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution
@@ -31,16 +32,24 @@ class Outputs:
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """frames of a window (None: as many as the model takes), every `stride`-th of the stream, a window every
-    `hop` of these; sizes are rows, columns of grids over the image. depth_queries: the most queries for the depth
-    grid, whose other points are interpolated (None: every point is asked). pose_min_inliers: the share of
-    points that must agree with a pose for it to be trusted. max_gap: the longest pause within a window, in periods
-    of the stream. recover_seconds: for how long since it was last known (by stamps) the camera is looked for in the
-    old world once it is lost; then a new world begins. metres: in the model's unit of length; 0: not known. region:
-    of the image, which points and tracks are limited to, not what places the camera; None: all of it. refine: "pixels":
-    poses and depth are refined against the images, "none": they are the model's. tracks_max: points that are followed,
-    at most; tracks_unseen_seconds: after which one that is not seen any more is forgotten. Raises ValueError for what
-    cannot be."""
+    """What is computed of a stream, and how. Sizes are rows, columns of grids over the image.
+
+    frames: of a window, None: as many as the model takes; every `stride`-th of the stream, a window every `hop` of
+        these. max_gap: the longest pause within a window, in periods of the stream.
+    depth_queries: the most queries for the depth grid, whose other points are interpolated; None: every point is asked.
+    refine: "pixels": poses and depth are refined against the images, "none": they are the model's.
+    tracks_max: points that are followed, at most. tracks_unseen_seconds: after which one that is not seen any more is
+        forgotten.
+    tracks_size, pose_method, pose_grid, pose_min_inliers: for refine "none"; the last is the share of points that must
+        agree with a pose for it to be trusted.
+    recover_seconds: for how long since it was last known (by stamps) the camera is looked for in the old world once it
+        is lost; then a new world begins.
+    metres: in the model's unit of length; 0: not known. scale_source: what else says it: "none"; "fixed": metres alone;
+        "depth": depth that was measured beside the frames; others measure outside (`Pipeline.scaled`).
+    region: of the image, which points and tracks are limited to, not what places the camera; None: all of it.
+
+    Raises ValueError for what cannot be.
+    """
 
     frames: int | None = None
     stride: int = 1
@@ -54,6 +63,7 @@ class PipelineConfig:
     pose_min_inliers: float = 0.5
     recover_seconds: float = 5.0
     metres: float = 0.0
+    scale_source: str = "fixed"
     region: Region | None = None
     refine: str = "pixels"
     tracks_max: int = 300
@@ -76,6 +86,10 @@ class PipelineConfig:
             raise ValueError(f"pose_min_inliers = {self.pose_min_inliers}; it must be a share in 0..1")
         if self.refine not in REFINEMENTS:
             raise ValueError(f"refine = {self.refine!r}; it must be one of {', '.join(REFINEMENTS)}")
+        if self.scale_source not in SCALE_SOURCES:
+            raise ValueError(
+                f"scale_source = {self.scale_source!r}; it must be one of {', '.join(SCALE_SOURCES)}"
+            )
         if self.tracks_max < FEWEST_TRACKS:
             raise ValueError(f"tracks_max = {self.tracks_max}; it must be {FEWEST_TRACKS} or more")
         for name in ("recover_seconds", "metres", "tracks_unseen_seconds"):

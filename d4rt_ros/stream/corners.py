@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 CELL = 16  # pixels; each has one point
-AROUND = np.ones((13, 13), np.uint8)  # the pixels near a corner that have no other
+APART = 6.4  # pixels; points that are nearer to each other show the same
+AROUND = np.ones((13, 13), np.uint8)  # the pixels that are so near
 BLOCK = 5  # pixels over which gradients are averaged
 WEAKEST = 20.0  # mean squared gradient (Sobel's, in grey levels) across the weaker direction
 OVER_NOISE = (
@@ -16,9 +18,7 @@ ROUNDS = 2  # what is near a stronger corner waits until that one's own neighbou
 BORDER = 5  # pixels without corners
 
 
-def corners(
-    grey: np.ndarray, taken: np.ndarray, allowed: np.ndarray | None = None, cell: int = CELL
-) -> np.ndarray:
+def corners(grey: np.ndarray, taken: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
     """The best corner (x, y) of every cell of an image (h, w) uint8 that has one and no taken point, (M, 2) float64.
 
     taken: (N, 2) pixels; no corner is near one. allowed: (h, w) bool, where corners may be.
@@ -29,11 +29,14 @@ def corners(
         strength *= allowed
     found = np.zeros((0, 2))
     for _ in range(ROUNDS):
-        found = np.concatenate([found, _peaks(strength, np.concatenate([taken, found]), cell)])
-    return found
+        found = np.concatenate([found, _peaks(strength, np.concatenate([taken, found]))])
+    twins = cKDTree(found).query_pairs(
+        APART, output_type="ndarray"
+    )  # equally strong, on two sides of a cell's border
+    return np.delete(found, twins.max(axis=1), axis=0)
 
 
-def _peaks(strength: np.ndarray, taken: np.ndarray, cell: int) -> np.ndarray:
+def _peaks(strength: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """What is strongest around and in its cell, (M, 2), the strongest first; not near what is taken."""
     import cv2
 
@@ -44,17 +47,17 @@ def _peaks(strength: np.ndarray, taken: np.ndarray, cell: int) -> np.ndarray:
     free[y, x] = 2
     free[cv2.dilate(free, AROUND) == 2] = 0
     strength *= free
-    rows, columns = -(-h // cell), -(-w // cell)
-    cells = np.zeros((rows * cell, columns * cell), np.float32)
+    rows, columns = -(-h // CELL), -(-w // CELL)
+    cells = np.zeros((rows * CELL, columns * CELL), np.float32)
     cells[:h, :w] = strength * (strength == cv2.dilate(strength, AROUND))
     cells = (
-        cells.reshape(rows, cell, columns, cell).transpose(0, 2, 1, 3).reshape(rows * columns, cell * cell)
+        cells.reshape(rows, CELL, columns, CELL).transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
     )
     best = cells.argmax(axis=1)
     strongest = cells[np.arange(len(cells)), best]
-    strongest[y // cell * columns + x // cell] = 0.0
+    strongest[y // CELL * columns + x // CELL] = 0.0
     row, column = np.divmod(np.arange(len(cells)), columns)
-    at = np.stack([column * cell + best % cell, row * cell + best // cell], axis=1).astype(np.float64)
+    at = np.stack([column * CELL + best % CELL, row * CELL + best // CELL], axis=1).astype(np.float64)
     return at[np.argsort(-strongest)[: np.count_nonzero(strongest)]]
 
 

@@ -18,6 +18,7 @@ COARSE = 4  # times smaller is the image in which guesses are compared
 WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
 PATCH = 9  # pixels of the side of what is compared after flow
+SURE = 17  # the same where nothing can have changed much: so much does not look alike by chance
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
 TILE_LEVELS = 1
 NEIGHBOURHOOD = 15  # what a point's contrast is measured against
@@ -25,7 +26,6 @@ CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
 LIKE = 0.8  # least correlation of a patch with what was found of it
 SAME_GUESS = 1.5  # guesses nearer to each other lead to the same place
 MARGIN = 3  # no points nearer to the border
-SHORTEST = 24  # pixels of a side that flow needs
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,22 @@ def whole_shift(a: Picture, b: Picture) -> np.ndarray:
 def search(
     a: Picture, b: Picture, points: np.ndarray, guesses: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where `b` shows the points (N, 2) of `a`, and whether they are found there.
+    """Where `b` shows the points (N, 2) of `a`, NaN where it does not, and how alike both are there, (N,).
 
     guesses: (N, 2) each, NaN where there is none. Flow starts from the one at which the images are most alike, and
     from the next where it fails.
     """
-    there, found = np.full(points.shape, np.nan), np.zeros(len(points), bool)
-    if not len(points):
-        return there, found
-    for start in _best_first(a, b, points, np.stack(guesses)):
-        rows = np.flatnonzero(~found & b.inside(start))
-        if len(rows):
-            at, good = _flow(a.even, b.even, points[rows], start[rows], LEVELS)
-            rows, at = rows[good], at[good]
-            there[rows], found[rows] = at, True
-    return there, found & b.inside(there)
+    there, alike = np.full(points.shape, np.nan), np.full(len(points), np.nan)
+    for start in _best_first(a, b, points, np.stack(guesses)) if len(points) else ():
+        rows = np.flatnonzero(np.isnan(alike) & b.inside(start))
+        if not len(rows):
+            continue
+        at, good = _flow(a.even, b.even, points[rows], start[rows], LEVELS)
+        rows, at = rows[good], at[good]
+        like = likeness(patches(a, points[rows], SURE), patches(b, at, SURE))
+        good = (like > LIKE) & b.inside(at)
+        there[rows[good]], alike[rows[good]] = at[good], like[good]
+    return there, alike
 
 
 def tiles(picture: Picture, at: np.ndarray) -> np.ndarray:
@@ -131,20 +132,20 @@ def search_tiles(
         at = at - middle
         good &= np.abs(at).max(axis=1) < TILE // 2
         rows, at = rows[good], at[good] + start[rows[good]]
-        good = likeness(middles(known[rows]), patches(b, at)) > LIKE
+        good = likeness(middles(known[rows], SURE), patches(b, at, SURE)) > LIKE
         there[rows[good]], found[rows[good]] = at[good], True
     return there, found & b.inside(there)
 
 
-def patches(picture: Picture, at: np.ndarray) -> np.ndarray:
-    """(N, PATCH, PATCH) float32 around pixels (N, 2)."""
-    return _cut(picture.even, at, PATCH).astype(np.float32)
+def patches(picture: Picture, at: np.ndarray, side: int = PATCH) -> np.ndarray:
+    """(N, side, side) float32 around pixels (N, 2)."""
+    return _cut(picture.even, at, side).astype(np.float32)
 
 
-def middles(known: np.ndarray) -> np.ndarray:
-    """The patches (N, PATCH, PATCH) in the middle of tiles."""
-    edge = (TILE - PATCH) // 2
-    return known[:, edge : edge + PATCH, edge : edge + PATCH].astype(np.float32)
+def middles(known: np.ndarray, side: int = PATCH) -> np.ndarray:
+    """The patches (N, side, side) in the middle of tiles."""
+    edge = (TILE - side) // 2
+    return known[:, edge : edge + side, edge : edge + side].astype(np.float32)
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Where the camera is in the world: measured from the keyframe, found again by its image, or in a new world."""
+"""Where the camera is in the world, and how long the window's unit is there: measured from the keyframe, found again by
+its image, or in a new world."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pixels import CONFIRMED, confirmed, resized_pixels
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose
+from d4rt_ros.stream.stitching import StitchError, Unit, scaled_step
 from d4rt_ros.stream.trust import reason_of
 from d4rt_ros.stream.window import WindowFrame
-from d4rt_ros.stream.world import LOST_COVARIANCE, World
+from d4rt_ros.stream.world import LOST_COVARIANCE, World, WorldPose
 from d4rt_ros.tasks.batch import Task
 from d4rt_ros.tasks.depth import point_map_questions
-from d4rt_ros.tasks.questions import usable
-from d4rt_ros.tasks.relative_pose import PoseAnswers, PoseError, RelativePose, pose_task
+from d4rt_ros.tasks.questions import pixel_grid, usable_points
+from d4rt_ros.tasks.relative_pose import MIN_POINTS, PoseAnswers, PoseError, RelativePose, pose_task
 
 Clip = Sequence[WindowFrame]  # the frames of a window, oldest first
 
@@ -32,12 +34,13 @@ class PlaceAnswers:
 
     keyframe: where in the clip the frame is that it is measured from; None where that has gone. pose: how; None too.
     depths: (1 or 2, rows, columns) along z, of the keyframe's grid if there is one and of the newest frame's; NaN where
-        it is not usable.
+        it is not usable. confidence: of these, 0 there.
     """
 
     keyframe: int | None
     pose: PoseAnswers | None
     depths: np.ndarray
+    confidence: np.ndarray
 
 
 def place_task(scene: Scene, clip: Clip, keyframe: int | None, config: PipelineConfig) -> Task[PlaceAnswers]:
@@ -51,8 +54,8 @@ def place_task(scene: Scene, clip: Clip, keyframe: int | None, config: PipelineC
         pose = yield from pose_task(scene, keyframe, newest, config.pose_method, grid)
         asked, here = pose.asked, pose.here
     _forget_borders(clip, asked, here)
-    depths = np.where(usable(here, in_front=True), here.xyz[:, 2], np.nan).reshape(-1, *grid)
-    return PlaceAnswers(keyframe, pose, depths)
+    xyz, confidence = usable_points(here, in_front=True)
+    return PlaceAnswers(keyframe, pose, xyz[:, 2].reshape(-1, *grid), confidence.reshape(-1, *grid))
 
 
 def _forget_borders(clip: Clip, asked: Queries, answer: Answer) -> None:
@@ -73,9 +76,8 @@ class Localiser:
 
     def keyframe_index(self, clip: Clip) -> int | None:
         """Where in the clip the frame is that poses are measured from; None where it has gone."""
-        stamps = [frame.stamp for frame in clip]
-        stamp = self.world.keyframe_stamp
-        return stamps.index(stamp) if stamp in stamps else None
+        stamps, keyframe = [frame.stamp for frame in clip], self.world.keyframe
+        return stamps.index(keyframe.stamp) if keyframe and keyframe.stamp in stamps else None
 
     def place(
         self,
@@ -86,21 +88,29 @@ class Localiser:
         start_pose: np.ndarray,
         config: PipelineConfig,
     ) -> Pose:
-        """Find the newest camera, which is then the world's `camera`.
+        """Find the newest camera, which is then the world's `camera`, and the window's unit, then the world's `unit`.
 
-        problem: why the images show nothing to measure, or "", where there are answers. start_pose: (4, 4) where a new world begins, in the model's unit.
+        problem: why the images show nothing to measure, or "". answers: None then, and where nobody asked. start_pose:
+        (4, 4) where a new world begins, in the model's unit.
         """
         if self.world.stamp is None:
             # It begins with the first image that shows something, and where it begins is known before.
-            self.world.start(start_pose)
-        step, lost = None, problem
+            self.world = World(start_pose)
+        step, lost = None, problem or None
+        known = 0 if answers is None else int(np.isfinite(answers.depths[-1]).sum())
+        if answers is not None and known < MIN_POINTS:
+            # No later window could be joined to this one.
+            lost = (
+                f"the model says the depth of {known} of {answers.depths[-1].size} points of the newest image; "
+                f"{MIN_POINTS} are needed"
+            )
+            answers = None
         if answers is not None:
             step, lost = self._measure(clip, answers, camera, config)
         self.last_loss = lost or self.last_loss
         if answers is not None and lost and self._searched(clip[-1].stamp) >= config.recover_seconds:
             # It has been looked for long enough: a new world, in which this is known.
-            self.number, self.world, step, lost = self.number + 1, World(), None, ""
-            self.world.start(start_pose)
+            self.number, self.world, step, lost = self.number + 1, World(start_pose), None, ""
             self._set_keyframe(clip[-1], camera, answers.depths)
         place, reason = self.world.camera, reason_of(problem, lost)
         step = None if reason else step
@@ -118,44 +128,73 @@ class Localiser:
     def _measure(
         self, clip: Clip, answers: PlaceAnswers, camera: Pinhole, config: PipelineConfig
     ) -> tuple[RelativePose | None, str]:
-        """Move the world's camera there; how it was measured, and why its place is not known, in a sentence, or ""."""
+        """Place the window in the world; how its newest camera was measured, and why its place or its unit is not
+        known, in a sentence, or ""."""
         world, newest, keyframe = self.world, clip[-1], answers.keyframe
         if world.stamp is None:
             self._set_keyframe(newest, camera, answers.depths)
             return None, ""
-        if newest.look.unchanged_since <= world.stamp:
-            # The very image that was placed last: the camera stands still, exactly.
-            step, problem = None, ""
-            world.stay(newest.stamp)
-        elif keyframe is None:
-            step, problem = None, self._find_again(newest, camera)
-        else:
-            step, problem = proposed_step(clip, answers, camera, config)
-            if not problem:
-                world.move(step, newest.stamp)
+        # The very image that was placed last: the camera stands still, exactly.
+        still = newest.look.unchanged_since <= world.stamp
+        place, step = world.camera, None
+        try:
+            if keyframe is None:
+                place = place if still else self._found_again(newest, camera)
+                world.unit = self._unit_across(place, Landmarks(newest, camera, answers.depths[-1]))
+            else:
+                world.unit = self._unit_again(answers)
+                if not still:
+                    step = self._step(clip, answers, camera, config)
+                    place = world.keyframe.pose.moved(step)
+        except StitchError as error:
+            return None, str(error)
+        world.place(place, newest.stamp)
         # The next windows must still hold the keyframe.
-        if not problem and (keyframe is None or keyframe < len(clip) // 2):
+        if keyframe is None or keyframe < len(clip) // 2:
             self._set_keyframe(newest, camera, answers.depths)
-        return step, problem
+        return step, ""
 
     def _set_keyframe(self, newest: WindowFrame, camera: Pinhole, depths: np.ndarray) -> None:
-        self.world.set_keyframe(newest.stamp)
-        self.world.landmarks = Landmarks(newest, camera, depths[-1])
+        self.world.set_keyframe(Landmarks(newest, camera, self.world.unit.scale * depths[-1]))
 
     def _searched(self, stamp: int) -> float:
         """Seconds since the camera's place was known last."""
         return (stamp - self.world.stamp) / 1e9
 
-    def _find_again(self, newest: WindowFrame, camera: Pinhole) -> str:
-        """Look for the camera in the old world by what its image shares with the last keyframe's."""
-        step = find(self.world.landmarks, newest.image, camera)
+    def _step(
+        self, clip: Clip, answers: PlaceAnswers, camera: Pinhole, config: PipelineConfig
+    ) -> RelativePose:
+        """From the keyframe, in the world's unit. Raises StitchError."""
+        step, problem = proposed_step(clip, answers, camera, config)
+        if problem:
+            raise StitchError(problem)
+        return scaled_step(step, self.world.unit)
+
+    def _unit_again(self, answers: PlaceAnswers) -> Unit:
+        """Of a window that holds the keyframe, and says its depth once more. Raises StitchError."""
+        keyframe, now = self.world.keyframe, answers.depths[0]
+        before = keyframe.landmarks.depth_at(_pixels(now.shape, keyframe.landmarks.camera))
+        return keyframe.unit.of_next(before, now, answers.confidence[0])
+
+    def _found_again(self, newest: WindowFrame, camera: Pinhole) -> WorldPose:
+        """The camera in the old world by what its image shares with the keyframe's, which has gone. Raises
+        StitchError."""
+        step = find(self.world.keyframe.landmarks, newest.image, camera)
         if step is None:
-            return (
+            raise StitchError(
                 f"the camera's way is not known for the last {self._searched(newest.stamp):.1f} s (a pause, a cut, "
                 "images that showed nothing, or skipped windows), and its image shows too little of where it was before"
             )
-        self.world.move(step, newest.stamp)
-        return ""
+        return self.world.keyframe.pose.moved(step)
+
+    def _unit_across(self, place: WorldPose, newest: Landmarks) -> Unit:
+        """Of a window from which the keyframe has gone, whose newest frame, with depth in this unit, is here: by the
+        points of the keyframe that it shows. Raises StitchError."""
+        keyframe, known = self.world.keyframe, self.world.keyframe.landmarks
+        points = known.camera.backproject(_pixels(known.depth.shape, known.camera), known.depth)
+        points = transform(invert(place.world_from_camera) @ keyframe.pose.world_from_camera, points)
+        now = newest.depth_at(newest.camera.project(points))
+        return keyframe.unit.of_next(points[..., 2], now, np.ones(now.shape))
 
 
 def proposed_step(
@@ -193,3 +232,8 @@ def _refuted(landmarks: Landmarks, step: RelativePose, newest: WindowFrame, came
     if share < CONFIRMED:
         return f"the images contradict the model: {share:.0%} of the points are where its motion puts them"
     return ""
+
+
+def _pixels(grid: tuple[int, int], camera: Pinhole) -> np.ndarray:
+    """(rows, columns, 2) of a grid over a camera's image."""
+    return np.stack(pixel_grid(grid, (camera.height, camera.width)), axis=-1)

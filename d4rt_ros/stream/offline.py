@@ -21,9 +21,7 @@ from d4rt_ros.tasks.questions import check_grid
 RATE = 15.0  # Hz, of frames without stamps
 LOADING = ("checkpoint", "device", "precision")  # options of `load`
 # Of a video all of the image is of interest.
-CONFIGURING = tuple(
-    f.name for f in fields(PipelineConfig) if f.name not in ("depth_size", "region")
-)
+CONFIGURING = tuple(f.name for f in fields(PipelineConfig) if f.name not in ("depth_size", "region"))
 
 
 class OptionError(TypeError, ValueError):

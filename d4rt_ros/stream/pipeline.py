@@ -28,6 +28,8 @@ from d4rt_ros.stream.results import (
     window_cameras,
     world_tracks,
 )
+from d4rt_ros.stream.scale import NoScale, ScaleFilter, ScaleMeasurement, continued, fixed_scale
+from d4rt_ros.stream.scale_depth import image_scale
 from d4rt_ros.stream.sight import Sight, sight
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker
 from d4rt_ros.stream.trails import Trails
@@ -40,6 +42,10 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import PointTracks, track_task
 
+TOO_LATE = (
+    "the window's images are older than those that are remembered: windows take too long to be computed"
+)
+OVERTAKEN = "everything began anew while the window was computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
 
@@ -49,8 +55,8 @@ class Seen:
     """What a window's images show by themselves.
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed in the newest, None where nothing
-    is. camera: of the newest, as far as it is known already.
+    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
+    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
     """
 
     clip: Sequence[WindowFrame]
@@ -69,8 +75,8 @@ class Proposal:
     """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
 
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
-    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place: for
-    the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
+    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
+    for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
     """
 
     outputs: Outputs
@@ -92,6 +98,7 @@ class Pipeline:
 
     def __init__(self, model: Model, config: PipelineConfig = PipelineConfig()) -> None:
         self._model, self._start_pose, self._next_id = model, BODY_FROM_OPTICAL, 0
+        self._filter, self._scale, self._offset, self._scaled_world = ScaleFilter(), Scale(), np.zeros(3), -1
         self.change(config)
         self._restart(epoch=0, world=0)
 
@@ -101,13 +108,14 @@ class Pipeline:
         return self._model.num_frames
 
     def process(self, clip: Sequence[WindowFrame], outputs: Outputs = Outputs()) -> Result:
-        """Track what the images of a window show, encode it, place it in the world and refine it.
+        """Track what the images of a window show, encode it, place it in the world, refine it and scale it.
 
         clip: frames, oldest first. One of a new epoch, or older than the last one, begins a new world.
         """
         seen = self.track(clip)
         proposal = self.encode(seen, outputs)
-        return self.place(seen, proposal)
+        result = self.place(seen, proposal)
+        return self.scaled(result, self.measured_scale(seen, result))
 
     @property
     def follows(self) -> bool:
@@ -128,7 +136,7 @@ class Pipeline:
             return None
         camera = self._known_camera(frame.frame)
         result = Result(camera, self._odometry.cameras([frame]), self._odometry.pose(followed))
-        return self._scaled(result)
+        return scaled(result, self._scale, self._offset)
 
     def track(self, clip: Sequence[WindowFrame]) -> Seen:
         """What the images of a window show by themselves."""
@@ -141,9 +149,11 @@ class Pipeline:
             if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
                 self._odometry.follow(newest)
             points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
-        seen = Seen(clip, sight(clip, self._newest), keyframe, points, self._known_camera(newest.frame))
+        shown = sight(clip, self._newest)
+        if self._odometry is not None and points is None:
+            shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return seen
+        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
@@ -176,22 +186,61 @@ class Pipeline:
         return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points())
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
-        """The result of a window: which camera this is, where it is in the world, what it sees, how that moves."""
+        """The result of a window: which camera this is, where it is in the world, what it sees, how that moves. Its
+        lengths are in the model's unit until it is `scaled`."""
         outputs, newest = proposal.outputs, seen.newest
+        if seen.clip[-1].epoch != self._epoch:  # everything began anew while it was encoded
+            camera = seen.camera or self._estimated_camera(newest, None)
+            return Result(camera, window_cameras(seen.clip, None), problem=OVERTAKEN)
         camera = seen.camera or self._estimated_camera(newest, proposal.wide)
         pose = self._pose(seen, proposal, camera.pinhole)
-        result = Result(
+        return Result(
             camera=camera,
             window=self._cameras(seen, pose),
             pose=pose if outputs.world else None,
             points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
             tracks=self._tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
-            unit=1.0 if self._odometry is None else float(np.exp(self._odometry.offset)),
+            unit=self._unit,
             scene=proposal.scene,
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
         )
-        return self._scaled(result)
+
+    def measured_scale(self, seen: Seen, result: Result) -> list[ScaleMeasurement]:
+        """What the depth that was measured beside the newest frame says of the scale, where it is to say that."""
+        depth, points = seen.newest.depth, result.points
+        if self.config.scale_source != "depth" or depth is None or points is None:
+            return []
+        try:
+            return [image_scale(depth, result)]
+        except NoScale:
+            return []
+
+    def scaled(self, result: Result, measurements: Sequence[ScaleMeasurement] = ()) -> Result:
+        """The result in metres as far as these are known, by what has been measured of the scale until now."""
+        config, before, pose = self.config, self._scale.metres, result.pose
+        if config.metres:
+            self._scale = fixed_scale(config.metres)
+        elif config.scale_source not in ("none", "fixed"):
+            known = pose.world_from_camera if result.trusted else None
+            self._scale = self._filter.update(result.stamp, self._world, measurements, known)
+        if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
+            position = pose.world_from_camera[:3, 3]
+            self._offset = continued(self._offset, position, before, self._scale.metres)
+        elif pose is not None and self._scaled_world != pose.world:
+            self._offset, self._scaled_world = np.zeros(3), pose.world
+        return scaled(result, self._scale, self._offset)
+
+    @property
+    def scale_note(self) -> str:
+        """What changed of the scale with the last result, in a sentence, or ""."""
+        return self._filter.note
+
+    @property
+    def scale_problem(self) -> str:
+        """Why the scale is not known, or may soon not be, in a sentence, or ""."""
+        measures = self.config.scale_source not in ("none", "fixed") and not self.config.metres
+        return self._filter.problem if measures else ""
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images in the model's unit, as it is known by now; none
@@ -241,6 +290,15 @@ class Pipeline:
     def _world(self) -> int:
         return self._localiser.number if self._odometry is None else self._odometry.world
 
+    @property
+    def _unit(self) -> float:
+        """Of the newest window's lengths, in the world's unit."""
+        return (
+            self._localiser.world.unit.scale
+            if self._odometry is None
+            else float(np.exp(self._odometry.offset))
+        )
+
     def _known_camera(self, newest: Frame) -> Camera | None:
         """The frame's own, or what its pixels have shown of it."""
         if newest.camera is not None:
@@ -265,7 +323,7 @@ class Pipeline:
     def _pose(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Pose:
         """Where the newest camera is."""
         start, problem, config = self._start_pose.copy(), seen.sight.problem, self.config
-        start[:3, 3] /= config.metres or 1.0
+        start[:3, 3] /= config.metres or self._scale.metres
         if self._odometry is None:
             pose = self._localiser.place(seen.clip, problem, proposal.place, camera, start, config)
             seen.clip[-1].pose = pose
@@ -298,7 +356,7 @@ class Pipeline:
             proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
         )
         if self._odometry is None:
-            return points
+            return replace(points, xyz=points.xyz * np.float32(self._unit))
         # Nothing is known of a point that is not in front of the camera.
         log_depth = np.log(
             points.depth, where=points.depth > 0, out=np.full(points.depth.shape, np.nan, np.float32)
@@ -314,19 +372,14 @@ class Pipeline:
         stamps = np.array([frame.stamp for frame in seen.clip], np.int64)
         if self._odometry is None:
             first_id, self._next_id = self._next_id, self._next_id + len(proposal.tracks.xyz)
-            return world_tracks(
-                proposal.tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2]
-            )
+            tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self._unit))
+            return world_tracks(tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2])
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
         local = self._odometry.camera.backproject(points.pixels, depth)
         self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))
         rows = np.flatnonzero(proposal.area.contains(points.pixels))
         return self._trails.tracks(stamps, rows, rest[rows], answers.confidence[rows], self._odometry.tracker)
-
-    def _scaled(self, result: Result) -> Result:
-        metres = self.config.metres
-        return scaled(result, Scale(metres, 0.0, "fixed")) if metres else result
 
 
 def _nothing() -> None:

@@ -91,7 +91,8 @@ class Reconstruction:
     """What is known of a video of N frames. Lengths are metres where `metric`, else in the model's own unit.
 
     stamps: (N,) int64 ns.
-    world_from_camera: (N, 4, 4) float64, the optical cameras; NaN where the place is not trusted.
+    world_from_camera: (N, 4, 4) float64, the optical cameras; NaN where the place is not trusted. A world is x forward,
+        y left, z up of the camera with which its first window ended.
     trusted: (N,) bool. reason: N sentences that say why not, "" where it is.
     pose_covariance: (N, 6, 6) float64, x y z and turns about x y z, about the world's axes, since the world began; NaN
         where the pose is.
@@ -200,7 +201,7 @@ class Reconstruction:
 
 
 def at_edges(depth: np.ndarray) -> np.ndarray:
-    """(h, w) bool: where depth (h, w) differs from a neighbour's, or is unknown as is a neighbour's."""
+    """(h, w) bool: where depth (h, w) differs from a neighbour's by more than EDGE, or it or the neighbour's is NaN."""
     with np.errstate(invalid="ignore", divide="ignore"):
         log = np.log(depth)
         down, right = (~(np.abs(np.diff(log, axis=axis)) < EDGE) for axis in (0, 1))

@@ -22,12 +22,13 @@ from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
 class _Record:
     """What is known of a frame, in the model's unit; None: nothing.
 
-    answered: a window told it. world: the one that it is placed in; -1: in none. pose, covariance: in that. near: the
-    world that went on then. scale: what was known of it.
+    calibrated: the camera came with the frame. answered: a window told it. world: the one that it is placed in; -1: in
+    none. pose, covariance: in that. near: the world that went on then. scale: what was known of it.
     """
 
     stamp: int
     camera: Pinhole | None
+    calibrated: bool
     reason: str
     answered: bool = False
     world: int = -1
@@ -92,10 +93,13 @@ class Recorder:
         result = self.stream.add(frame)
         self.size = size
         self._index[frame.stamp] = number
-        self._records.append(_Record(frame.stamp, frame.camera or self._camera, self._unanswered()))
+        calibrated = frame.camera is not None
+        self._records.append(
+            _Record(frame.stamp, frame.camera or self._camera, calibrated, self._unanswered())
+        )
         if result is not None:
             self._note(result)
-        elif self.stream.pose is not None:  # by the image's pixels
+        elif self.stream.pose is not None:
             self._place(self._records[-1], self.stream.pose, self._scale)
 
     def _unanswered(self) -> str:
@@ -107,18 +111,21 @@ class Recorder:
     def _note(self, result: Result) -> None:
         record = self._records[-1]
         self._camera, self._scale = result.camera.pinhole, result.scale
-        self._answer(record, result, self._camera)
+        self._answer(record, result)
         if result.points is not None:
             record.see(result.points, result.scale.metres)
-        self._place(record, result.pose, result.scale)
+        followed = self.stream.pose  # which was said before, and is not taken back
+        said = followed and followed.trusted and result.trusted and followed.world == result.pose.world
+        self._place(record, followed if said else result.pose, result.scale)
         if not self.online:
             self._correct(result)
             self._look_back(result)
         if result.tracks is not None:
             self._follow(result)
 
-    def _answer(self, record: _Record, result: Result, camera: Pinhole) -> None:
-        record.answered, record.camera = True, camera
+    def _answer(self, record: _Record, result: Result) -> None:
+        record.answered = True
+        record.camera = record.camera if record.calibrated else result.camera.pinhole
         if record.world < 0:
             record.reason = result.reason
 
@@ -151,7 +158,7 @@ class Recorder:
         for t, kept in enumerate(self.stream.window.clip()[:-1]):
             record = self._records[self._index[kept.stamp]]
             if not record.answered:
-                self._answer(record, result, kept.frame.camera or result.camera.pinhole)
+                self._answer(record, result)
                 record.near, record.scale = result.pose.world, result.scale
                 record.see(self._points(kept.frame, t, record.camera, result), result.scale.metres)
                 if result.trusted and record.world < 0:
@@ -222,7 +229,9 @@ class Recorder:
         covariances[:, :, :3] *= metres[:, None, None]
         depth = _stacked([record.depth for record in records], grid, np.float32)
         depth *= metres.astype(np.float32)[:, None, None]
-        cameras = [None if record.camera is None else record.camera.matrix for record in records]
+        # Offline all are of one camera, that is known best in the end.
+        cameras = [r.camera if self.online or r.calibrated else self._camera for r in records]
+        cameras = [camera and camera.matrix for camera in cameras]
         world = np.array([record.world for record in records], np.int32)
         placed = [scale for scale, n in zip(scales, world) if n >= 0]
         metric = bool(placed) and all(scale.metric for scale in placed)

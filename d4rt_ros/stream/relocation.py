@@ -40,22 +40,22 @@ class Landmarks:
         return features(self.frame.image)
 
     def depth_at(self, pixels: np.ndarray) -> np.ndarray:
-        """(N,) float64 at pixels (N, 2), interpolated among the points that are known; NaN where none is near."""
+        """(...) float64 at pixels (..., 2), interpolated among the points that are known; NaN where none is near, and
+        outside the image."""
         import cv2
 
-        rows, columns = self.depth.shape
-        height, width = self.frame.image.shape[:2]
-        x, y = (
-            (pixels * [(columns - 1) / (width - 1), (rows - 1) / (height - 1)])
-            .astype(np.float32)
-            .T[..., None]
-        )
+        (rows, columns), size = self.depth.shape, np.array(self.frame.image.shape[1::-1])
+        # Comparisons with NaN are false.
+        inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(axis=-1)
+        scale = np.array([columns - 1, rows - 1]) / (size - 1)
+        at = np.where(inside[..., None], pixels * scale, 0.0).astype(np.float32).reshape(len(pixels), -1, 2)
         known = np.isfinite(self.depth)
         total, weight = (
-            cv2.remap(grid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+            cv2.remap(grid.astype(np.float32), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             for grid in (np.where(known, self.depth, 0.0), known)
         )
-        return np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
+        depth = np.where(weight > 0.2, total, np.nan) / np.maximum(weight, 0.2).astype(np.float64)
+        return np.where(inside, depth.reshape(inside.shape), np.nan)
 
 
 def find(landmarks: Landmarks, image: np.ndarray, camera: Pinhole) -> RelativePose | None:

@@ -209,32 +209,36 @@ def world_tracks(
     )
 
 
-def scaled(result: Result, scale: Scale) -> Result:
-    """The result, whose lengths are in the model's unit, with its lengths in metres."""
+def scaled(result: Result, scale: Scale, offset: np.ndarray | None = None) -> Result:
+    """The result, whose lengths are in the model's unit, with its lengths in metres.
+
+    offset: (3,) of the scaled world: what is at p in the model's unit is at metres · p + offset. It keeps the camera
+    where it was published when the scale is corrected.
+    """
     metres, pose, points, tracks = scale.metres, result.pose, result.points, result.tracks
+    offset = np.zeros(3) if offset is None else offset
     return replace(
         result,
         scale=scale,
         unit=result.unit * metres,
-        pose=pose and _scaled_pose(pose, metres),
-        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres)),
+        pose=pose and _scaled_pose(pose, metres, offset),
+        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres, offset)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
             tracks,
-            positions=tracks.positions * np.float32(metres),
+            positions=(tracks.positions * np.float32(metres) + offset).astype(np.float32),
             velocities=tracks.velocities * np.float32(metres),
         ),
     )  # fmt: skip
 
 
-def _scaled_pose(pose: Pose, metres: float) -> Pose:
-    """A pose, whose lengths are in the model's unit, with its lengths in metres."""
+def _scaled_pose(pose: Pose, metres: float, offset: np.ndarray) -> Pose:
     lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
     grown = np.outer(lengths, lengths)
     return replace(
         pose,
-        world_from_camera=_grown(pose.world_from_camera, metres),
-        map_from_world=_grown(pose.map_from_world, metres),
+        world_from_camera=_grown(pose.world_from_camera, metres, offset),
+        map_from_world=_grown(pose.map_from_world, metres, offset - pose.map_from_world[:3, :3] @ offset),
         # That nothing is known stays so in any unit.
         covariance=pose.covariance * grown if pose.trusted else pose.covariance,
         step=step
@@ -242,10 +246,10 @@ def _scaled_pose(pose: Pose, metres: float) -> Pose:
     )
 
 
-def _grown(poses: np.ndarray, metres: float) -> np.ndarray:
-    """Poses (..., 4, 4) whose lengths are so many times as large."""
+def _grown(poses: np.ndarray, metres: float, offset: np.ndarray | float = 0.0) -> np.ndarray:
+    """Poses (..., 4, 4) whose lengths are so many times as large, and which are shifted by `offset` (3,) then."""
     poses = poses.copy()
-    poses[..., :3, 3] *= metres
+    poses[..., :3, 3] = metres * poses[..., :3, 3] + offset
     return poses
 
 

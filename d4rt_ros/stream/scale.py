@@ -23,8 +23,8 @@ GATE = 3.0  # sd beyond which a measurement does not agree
 LEAST_COUNT, LEAST_SECONDS = 3, 1.0
 # What contradicts the scale makes it doubtful after the first and replaces it after the second, in seconds.
 DOUBTED, BELIEVED = 1.0, 3.0
-SILENT = 5.0  # seconds without a measurement, after which it is told
-TUKEY = 4.685  # sd beyond which a value counts nothing
+SILENT = 5.0  # seconds of motion without a measurement, after which it is told
+STILL = 0.02, math.radians(1)  # of the unit, and radians, within which a camera stands still
 
 
 class NoScale(ValueError):
@@ -43,7 +43,7 @@ class Scale:
     @property
     def metric(self) -> bool:
         """Whether lengths are metres."""
-        return self.sigma <= METRIC
+        return bool(self.sigma <= METRIC)
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,12 @@ def fixed_scale(metres: float) -> Scale:
 
 @dataclass
 class _Belief:
-    """What measurements that agree say. mean, variance: of log metres at `stamp` (ns). first: stamp of its first
-    measurement; count: of them. counted, newest: information (1 / variance) and value of the newest one, which the next
-    brings again as far as its error is the same."""
+    """What measurements that agree say.
+
+    mean, variance: of log metres now. stamp, first: of its newest and its first measurement (ns); count: of them.
+    silence: seconds of motion since the newest. counted, newest: information (1 / variance) and value of the newest,
+    which the next one brings again as far as its error is the same.
+    """
 
     mean: float
     variance: float
@@ -80,6 +83,7 @@ class _Belief:
     count: int = 1
     counted: float = 0.0
     newest: float = 0.0
+    silence: float = 0.0
 
     @classmethod
     def of(cls, m: ScaleMeasurement) -> _Belief:
@@ -91,28 +95,27 @@ class _Belief:
         """Over how many it has been measured."""
         return (self.stamp - self.first) / 1e9
 
-    def variance_at(self, stamp: int) -> float:
-        return self.variance + DRIFT**2 * self.silence(stamp)
-
-    def silence(self, stamp: int) -> float:
-        """Seconds since it was measured last."""
-        return max(stamp - self.stamp, 0) / 1e9
+    def drift(self, seconds: float) -> None:
+        """So many seconds of motion have gone by."""
+        self.variance += DRIFT**2 * seconds
+        self.silence += seconds
 
     def agrees(self, m: ScaleMeasurement) -> bool:
-        variance = self.variance_at(m.stamp) + m.sigma**2 + CALIBRATION**2
-        return abs(m.log_metres - self.mean) <= GATE * math.sqrt(variance)
+        sigma = math.hypot(math.sqrt(self.variance), m.sigma, CALIBRATION)
+        return abs(m.log_metres - self.mean) <= GATE * sigma
 
     def take(self, m: ScaleMeasurement) -> None:
         """A scalar Kalman filter's update in information form, where a measurement takes the place of what the one
         before said within its span."""
-        known = 1 / self.variance_at(m.stamp)
-        again = min(self.counted * math.exp(-self.silence(m.stamp) / m.span), known)
+        known = 1 / self.variance
+        since = max(m.stamp - self.stamp, 0) / 1e9
+        again = min(self.counted * math.exp(-since / m.span), known)
         fresh = 1 / m.sigma**2
         total = known - again + fresh
         self.mean += (again * (self.mean - self.newest) + fresh * (m.log_metres - self.mean)) / total
         self.variance, self.counted, self.newest = 1 / total, fresh, m.log_metres
         self.stamp = max(m.stamp, self.stamp)
-        self.source, self.span, self.count = m.source, m.span, self.count + 1
+        self.source, self.span, self.count, self.silence = m.source, m.span, self.count + 1, 0.0
 
 
 class ScaleFilter:
@@ -120,8 +123,9 @@ class ScaleFilter:
 
     What is applied is 1 until the scale is known for the first time, then goes after the belief at RATE a second at
     most (FAST_RATE while it is not metric); how far it is behind is part of its sigma, as is the drift since the last
-    measurement. Measurements that contradict the belief are not taken; where they agree with each other instead, the
-    scale is doubtful after DOUBTED and theirs after BELIEVED seconds. A new world keeps what is applied, as a prior.
+    measurement as long as the camera moves. Measurements that contradict the belief are not taken; where they agree
+    with each other instead, the scale is doubtful after DOUBTED and theirs after BELIEVED seconds. A new world keeps
+    what is applied, as a prior.
 
     note: what changed with the last update, in a sentence, or "". problem: why the scale is not known or may soon not
     be, or "".
@@ -137,30 +141,59 @@ class ScaleFilter:
         self._world: int | None = None
         self._stamp: int | None = None
         self._scale = Scale()
+        self._anchor: np.ndarray | None = None  # where the camera was when it moved last
 
-    def update(self, stamp: int, world: int, measurements: Sequence[ScaleMeasurement]) -> Scale:
-        """What to apply at `stamp` (ns), in the world of this number."""
+    @property
+    def scale(self) -> Scale:
+        """What was applied last."""
+        return self._scale
+
+    def update(
+        self, stamp: int, world: int, measurements: Sequence[ScaleMeasurement], world_from_camera=None
+    ) -> Scale:
+        """What to apply at `stamp` (ns), in the world of this number.
+
+        world_from_camera: (4, 4) in the model's unit, of a camera whose world's scale drifts only while it moves; None:
+        not known.
+        """
         self.note, before = "", self._scale
         seconds = 0.0 if self._stamp is None else max(stamp - self._stamp, 0) / 1e9
         if self._stamp is None or world != self._world or stamp < self._stamp:
             self._begin(stamp)
+        if self._moves(world_from_camera):
+            for belief in (self._belief, self._rival):
+                if belief is not None:
+                    belief.drift(seconds)
         self._stamp, self._world = stamp, world
         for measurement in measurements:
             if math.isfinite(measurement.log_metres) and 0 < measurement.sigma < math.inf:
                 self._take(measurement)
         self._let_rival_win(stamp)
         if self._belief is not None:
-            self._follow(stamp, seconds)
-        self.problem = self._complaint(stamp)
+            self._follow(seconds)
+        self.problem = self._complaint()
         self._tell(before)
         return self._scale
 
     def _begin(self, stamp: int) -> None:
         """A new world, or a time that went back."""
         belief, self._rival, self._settled, self._correcting = self._belief, None, False, False
+        self._anchor = None
         if belief is not None:
-            variance = belief.variance_at(stamp) + NEW_WORLD**2
+            variance = belief.variance + NEW_WORLD**2
             self._belief = replace(belief, variance=variance, stamp=stamp, first=stamp, count=0, counted=0.0)
+
+    def _moves(self, pose) -> bool:
+        """Whether the camera has left where it stood."""
+        if pose is None or not np.isfinite(pose).all():
+            return True
+        pose, anchor = np.asarray(pose, float), self._anchor
+        if anchor is not None:
+            turned = (np.trace(anchor[:3, :3].T @ pose[:3, :3]) - 1) / 2
+            if np.linalg.norm(pose[:3, 3] - anchor[:3, 3]) < STILL[0] and turned > math.cos(STILL[1]):
+                return False
+        self._anchor = pose.copy()
+        return True
 
     def _take(self, m: ScaleMeasurement) -> None:
         belief, rival = self._belief, self._rival
@@ -180,16 +213,18 @@ class ScaleFilter:
         rival = self._rival
         if rival is None:
             return
-        needed = max(BELIEVED, rival.span)
-        if self._against > rival.count or rival.silence(stamp) > needed:
+        # A belief that is not known to anybody yet may be an outlier itself.
+        needed = max(BELIEVED, rival.span) if self._known() else LEAST_SECONDS
+        if self._against > rival.count or (stamp - rival.stamp) / 1e9 > needed:
             self._rival = None
         elif rival.count >= LEAST_COUNT and rival.seconds >= needed:
             factor = math.exp(rival.mean - self._belief.mean)
             self._belief, self._rival = rival, None
-            self.note = (
-                f"{rival.source} has said for {rival.seconds:.0f} s that the scale is {factor:.2f} times what it was; "
-                "it is believed"
-            )
+            if self._settled:
+                self.note = (
+                    f"{rival.source} has said for {rival.seconds:.0f} s that the scale is {factor:.2f} times what it "
+                    "was; it is believed"
+                )
 
     @property
     def _doubt(self) -> float:
@@ -198,9 +233,9 @@ class ScaleFilter:
         doubtful = rival is not None and rival.count >= LEAST_COUNT and rival.seconds >= DOUBTED
         return abs(rival.mean - self._belief.mean) if doubtful else 0.0
 
-    def _follow(self, stamp: int, seconds: float) -> None:
+    def _follow(self, seconds: float) -> None:
         belief, known = self._belief, self._known()
-        believed = math.hypot(math.sqrt(belief.variance_at(stamp)), CALIBRATION, self._doubt)
+        believed = math.hypot(math.sqrt(belief.variance), CALIBRATION, self._doubt)
         behind = belief.mean - self._applied
         if self._settled:
             most = seconds * (RATE if self._scale.metric else FAST_RATE)
@@ -218,7 +253,7 @@ class ScaleFilter:
     def _known(self) -> bool:
         return self._belief.count >= LEAST_COUNT and self._belief.seconds >= LEAST_SECONDS
 
-    def _complaint(self, stamp: int) -> str:
+    def _complaint(self) -> str:
         belief = self._belief
         if belief is None:
             return "the scale has not been measured yet"
@@ -230,12 +265,9 @@ class ScaleFilter:
             )
         if belief.count == 0:
             return "the scale has not been measured in this world yet"
-        silence = belief.silence(stamp)
-        return (
-            f"the scale has not been measured by {belief.source} for {silence:.0f} s"
-            if silence > SILENT
-            else ""
-        )
+        if belief.silence > SILENT:
+            return f"{belief.source} has not measured the scale for {belief.silence:.0f} s in which the camera moved"
+        return ""
 
     def _tell(self, before: Scale) -> None:
         now, notes = self._scale, [self.note]
@@ -260,37 +292,3 @@ def continued(offset, position, before: float, now: float) -> np.ndarray:
     """offset (3,) of metric = metres · position + offset, so that the camera at `position` (3,), in the model's unit,
     stays where it was published when the metres in a unit change from `before` to `now`."""
     return np.asarray(offset, float) + (before - now) * np.asarray(position, float)
-
-
-def robust_location(values, weights=None) -> tuple[float, float, np.ndarray]:
-    """Where most of the values (N,) lie: location, their sd about it, and how much each counts (N,), 0 to 1.
-
-    Starts in the middle of the shortest interval that holds half of them (the shorth: outliers all on one side, as
-    hidden points are, move it less than the median), then reweights (Tukey's biweight). weights: (N,) >= 0, or None.
-    """
-    values = np.asarray(values, float)
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
-    order = np.argsort(values)
-    ordered, share = values[order], np.cumsum(weights[order]) / weights.sum()
-    last = np.searchsorted(share, np.concatenate([[0.0], share[:-1]]) + 0.5 - 1e-12)
-    starts = np.flatnonzero(last < len(values))
-    best = starts[np.argmin(ordered[last[starts]] - ordered[starts])]
-    inside = slice(best, last[best] + 1)
-    location = float(np.average(ordered[inside], weights=weights[order][inside]))
-    least = max(1.4826 / 2 * float(ordered[last[best]] - ordered[best]), 1e-6)
-    counts, spread = weights, least
-    for _ in range(20):
-        residual = np.abs(values - location)
-        # No wider than what half of them span, or many outliers would widen it until they count.
-        spread = float(np.clip(1.4826 * _weighted_median(residual, weights), 0.5 * least, least))
-        counts = np.clip(1 - (residual / (TUKEY * least)) ** 2, 0, None) ** 2
-        before, location = location, float(np.average(values, weights=weights * counts))
-        if abs(location - before) < 1e-3 * spread:
-            break
-    return location, spread, counts
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    share = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(share, 0.5 * share[-1])])

@@ -7,7 +7,10 @@ import math
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.stream.scale import NoScale, ScaleMeasurement, robust_location
+from d4rt_ros.geometry.lens import Lens
+from d4rt_ros.stream.results import Result
+from d4rt_ros.stream.robust import robust_location
+from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
 
 SOURCE = "depth"
 SAME_SHAPE = 0.03  # of width / height, by which an image and its depth may differ
@@ -24,6 +27,22 @@ EDGE = 0.1  # of the depth between neighbours, beyond which there is an edge tha
 HIDDEN = 0.1
 NEAREST = 0.02  # metres along z; nearer is the robot itself
 NEAREST_SHARE = 0.95  # of a cone's directions, which are no nearer than its surface
+
+
+def image_scale(image, result: Result, lens: Lens | None = None) -> ScaleMeasurement:
+    """Scale from a depth image (H, W) in metres, registered to the newest image of a result in the model's unit.
+
+    lens: what that image was rectified from, where the depth is registered to the raw one. Raises NoScale with a
+    sentence.
+    """
+    if result.points is None:
+        raise NoScale(result.problem or "depth was not asked for")
+    camera = result.camera.pinhole
+    # Where the points are in the image, which may be an area of it.
+    pixels = camera.project(result.points.camera.backproject_map(np.ones(result.points.depth.shape)))
+    size = camera.height, camera.width
+    measured = depth_at(image, lens.to_image(pixels) if lens else pixels, size)
+    return depth_scale(measured, result.points.depth, result.stamp, result.points.sigma)
 
 
 def depth_at(image, pixels, size: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.stream.scale import NoScale, ScaleMeasurement, robust_location
+from d4rt_ros.stream.robust import robust_location
+from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
 
 SOURCE = "height"
 IMAGE_UP = (0.0, -1.0, 0.0)  # in the optical frame of a camera that is mounted level

@@ -20,9 +20,8 @@ USUAL_SPREAD, USUAL_PARTS = 0.08, 2.0
 LEAST_CORRELATION = 0.8
 AGREES = 0.25  # weight of a displacement, which is that of three sd
 LEAST_AGREEING = 0.5  # of the displacements
-DISAGREEING = (
-    0.15  # relative sd where all of them disagree: whether the wheels slipped or the images err is not known
-)
+# Relative sd where no displacement agrees: whether the wheels slip or the images err is not known.
+DISAGREEING = 0.15
 MOST_TREMBLE = 0.5  # of the displacements' square sum
 RESOLUTION = 0.001  # metres: no residual is taken to be smaller
 MOST_SIGMA = 0.3  # of a measurement that is one
@@ -49,7 +48,7 @@ def motion_scale(stamps, estimated, measured) -> ScaleMeasurement:
         )
     first, last = _pairs(seconds, jumped)
     d, e = p[last] - p[first], q[last] - q[first]  # estimated, measured
-    rotation, scale, weights = _aligned(d, e)
+    rotation, weights = _aligned(d, e)
     a, b, c = weights * (d @ rotation.T * e).sum(1), weights * (d * d).sum(1), weights * (e * e).sum(1)
     correlation = a.sum() / math.sqrt(max(b.sum() * c.sum(), 1e-300))
     agreeing = float((weights > AGREES).mean())
@@ -146,17 +145,15 @@ def _tremble(x: np.ndarray) -> float:
     return float(np.median((second**2).sum(1))) / (6 * 2.37)
 
 
-def _aligned(d: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """rotation (3, 3), metres in a unit, and weights (M,) of displacements: e = scale · rotation · d."""
+def _aligned(d: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """rotation (3, 3) and weights (M,) of displacements (M, 3): e = scale · rotation · d."""
     lengths, long = np.linalg.norm(d, axis=1), np.linalg.norm(e, axis=1)
     moving = (lengths > 0) & (long >= np.median(long))
     if not moving.any():
         raise NoScale("the robot moves, but the images show a camera that stands still")
     logs = np.log(long[moving] / lengths[moving])
-    weights = np.zeros(len(d))
-    weights[moving] = np.abs(logs - np.median(logs)) <= max(
-        float(np.median(np.abs(logs - np.median(logs)))), 0.05
-    )
+    away, weights = np.abs(logs - np.median(logs)), np.zeros(len(d))
+    weights[moving] = away <= max(np.median(away), 0.05)
     rotation, scale = np.eye(3), 1.0
     for _ in range(20):
         u, _, vt = np.linalg.svd((weights[:, None] * e).T @ d)
@@ -170,7 +167,7 @@ def _aligned(d: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, float, np.ndarra
         weights = 1 / (1 + (residual / (3 * spread)) ** 2) ** 2
         if abs(scale - before) < 1e-5 * scale:
             break
-    return rotation, scale, weights
+    return rotation, weights
 
 
 def _jackknife(b: np.ndarray, c: np.ndarray, blocks: np.ndarray) -> float:

@@ -16,8 +16,10 @@ def window_of(pipeline: Pipeline) -> Window:
 
 
 class Stream:
-    """A pipeline and its window. pose: where the newest image was taken, as it was known when it came; None where it was
-    not asked."""
+    """A pipeline and its window.
+
+    pose: where the newest image was taken, as it was known when it came; None where nothing is known of it.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.window = pipeline, window_of(pipeline)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from d4rt_ros.stream.corners import corners
+from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
-    LIKE,
     TILE,
     Picture,
     likeness,
@@ -27,11 +26,10 @@ from d4rt_ros.stream.flow import (
     whole_shift,
 )
 
-APART = 6.4  # pixels; of two points that are nearer to each other the older stays
 RESERVE = 5  # one in so many places is for those who may come back
 SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
 NEIGHBOURS = 40.0  # pixels within which points move alike, about
-KEPT = 64  # images whose points can be asked for
+KEPT = 300  # images whose points can be asked for: answers may take seconds
 # A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
 # left though from one image to the next nothing changed: things look otherwise from elsewhere.
 LIKE_FIRST, RENEWED, UNCHANGED = 0.7, 0.85, 0.95
@@ -56,7 +54,8 @@ class Tracker:
     """Follows at most `most` points; those that were not seen for `unseen_seconds` (of the stamps) are forgotten.
 
     ids, pixels, seen, last_seen, born: of the points alive at the newest image, row by row; stamps in ns, pixels of
-    the full image (integers are pixel centres).
+    the full image (integers are pixel centres). The next image changes them in place: copy what is to be kept, or
+    ask `at`.
     """
 
     def __init__(self, most: int = 300, unseen_seconds: float = 2.0) -> None:
@@ -140,14 +139,13 @@ class Tracker:
         points, before = self._points, old.small(self.pixels)
         seen = np.flatnonzero(self.seen)
         guesses = [*expected, before + whole_shift(old, new), before]
-        there, found = search(old, new, before[seen], [guess[seen] for guess in guesses])
-        rows, at = seen[found], there[found]
-        now = patches(new, at)
-        last, first = likeness(patches(old, before[rows]), now), likeness(middles(points["tile"][rows]), now)
-        alike = (last > LIKE) & (first > LIKE_FIRST)
-        changed = alike & (first < RENEWED) & (last > UNCHANGED)
+        there, unchanged = search(old, new, before[seen], [guess[seen] for guess in guesses])
+        found = np.isfinite(unchanged)
+        rows, at, unchanged = seen[found], there[found], unchanged[found]
+        first = likeness(middles(points["tile"][rows]), patches(new, at))
+        changed = (first > LIKE_FIRST) & (first < RENEWED) & (unchanged > UNCHANGED)
         points["tile"][rows[changed]] = tiles(new, at[changed])
-        rows, at = rows[alike], at[alike]
+        rows, at = rows[first > LIKE_FIRST], at[first > LIKE_FIRST]
         self._note(rows, new, at, stamp)
 
         lost = np.setdiff1d(np.arange(len(points)), rows)

@@ -34,6 +34,7 @@ FEW, FEW_SHARE = (
     40,
     0.75,
 )  # landmarks that agree, below which the model is asked as well how the camera has moved
+LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe
 UNKNOWN = "no window of images has been placed in the world yet"
@@ -114,7 +115,14 @@ class VisualOdometry:
         if agree < needed:
             return self._lost(here, f"{agree} of {shown} followed points of known depth agree with one motion of "
                               f"the camera; {needed} must")  # fmt: skip
-        return self._moved(here, fit)
+        moved = self._moved(here, fit)
+        # After a loss or a pause the camera may have been anywhere in between.
+        return replace(moved, step=None) if lost or self._paused(stamp) else moved
+
+    def _paused(self, stamp: int) -> bool:
+        """Whether it is long since the last image, beside the stream's own period."""
+        stamps = np.array([followed.stamp for followed in self.recent][-PERIODS:] + [stamp])
+        return len(stamps) > 3 and stamps[-1] - stamps[-2] > LONG_PAUSE * np.median(np.diff(stamps[:-1]))
 
     def _moved(self, here: Followed, fit: Resection) -> Followed:
         """An image with its pose, which the landmarks show."""
@@ -161,7 +169,12 @@ class VisualOdometry:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
         newest = self.at(clip[-1].stamp)
-        if self.map is None or not newest.reason and newest.agree >= max(FEW, FEW_SHARE * newest.shown):
+        if (
+            self.map is None
+            or newest is None
+            or not newest.reason
+            and newest.agree >= max(FEW, FEW_SHARE * newest.shown)
+        ):
             return None
         for place, frame in enumerate(clip[:-1]):
             followed = self.at(frame.stamp)
@@ -186,6 +199,8 @@ class VisualOdometry:
         """
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
+            if followed is None:  # it came too long ago
+                return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
         if self.map is None:
             return self._begin(followed, points, said, frame, camera, start)
@@ -298,7 +313,7 @@ class VisualOdometry:
         newest, poses = self.at(clip[-1].stamp), np.full((len(clip), 4, 4), np.nan)
         for place, frame in zip(poses, clip):
             followed = self.at(frame.stamp)
-            if followed is not None and not followed.reason and followed.world == newest.world:
+            if newest and followed is not None and not followed.reason and followed.world == newest.world:
                 place[:] = followed.world_from_camera
         return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
 

@@ -1,4 +1,4 @@
-"""The world frame: where the camera is in it, window after window, as a rigid chain of relative poses."""
+"""The world frame: where the camera is in it and how long its unit, window after window, as a chain of keyframes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, adjoint, nearest_rotation, pose_matrix
 from d4rt_ros.stream.relocation import Landmarks
+from d4rt_ros.stream.stitching import Unit
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 # Of a pose that is not known: any filter rejects it, in metres as in the model's unit.
@@ -36,33 +37,40 @@ class WorldPose:
         return WorldPose(pose, covariance)
 
 
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """The newest frame of a window that has been placed. pose: its camera's. unit: that window's. landmarks: what the
+    window said of it, with depth in the world's unit."""
+
+    pose: WorldPose
+    unit: Unit
+    landmarks: Landmarks
+
+    @property
+    def stamp(self) -> int:
+        return self.landmarks.frame.stamp
+
+
 class World:
     """Begins at a camera; by default x is forward of it, y left, z up (REP 103).
 
-    camera: where it was last known to be; stamp: when that was, None before the world has begun. keyframe: the
-    frame that new ones are measured from, and its stamp. It is kept for several windows, since every change of it
-    adds an error to the chain. landmarks: what is known of the keyframe's image, by which the camera is found again
-    once the keyframe has left the window.
+    camera: where it was last known to be; stamp: when that was, None before the world has begun. unit: of the newest
+    window; of the last one of which it was known, where it is not. keyframe: what new windows are joined to. It is kept
+    for several, since every change of it adds an error to the chain; and by it the camera is found again once it has
+    left the window.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world_from_camera: np.ndarray = BODY_FROM_OPTICAL) -> None:
+        self.camera = WorldPose(np.array(world_from_camera, np.float64), COVARIANCE_FLOOR.copy())
+        self.unit = Unit()
         self.stamp: int | None = None
-        self.keyframe_stamp: int | None = None
-        self.landmarks: Landmarks | None = None
-        self.start(BODY_FROM_OPTICAL)
+        self.keyframe: Keyframe | None = None
 
-    def start(self, world_from_camera: np.ndarray) -> None:
-        """The first camera's place, (4, 4)."""
-        self.camera = self.keyframe = WorldPose(np.array(world_from_camera), COVARIANCE_FLOOR.copy())
+    def place(self, camera: WorldPose, stamp: int) -> None:
+        """The camera is there, at this time."""
+        self.camera, self.stamp = camera, stamp
 
-    def move(self, step: RelativePose, stamp: int) -> None:
-        """The camera's pose in the keyframe's frame is this, at this time."""
-        self.camera, self.stamp = self.keyframe.moved(step), stamp
-
-    def stay(self, stamp: int) -> None:
-        """The camera is still where it was, at this time."""
-        self.stamp = stamp
-
-    def set_keyframe(self, stamp: int) -> None:
-        """The frame of this stamp, seen where the camera now is, is what new ones are measured from."""
-        self.keyframe, self.keyframe_stamp, self.stamp = self.camera, stamp, stamp
+    def set_keyframe(self, landmarks: Landmarks) -> None:
+        """New windows are joined to this frame, seen where the camera now is, by a window of the present unit."""
+        self.keyframe = Keyframe(self.camera, self.unit, landmarks)
+        self.stamp = self.keyframe.stamp

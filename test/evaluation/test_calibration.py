@@ -6,6 +6,7 @@ import pytest
 from d4rt_ros.evaluation.calibration import (
     accuracy,
     average_precision,
+    coverage,
     expected_calibration_error,
     rank_correlation,
     sparsification_area,
@@ -53,3 +54,23 @@ def test_sparsification():
 def test_unlike_lengths():
     with pytest.raises(MetricError, match="3 values against 2"):
         accuracy([1, 2, 3], [1, 2])
+
+
+def test_honest_sigmas_cover_every_fifth():
+    random = np.random.default_rng(0)
+    sigma = np.exp(random.normal(size=20_000))
+    shares = coverage(random.normal(size=20_000) * sigma, sigma)
+    np.testing.assert_allclose(shares, 0.954, atol=0.012)
+
+
+def test_who_is_too_sure_is_found_where_he_is():
+    random = np.random.default_rng(0)
+    sigma = np.exp(random.normal(size=20_000))
+    shares = coverage(random.normal(size=20_000) * np.maximum(sigma, 0.7), sigma)
+    assert shares[0] < 0.6 and shares[-1] == pytest.approx(0.954, abs=0.012)
+
+
+def test_what_is_not_known_is_not_covered():
+    error, sigma = np.array([1.0, np.nan, 1, 1, 1, 1, 1]), np.array([1.0, 1, np.nan, 0, 1, 1, 1])
+    np.testing.assert_array_equal(coverage(error, sigma), [0, 1, 1, 1, 1])
+    assert np.isnan(coverage(error[:3], sigma[:3])).all()

@@ -36,7 +36,26 @@ def test_scenes_with_pictures(tmp_path, capsys):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("data", ["rgbd", "sintel", "tapvid3d", "worldtrack"])
+def test_whole_runs(tmp_path, capsys):
+    out = tmp_path / "out.json"
+    options = ["--sequences", "1", "--frames", "10", "--size", "48", "36", "--uncalibrated"]
+    assert main(["evaluate", "stream", *options, "--device", "cpu", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "1 procedural sequences (moving) of 10 frames, camera not known" in text and "one scale" in text
+    figures = {figure["name"]: figure for figure in json.loads(out.read_text())["figures"]}
+    assert figures["frames with a trusted pose"]["count"] == 1
+    assert len(figures["depth AbsRel, one scale for the run"]["runs"][0]) == 3
+
+
+def test_runs_that_cannot_be(capsys):
+    assert main(["evaluate", "stream", "--rate", "0", "--device", "cpu"]) == 1
+    assert "--rate 0.0; frames come at more than 0 Hz" in capsys.readouterr().err
+    for wrong in (["--kind", "flying"], ["--sequences", "0"], ["--frames", "none"]):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "stream", *wrong])
+
+
+@pytest.mark.parametrize("data", ["rgbd", "sintel", "tapvid3d", "worldtrack", "stream"])
 def test_what_is_not_there_is_a_sentence(data, tmp_path, capsys):
     assert main(["evaluate", data, str(tmp_path / "nothing"), "--device", "cpu"]) == 1
     message = capsys.readouterr().err

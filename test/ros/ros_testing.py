@@ -222,13 +222,19 @@ class Running:
         self.user.publish(topic, msg)
         assert self.user.until(lambda: self.images > before), "the node did not get the image"
         if computed:
-            assert self.user.until(lambda: self.node._worker.idle), "the node is still computing"
+            assert self.user.until(lambda: self.node._streaming.idle), "the node is still computing"
 
     def send_info(self, msg):
         """Publish a camera_info; return when the node has it."""
         calibration = self.node._calibration
         self.user.publish("camera_info", msg)
         assert self.user.until(lambda: calibration._info is not None)
+
+
+def alter(running, change):
+    """Have the results of the node's windows be what `change` makes of them, from now on."""
+    pipeline = running.node._streaming.pipeline
+    pipeline.scaled = lambda *args: change(type(pipeline).scaled(pipeline, *args))
 
 
 def view(seconds, height=48, width=64):

@@ -8,7 +8,7 @@ pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from d4rt_ros.srv import Query, TrackPoints  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
-from ros_testing import Running, image  # noqa: E402
+from ros_testing import Running, alter, image  # noqa: E402
 from small_results import judged  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
@@ -21,11 +21,8 @@ CORRECTION = pose_from_quaternion([0, 0, np.sin(0.1), np.cos(0.1)], [0.3, -0.2, 
 
 def corrected(running, **of_pose):
     """Have the node's results come with this correction of the world, and what else is given of the pose."""
-    pipeline = running.node._streaming.pipeline
-    process = type(pipeline).process
     of_pose = {"map_from_world": CORRECTION} | of_pose
-    lost = of_pose.pop("lost", "")
-    pipeline.process = lambda *args: judged(process(pipeline, *args), lost=lost, **of_pose)
+    alter(running, lambda result: judged(result, **of_pose))
 
 
 def links(running):

@@ -10,7 +10,7 @@ from geometry_msgs.msg import Point  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra.numpy import arrays  # noqa: E402
-from ros_testing import Running, info  # noqa: E402
+from ros_testing import Running, alter, info  # noqa: E402
 from small_results import judged, small_result  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
@@ -178,11 +178,6 @@ def test_a_keyframe_is_drawn_once_poses_are_measured_from_it():
 MARKERS = "/d4rt/markers"
 
 
-def altered(running, **judgement):
-    pipeline = running.node._streaming.pipeline
-    pipeline.process = lambda *args: judged(type(pipeline).process(pipeline, *args), **judgement)
-
-
 def test_the_node_draws_in_the_world_and_anew_in_each():
     with Running({"frames.world": "odom"}) as running:
         heard = running.active().user.heard
@@ -200,9 +195,9 @@ def test_the_node_draws_in_the_world_and_anew_in_each():
         assert len(drawn["trajectory"].points) == 4
         points = places(drawn["tracks"])
         np.testing.assert_allclose(points[:, 0], 2.0, atol=1e-4)  # the wall, ahead
-        altered(running, lost="too few points agree")
+        alter(running, lambda result: judged(result, lost="too few points agree"))
         running.stream(begin=7, count=2)
-        altered(running, world=5)
+        alter(running, lambda result: judged(result, world=5))
         running.stream(begin=9, count=1)
         assert running.user.until(lambda: len(heard[MARKERS]) == 5)
         anew = heard[MARKERS][-1].markers

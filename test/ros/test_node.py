@@ -72,10 +72,8 @@ def test_images_become_every_topic(running):
 
 def test_nothing_is_computed_that_nobody_hears(running, monkeypatch):
     pipeline, asked = running.node._streaming.pipeline, []
-    process = pipeline.process
-    monkeypatch.setattr(
-        pipeline, "process", lambda clip, wanted: asked.append(wanted) or process(clip, wanted)
-    )
+    encode = pipeline.encode
+    monkeypatch.setattr(pipeline, "encode", lambda seen, wanted: asked.append(wanted) or encode(seen, wanted))
     running.stream(count=4)
     assert asked == [Outputs(points=False, tracks=False, pose=True)]  # TF is on
     hearing = running.listen(Image, DEPTH)

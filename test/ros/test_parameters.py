@@ -61,7 +61,7 @@ def test_what_yaml_makes_of_a_value_is_taken_for_what_was_meant(name, value, mea
         ("roi", [0, 0, 64.0, 48], "4 whole numbers"),
         ("roi", [0, 0, 64, 0], "2x2 pixels or more; width and height 0 are the whole image"),
         ("refine", "everything", "one of pixels, none"),
-        ("tracks.max", 9, "10 to 5000"),
+        ("tracks.max", 9, "50 to 5000"),
         ("tracks.unseen", -1, "0 to 60"),
     ],
 )

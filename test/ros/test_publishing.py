@@ -11,7 +11,7 @@ from d4rt_ros.msg import Tracks  # noqa: E402
 from d4rt_ros.srv import Query  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
-from ros_testing import Running, image, info, set_parameter  # noqa: E402
+from ros_testing import Running, alter, image, info, set_parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from small_results import judged  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -39,9 +39,7 @@ class Altered:
 
     def __init__(self, running):
         self.judgement, self.fields = None, {}
-        pipeline = running.node._streaming.pipeline
-        process = pipeline.process
-        pipeline.process = lambda clip, wanted: self._changed(process(clip, wanted))
+        alter(running, self._changed)
 
     def _changed(self, result):
         result = result if self.judgement is None else judged(result, **self.judgement)
@@ -139,7 +137,7 @@ def test_metric_follows_the_scale():
         altered = Altered(running.active())
         running.listen(Tracks, TRACKS)
         running.stream(count=4)
-        altered.fields = {"scale": Scale(3.0, 0.0, "fixed")}
+        altered.fields = {"scale": Scale(3.0, 0.0, "fixed"), "unit": 3.0}
         running.stream(begin=4, count=1)
         assert running.user.until(lambda: [m.metric for m in running.user.heard[TRACKS]] == [False, True])
         request = Query.Request(u=[31.5], v=[23.5], t_src=[0], t_tgt=[0], t_cam=[0])

@@ -15,7 +15,7 @@ from small_results import judged, small_result  # noqa: E402
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion, pose_matrix, transform  # noqa: E402
 from d4rt_ros.io.transform_tree import NotHeardYet, TransformError  # noqa: E402
 from d4rt_ros.ros import queries, windows  # noqa: E402
-from d4rt_ros.stream import Scale  # noqa: E402
+from d4rt_ros.stream import Scale, StreamTracks  # noqa: E402
 
 OK, NOT_READY = Query.Response.OK, Query.Response.NOT_READY
 OUT_OF_WINDOW, INVALID = Query.Response.OUT_OF_WINDOW, Query.Response.INVALID
@@ -44,7 +44,7 @@ def _look_up(target, source, at):
 def _window(stamps=STAMPS, pose=WORLD_FROM_CAMERA, lenses=(), scale=Scale(), **judgement):
     """judgement: see `judged`. Images that show nothing are not encoded."""
     scene = None if "problem" in judgement else FlatScene(np.zeros((FRAMES, *SIZE, 3), np.uint8))
-    result = judged(small_result(stamps, pose, scene=scene, scale=scale), **judgement)
+    result = judged(small_result(stamps, pose, scene=scene, scale=scale, unit=scale.metres), **judgement)
     return windows.EncodedWindow(result, "cam", lenses)
 
 
@@ -437,3 +437,23 @@ def test_a_past_pose_answers_only_if_it_was_trusted_and_of_the_present_world(cha
         assert response.status == NOT_READY and says in response.message
     in_camera = _query(context, stamps=[stamp(99.0)], t_cam=(0,))
     assert in_camera.status == (NOT_READY if "problem" in changes else OK)
+
+
+def test_a_point_that_is_followed_goes_where_its_track_goes():
+    """The model's answer for the same pixel would be another."""
+    pixels = np.tile(np.float32([[[10.0, 20.0]], [[40.0, 30.0]]]), (1, FRAMES, 1))
+    pixels[0, :-1] += 3.0
+    positions = np.arange(2 * FRAMES * 3, dtype=np.float32).reshape(2, FRAMES, 3)
+    tracks = StreamTracks(
+        np.uint64([7, 8]), np.array(STAMPS, np.int64), positions, np.ones((2, FRAMES), bool),
+        np.full((2, FRAMES), 0.75, np.float32), pixels, np.zeros((2, 3), np.float32),
+    )  # fmt: skip
+    window = _window()
+    window = replace(window, result=replace(window.result, tracks=tracks))
+    response = _tracks(_context(kept=[window]), u=(10.1, 25.0), v=(20.0, 20.0), t_src=(-1, -1))
+    got = np.reshape(response.positions, (2, FRAMES, 3))
+    np.testing.assert_array_equal(got[0], positions[0])
+    np.testing.assert_array_equal(np.reshape(response.pixels, (2, FRAMES, 2))[0], pixels[0])
+    assert set(response.confidence[:FRAMES]) == {0.75}
+    alone = _tracks(_context(kept=[_window()]), u=(25.0,), v=(20.0,), t_src=(-1,))
+    np.testing.assert_allclose(got[1].ravel(), alone.positions)

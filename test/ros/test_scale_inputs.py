@@ -15,11 +15,11 @@ from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, PointField, Range  # noqa: E402
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole, pose_matrix, transform  # noqa: E402
-from d4rt_ros.ros import qos  # noqa: E402
+from d4rt_ros.ros import qos, scale_inputs  # noqa: E402
 from d4rt_ros.ros.messages import header_message  # noqa: E402
 from d4rt_ros.ros.scale_inputs import ScaleInputs, ScaleSettings  # noqa: E402
 from d4rt_ros.ros.transforms import TransformListener, broadcast  # noqa: E402
-from d4rt_ros.stream import results  # noqa: E402
+from d4rt_ros.stream import Outputs, results  # noqa: E402
 
 PERIOD = 100_000_000
 START = 100_000_000_000
@@ -318,6 +318,7 @@ def placed(i, **kwargs):
 
 def drive(robot, begin, end, jump=0.0, **kwargs):
     """What was measured from the begin-th tenth of a second to the end-th."""
+    until(lambda: robot.transforms.tree.parent("camera"), "no TF")
     found = []
     for i in range(begin, end):
         robot.tf(i, "odom", "base", pose_matrix(translation=[jump, 0, 0]) @ way(i))
@@ -374,6 +375,9 @@ def test_a_robot_that_stands_or_is_not_placed_says_so():
         robot.tf(0, "base", "camera", BASE_FROM_CAMERA, static=True)
         for i in range(30):
             robot.tf(i, "odom", "base", np.eye(4))
+        newest = START + 29 * PERIOD
+        until(lambda: robot.transforms.tree.times().get("base", (0, 0))[1] == newest, "no TF")
+        until(lambda: robot.transforms.tree.parent("camera"), "no TF")
         for i in range(29):
             robot.measured(placed(0) if i == 0 else result(i))
         assert robot.says(result(29), "has moved 0.00 m in the last")
@@ -424,6 +428,7 @@ def test_the_height_that_is_given_or_that_tf_knows():
 def test_what_needs_no_inputs_has_none(source):
     with Robot(source=source) as robot:
         assert robot.measured(result(3)) == [] and robot.inputs.topics == [] and robot.inputs.problem == ""
+        assert robot.inputs.wanted == Outputs(False, False, False)
         robot.inputs.refresh()
 
 
@@ -434,4 +439,4 @@ def test_memory_is_bounded():
         for i in range(3, 400):
             robot.measured(placed(i))
         source = robot.inputs._source
-        assert len(source._waiting) <= 60 and len(source._known) <= 101
+        assert len(source._waiting) <= scale_inputs.KEPT and len(source._known) <= 101

@@ -64,13 +64,15 @@ def test_black_images_lose_it_at_once_and_it_finds_itself(model):
 def test_a_pause_of_two_seconds_is_bridged(model):
     results = run(model, [*kitchen(0, 10, 0.0), *kitchen(14, 10, 3.0)])
     assert [result.trusted for result in results] == [True] * 6 and results[-1].pose.world == 0
-    assert results[3].pose.step is None and results[3].window.stamps[0] >= 4e9
+    assert results[3].window.stamps[0] >= 4e9
 
 
 def test_after_two_minutes_and_elsewhere_a_new_world_begins(model):
     results = run(model, [*kitchen(0, 10, 0.0), *kitchen(70, 9, 120.0)])
     assert [result.pose.world for result in results] == [0, 0, 0, 1, 1]
-    assert all(result.trusted for result in results) and "not known" in results[-1].pose.last_loss
+    assert (
+        all(result.trusted for result in results) and "one motion of the camera" in results[-1].pose.last_loss
+    )
     np.testing.assert_allclose(results[3].pose.world_from_camera, BODY_FROM_OPTICAL)
 
 

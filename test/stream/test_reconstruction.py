@@ -146,6 +146,22 @@ def test_points_lie_on_the_room():
     assert len(np.unique(cells, axis=0)) > 0.98 * len(few)
 
 
+def test_the_cloud_leaves_out_edges_and_what_is_least_sure():
+    one = made(images(range(WINDOW)), STAMPS[:WINDOW], depth_size=(10, 12))
+    depth, confidence = np.full_like(one.depth, 2.0), np.ones_like(one.confidence)
+    depth[:, :, 6:] = 4.0
+    confidence[:, 0] = 0.1  # less than a fifth of the grid
+    still = np.broadcast_to(np.eye(4), one.world_from_camera.shape)
+    near = replace(one, world_from_camera=still, depth=depth, confidence=confidence)
+    xyz, rgb = near.cloud(0.01)
+    columns = np.rint(CAMERA.grid(12, 10).project(xyz.astype(float))).astype(int)
+    assert {tuple(pixel) for pixel in columns} == {
+        (x, y) for y in range(1, 10) for x in range(12) if x not in (5, 6)
+    }
+    # What is not trusted, and what moves with another world, is no part of it.
+    assert len(replace(near, trusted=np.zeros(WINDOW, bool)).cloud(0.01)[0]) == 0
+
+
 def test_tracks_are_where_their_points_are():
     result = made()
     tracks = result.tracks
@@ -279,7 +295,9 @@ def recorded(change, online=False, count=FRAMES, placed=lambda k: []):
 
     def changed(frame):
         result = add(frame)
-        return result and change(len(recorder), result)
+        result = result and change(len(recorder), result)
+        recorder.stream.pose = result and result.pose
+        return result
 
     recorder.stream.add = changed
     recorder.stream.pipeline.placed = lambda: placed(len(recorder) - 1)
@@ -357,6 +375,7 @@ def test_a_camera_that_is_not_given_is_estimated():
     result = made(intrinsics=None)
     np.testing.assert_allclose(result.intrinsics, np.broadcast_to(CAMERA.matrix, (FRAMES, 3, 3)), rtol=0.01)
     online = made(intrinsics=None, online=True)
+    np.testing.assert_array_equal(result.intrinsics, np.broadcast_to(online.intrinsics[-1], (FRAMES, 3, 3)))
     assert np.isnan(online.intrinsics[: WINDOW - 1]).all() and online.camera(0) is None
     assert isinstance(online.camera(-1), Pinhole) and online.camera(-1).width == 97
 
@@ -513,8 +532,9 @@ def test_online_it_is_what_the_stream_says(stride):
     result, (said, _) = refined(True, stride), streamed(stride)
     assert result.trusted.sum() > 15
     for k, (pose, window) in enumerate(said):
-        assert result.trusted[k] == pose.trusted
-        if pose.trusted:
+        pose = window.pose if pose is None and window is not None else pose
+        assert result.trusted[k] == (pose is not None and pose.trusted)
+        if result.trusted[k]:
             np.testing.assert_array_equal(result.world_from_camera[k], pose.world_from_camera)
             np.testing.assert_array_equal(result.pose_covariance[k], pose.covariance)
         if window is None:

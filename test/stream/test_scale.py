@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from d4rt_ros.stream import scale
 from d4rt_ros.stream.scale import (
@@ -14,7 +12,6 @@ from d4rt_ros.stream.scale import (
     ScaleMeasurement,
     continued,
     fixed_scale,
-    robust_location,
 )
 
 SECOND = 1_000_000_000
@@ -67,6 +64,14 @@ def test_single_outliers_are_not_taken():
     assert np.abs(np.log([s.metres for _, s in applied]) - 0.2).max() < 0.06
 
 
+def test_an_outlier_that_comes_first_is_not_waited_for():
+    filter = ScaleFilter()
+    filter.update(0, 0, [measured(1.5, 0)])
+    applied, notes = fed(filter, 0.2, 0.2, 4)
+    assert applied[-1][1].metric and math.log(applied[-1][1].metres) == pytest.approx(0.2, abs=0.01)
+    assert len(notes) == 1 and "is known" in notes[0]
+
+
 @pytest.mark.parametrize("factor", [2.0, 0.5])
 def test_a_jump_is_not_believed_at_once_and_then_followed(factor):
     filter, jump = ScaleFilter(), math.log(factor)
@@ -100,10 +105,35 @@ def test_a_source_that_stops_is_told_and_the_scale_goes_out_of_date():
     sigmas = [s.sigma for _, s in silent]
     assert np.all(np.diff(sigmas) > 0) and silent[30][1].metric and not silent[-1][1].metric
     assert silent[-1][1].metres == pytest.approx(known[-1][1].metres, rel=0.01)
-    assert "not been measured by depth for" in filter.problem
+    assert "depth has not measured the scale for" in filter.problem
     assert any("not known any more" in note for note in notes)
     again, _ = fed(filter, 0.32, 400, 410)
     assert again[-1][1].metric
+
+
+def test_the_scale_of_a_camera_that_stands_still_does_not_drift():
+    """A robot's own motion tells the scale only while it moves."""
+    filter, pose = ScaleFilter(), np.eye(4)
+    for i in range(100):
+        pose[0, 3] += 0.05
+        known = filter.update(i * SECOND // 10, 0, [measured(0.3, i / 10, 0.03)], pose)
+    rng = np.random.default_rng(0)
+    for i in range(100, 6000):
+        trembling = pose.copy()
+        trembling[:3, 3] += rng.normal(0, 0.002, 3)
+        stood = filter.update(i * SECOND // 10, 0, [], trembling)
+    assert stood.metric and stood.sigma < known.sigma + 0.005 and not filter.problem
+    for i in range(6000, 7000):
+        pose[0, 3] += 0.05
+        moved = filter.update(i * SECOND // 10, 0, [], pose)
+    assert not moved.metric and "in which the camera moved" in filter.problem
+    turned = ScaleFilter()
+    fed(turned, 0.0, 0, 10)
+    for i in range(100, 1500):
+        angle = 0.05 * i
+        pose[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        last = turned.update(i * SECOND // 10, 0, [], pose)
+    assert not last.metric
 
 
 def test_a_new_world_keeps_the_value_but_must_confirm_it():
@@ -171,22 +201,3 @@ def test_the_camera_stays_where_it_was_published_when_the_scale_changes():
     position = np.array([1.0, -2.0, 3.0])
     offset = continued(np.array([0.5, 0.0, 0.0]), position, 1.2, 1.5)
     np.testing.assert_allclose(1.5 * position + offset, 1.2 * position + [0.5, 0, 0])
-
-
-@settings(max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.floats(0.01, 0.3), st.floats(0, 0.4))
-def test_the_robust_location_is_that_of_most(seed, location, spread, share):
-    rng = np.random.default_rng(seed)
-    values = rng.normal(location, spread, 400)
-    outliers = rng.random(400) < share
-    values[outliers] += rng.uniform(8, 40, outliers.sum()) * spread  # all on one side
-    found, scatter, counts = robust_location(values)
-    assert abs(found - location) < 0.6 * spread and 0.4 * spread < scatter < 2.5 * spread
-    assert counts[outliers].mean() < 0.35 if outliers.any() else True
-
-
-def test_the_robust_location_weighs_and_takes_few_values():
-    values = np.array([0.0] * 10 + [5.0] * 10)
-    assert robust_location(values, np.array([1.0] * 10 + [0.1] * 10))[0] == pytest.approx(0, abs=0.1)
-    assert robust_location(values, np.array([0.1] * 10 + [1.0] * 10))[0] == pytest.approx(5, abs=0.1)
-    assert robust_location([0.7])[0] == pytest.approx(0.7)

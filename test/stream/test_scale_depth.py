@@ -134,6 +134,17 @@ def test_points_that_are_hidden_from_the_camera_do_not_count():
     assert hidden.log_metres == pytest.approx(math.log(FACTOR), abs=0.02)
 
 
+def test_most_points_may_be_hidden():
+    """Of a box the scanner sees its front once, and what is behind it three times."""
+    depth = np.full((36, 48), 1.6)
+    depth[15:30, 10:24] = 0.8
+    u, v = (x.ravel() for x in np.meshgrid(np.linspace(11, 22, 40), np.linspace(16, 28, 20)))
+    front = CAMERA.backproject(np.column_stack([u, v]), np.full(len(u), FACTOR * 0.8))
+    behind = CAMERA.backproject(np.column_stack([u, v]), np.full(len(u), FACTOR * 1.6))
+    found = points_scale(np.concatenate([front, behind, behind * 1.01, behind * 1.02]), depth, CAMERA, 0)
+    assert found.log_metres == pytest.approx(math.log(FACTOR), abs=0.02)
+
+
 def test_points_beside_the_image_and_of_the_robot_itself_do_not_count():
     depth = room()
     others = np.array([[5.0, 0, 1], [0, 0, -2], [0, 0, 0.001], [np.nan, 0, 1], [np.inf, 0, 1]])

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from analytic_stream import PERIOD, AnalyticModel, frame, run, stream_of
 
-from d4rt_ros.stream import Frame, Outputs, PipelineConfig, StampError, Stream, WindowFrame, window_of
+from d4rt_ros.stream import (
+    Frame,
+    Outputs,
+    Pipeline,
+    PipelineConfig,
+    StampError,
+    Stream,
+    WindowFrame,
+    window_of,
+)
 
 
 class Counting(AnalyticModel):
@@ -116,3 +125,15 @@ def test_a_reset_begins_a_new_world():
     run(stream, range(8))
     stream.reset()
     assert run(stream, range(8, 14))[-1][1].pose.world == 1 and isinstance(stream, Stream)
+
+
+def test_a_window_that_a_restart_overtook_is_no_part_of_the_new_world():
+    pipeline = Pipeline(AnalyticModel(), PipelineConfig(refine="none"))
+    clip = [WindowFrame(frame(k)) for k in range(6)]
+    seen = pipeline.track(clip)
+    proposal = pipeline.encode(seen)
+    pipeline.follow(WindowFrame(frame(9), epoch=1))
+    result = pipeline.place(seen, proposal)
+    assert "began anew" in result.problem and result.pose is None and result.tracks is None
+    later = [WindowFrame(frame(k), epoch=1) for k in range(9, 15)]
+    assert pipeline.process(later).pose.world == 1

@@ -1,11 +1,14 @@
 import numpy as np
-from analytic_scene import wandering_camera
+from analytic_scene import CAMERA, wandering_camera
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import block_diag
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, is_rigid, pose_from_quaternion, pose_matrix
+from d4rt_ros.geometry import BODY_FROM_OPTICAL, is_rigid, pose_from_quaternion, pose_matrix
+from d4rt_ros.stream import Frame, WindowFrame
+from d4rt_ros.stream.relocation import Landmarks
+from d4rt_ros.stream.stitching import Unit
 from d4rt_ros.stream.world import LOST_COVARIANCE, World, WorldPose
 from d4rt_ros.tasks import RelativePose
 
@@ -15,33 +18,26 @@ def step(i_from_j, covariance=None):
     return RelativePose(i_from_j, 1.0, 1.0, 0.1, 5.0, covariance, "pnp")
 
 
+def landmarks(stamp):
+    frame = WindowFrame(Frame(np.zeros((65, 97, 3), np.uint8), stamp, CAMERA))
+    return Landmarks(frame, CAMERA, np.ones((9, 13)))
+
+
 def chained(steps, covariance=None):
     """A world whose keyframe went through the steps."""
     world = World()
-    for k, pose in enumerate(steps):
-        world.move(step(pose, covariance), k)
-        world.set_keyframe(k)
+    world.set_keyframe(landmarks(0))
+    for k, pose in enumerate(steps, start=1):
+        world.place(world.keyframe.pose.moved(step(pose, covariance)), k)
+        world.set_keyframe(landmarks(k))
     return world
 
 
 def test_it_begins_at_the_camera_with_x_forward():
     world = World()
     np.testing.assert_array_equal(world.camera.world_from_camera, BODY_FROM_OPTICAL)
-    assert world.keyframe_stamp is None
+    assert world.keyframe is None and world.stamp is None and world.unit == Unit()
     assert (np.diag(world.camera.covariance) > 0).all() and world.camera.covariance.max() < 1e-4
-
-
-def test_steps_are_measured_from_the_keyframe():
-    poses = wandering_camera(5)
-    world = World()
-    for k in (1, 2):
-        world.move(step(invert(poses[0]) @ poses[k]), k)
-    world.set_keyframe(2)
-    for k in (3, 4):
-        world.move(step(invert(poses[2]) @ poses[k]), k)
-    truth = BODY_FROM_OPTICAL @ invert(poses[0]) @ poses[-1]
-    np.testing.assert_allclose(world.camera.world_from_camera, truth, atol=1e-9)
-    assert world.keyframe_stamp == 2
 
 
 def test_a_long_chain_stays_rigid():
@@ -107,12 +103,15 @@ def test_nothing_is_known_of_a_lost_pose():
     assert (np.diag(LOST_COVARIANCE) == 1e6).all()
 
 
-def test_a_world_may_begin_anywhere_and_stay_there():
+def test_a_keyframe_is_where_the_camera_is_then_and_of_the_unit_of_then():
     start = pose_from_quaternion([0, 0, 1, 1], [1, 2, 3])
-    world = World()
-    world.start(start)
-    assert world.stamp is None and world.keyframe_stamp is None
-    world.set_keyframe(5)
-    world.stay(9)
-    assert (world.stamp, world.keyframe_stamp) == (9, 5)
-    np.testing.assert_array_equal(world.camera.world_from_camera, start)
+    world = World(start)
+    world.set_keyframe(landmarks(5))
+    there = world.keyframe.pose.moved(step(wandering_camera(3)[2]))
+    world.place(there, 9)
+    world.unit = Unit(2.0, 0.1)
+    assert world.stamp == 9 and world.keyframe.stamp == 5 and world.keyframe.unit == Unit()
+    np.testing.assert_array_equal(world.keyframe.pose.world_from_camera, start)
+    np.testing.assert_allclose(world.camera.world_from_camera, start @ wandering_camera(3)[2])
+    world.set_keyframe(landmarks(9))
+    assert world.keyframe.pose is there and world.keyframe.unit.scale == 2.0
