@@ -27,13 +27,11 @@ from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 INFLATION = 16.0  # of poses' covariances: the errors of points are not independent
-RECENT = 64  # images whose poses are kept
+RECENT = 300  # images whose poses are kept: a window may take seconds
 LEAST_SHARE = 0.25  # of the landmarks that are seen, which must agree with a pose, FEWEST at least
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
-FEW, FEW_SHARE = (
-    40,
-    0.75,
-)  # landmarks that agree, below which the model is asked as well how the camera has moved
+# Landmarks that agree with a pose, and their share, below which the model is asked as well how the camera has moved.
+FEW, FEW_SHARE = 40, 0.75
 LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
 VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
 GRID = (12, 16)  # of the depth of such a keyframe

@@ -131,12 +131,13 @@ def _rest(some: View):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_drift_of_scale_that_thin_landmarks_carry(sign):
-    thin, thick = ScaleDrift(), ScaleDrift()
-    for drift in (thin, thick):
+    """Where many carry it, a lasting change is rather the model's."""
+    moved = []
+    for information in (50.0, 1e6):
+        drift = ScaleDrift()
         for _ in range(50):
-            drift.seen(0.1, 5000.0, 0.2)
-    assert abs(thin.offset - 0.1) < 0.06
-    moved = [sum(d.seen(0.1 + sign * 0.3, information, 0.2) for _ in range(20)) for d, information in
-             ((thin, 50.0), (thick, 1e6))]  # fmt: skip
+            drift.seen(0.1, 1e6, 0.2)
+        assert abs(drift.offset - 0.1) < 0.06
+        moved.append(sum(drift.seen(0.1 + sign * 0.3, information, 0.2) for _ in range(20)))
     assert sign * moved[0] > 0.1
     assert abs(moved[1]) < 0.02
