@@ -23,6 +23,7 @@ from d4rt_ros.stream.tracker import TrackedPoints
 SIDE = 320  # pixels of an image's larger side that the numbers of pixels here speak of
 PIXEL_SIGMA = 1.0  # of a followed point, with what the camera's model leaves out
 DRIFT_SIGMA = 0.25  # of what it drifts by, in all images alike
+ALIKE_SIGMA = 1.0  # pixels, of what neighbours drift by alike
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
 FIT_ERROR = 0.05  # of a landmark's log depth, with what the adjustment leaves out
 SURE = 0.4  # sd of the log depth of landmarks that correct others
@@ -262,7 +263,9 @@ class LocalMap:
         if self._given_focal is None:
             self.focal_sigma = float(np.clip(FOCAL_MEMORY * fit.focal_sigma, 0.01, FOCAL_SIGMA))
         landmarks["log_depth"] = fit.log_depth
-        landmarks["variance"] = np.minimum(fit.log_depth_variance + FIT_ERROR**2, PRIOR_SIGMA**2)
+        # What is followed drifts about as its neighbours do, which the adjustment does not know.
+        drift = (ALIKE_SIGMA * self.unit / np.maximum(fit.parallax, 1e-3)) ** 2
+        landmarks["variance"] = np.minimum(fit.log_depth_variance + drift + FIT_ERROR**2, PRIOR_SIGMA**2)
         seen = np.bincount(which, fit.weights > 0, len(used))
         mean = np.bincount(which, fit.weights, len(used)) / np.maximum(seen, 1)
         landmarks["weight"] = np.where(seen > 0, mean, landmarks["weight"])
