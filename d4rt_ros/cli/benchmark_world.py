@@ -22,6 +22,8 @@ PARTS = {
     "geometry.resection:resect": "pose from landmarks",
     "geometry.bundle:adjust": "adjustment of keyframes",
     "stream.dense:correction": "correction of dense depth",
+    "stream.pipeline:Pipeline.follow": "following an image, all of it",
+    "stream.pipeline:Pipeline.place": "placing a window, all of it",
 }
 NETWORK = "network"  # what is not our own: preparing images, encoding and queries
 
