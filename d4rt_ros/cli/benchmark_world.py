@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 WIDTH, HEIGHT, RATE = 320, 240, 15.0
-PERIOD = 10.0  # seconds of the film, whose end is its beginning
-EVERY_FRAME = 100  # images after each of which a window is encoded; then only after every SELDOM-th
+PERIOD = 6.0  # seconds of the film, whose end is its beginning
+EVERY_FRAME = 60  # images after each of which a window is encoded; then only after every SELDOM-th
 SELDOM = 10
-OFFLINE = 40  # frames of the video that is reconstructed
+OFFLINE = 30  # frames of the video that is reconstructed
 SETTLED = 10  # frames that are not counted: the first window, and what is loaded on first use
 MARKS = 4  # times at which memory is told, evenly over the second part
 # What is timed, in the order of the table.
@@ -22,6 +22,8 @@ PARTS = {
     "geometry.resection:resect": "pose from landmarks",
     "geometry.bundle:adjust": "adjustment of keyframes",
     "stream.dense:correction": "correction of dense depth",
+    "stream.pipeline:Pipeline.follow": "following an image, all of it",
+    "stream.pipeline:Pipeline.place": "placing a window, all of it",
 }
 NETWORK = "network"  # what is not our own: preparing images, encoding and queries
 

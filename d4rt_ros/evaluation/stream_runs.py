@@ -33,8 +33,11 @@ POINTS = 12, 16  # grid of the points that the model is asked about by itself
 
 @dataclass(frozen=True)
 class RunFigure:
-    """A figure over `count` runs: means, the median and the worst with refinement; and the means without it and of the
-    trivial answer. better: in how many runs refinement makes it better. runs: of each run (with, without, trivial)."""
+    """A figure over `count` runs: mean, median and worst with refinement; means without it and of the trivial answer.
+
+    better: in how many runs refinement makes it better. ratio: the worst of the ratios of with to without, NaN where
+    there is none. runs: by their names (with, without, trivial).
+    """
 
     name: str
     mean: float
@@ -44,8 +47,9 @@ class RunFigure:
     trivial: float
     trivial_name: str
     better: int
+    ratio: float
     count: int
-    runs: tuple[Records, ...] = ()
+    runs: dict[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -174,21 +178,24 @@ def run_figures(records: list[tuple[str, Records]]) -> list[RunFigure]:
     nothing, and the others of that run do not either."""
     figures = []
     for key, (name, trivial) in (ERRORS | SHARES).items():
-        values = np.array([run[key] for _, run in records if key in run], float).reshape(-1, 3)
-        if not len(values):
+        runs = {run: values[key] for run, values in records if key in values}
+        if not runs:
             continue
-        refined, without, plain = values.T
+        refined, without, plain = np.array(list(runs.values()), float).T
         known = np.isfinite(refined)
         if not known.any():
             continue
-        more = refined > without if key in SHARES else refined < without
-        mean, others = refined[known].mean(), (x[known & np.isfinite(x)] for x in (without, plain))
-        worst = refined[known].min() if key in SHARES else refined[known].max()
-        means = (float(x.mean()) if len(x) else float("nan") for x in others)
+        more, worst = (refined > without, np.min) if key in SHARES else (refined < without, np.max)
+        ratios = refined[known & (without > 0)] / without[known & (without > 0)]
+        means = (
+            float(x.mean()) if len(x) else np.nan
+            for x in (x[known & np.isfinite(x)] for x in (without, plain))
+        )
+        refined = refined[known]
         figures.append(
             RunFigure(
-                name, float(mean), float(np.median(refined[known])), float(worst), *means, trivial,
-                int((more & known).sum()), int(known.sum()), tuple(map(tuple, values.tolist())),
+                name, float(refined.mean()), float(np.median(refined)), float(worst(refined)), *means, trivial,
+                int((more & known).sum()), float(worst(ratios)) if len(ratios) else np.nan, len(refined), runs,
             )
         )  # fmt: skip
     return figures
@@ -213,12 +220,22 @@ def run_table(figures: list[RunFigure]):
     """A rich Table of the figures."""
     from rich.table import Table
 
-    names = ("figure", "refined", "median", "worst", "not refined", "trivial answer", "better in")
+    names = (
+        "figure",
+        "refined",
+        "median",
+        "worst",
+        "not refined",
+        "worst ratio",
+        "better in",
+        "trivial answer",
+    )
     table = Table(*names)
     for f in figures:
         numbers = (f"{x:.3f}" for x in (f.mean, f.median, f.worst, f.without))
+        ratio = f"{f.ratio:.2f}" if np.isfinite(f.ratio) else ""
         trivial = f"{f.trivial:.3f}  {f.trivial_name}"
-        table.add_row(f.name, *numbers, trivial, f"{f.better} of {f.count}")
+        table.add_row(f.name, *numbers, ratio, f"{f.better} of {f.count}", trivial)
     return table
 
 

@@ -25,7 +25,7 @@ def test_costs_memory_and_the_rate(small, capsys):
 
 def test_too_few_images_are_a_sentence(capsys):
     assert main(["benchmark", "world", "--images", "5"]) == 1
-    assert "--images 5; more than 100 are needed" in capsys.readouterr().err
+    assert "--images 5; more than 60 are needed" in capsys.readouterr().err
 
 
 def test_the_network_is_not_counted_as_ours():

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from d4rt_ros.cli import evaluate_stream
 from d4rt_ros.cli.main import main
+from d4rt_ros.evaluation.run_truth import KINDS
 
 
 def test_options_before_and_after_the_data(track_file, tmp_path, capsys):
@@ -44,10 +46,11 @@ def test_whole_runs(tmp_path, capsys):
     assert "1 procedural sequences (moving) of 10 frames, camera not known" in text and "one scale" in text
     figures = {figure["name"]: figure for figure in json.loads(out.read_text())["figures"]}
     assert figures["frames with a trusted pose"]["count"] == 1
-    assert len(figures["depth AbsRel, one scale for the run"]["runs"][0]) == 3
+    assert len(figures["depth AbsRel, one scale for the run"]["runs"]["moving 0"]) == 3
 
 
 def test_runs_that_cannot_be(capsys):
+    assert list(evaluate_stream.KINDS) == list(KINDS)
     assert main(["evaluate", "stream", "--rate", "0", "--device", "cpu"]) == 1
     assert "--rate 0.0; frames come at more than 0 Hz" in capsys.readouterr().err
     for wrong in (["--kind", "flying"], ["--sequences", "0"], ["--frames", "none"]):

@@ -148,9 +148,9 @@ def test_figures_over_runs():
     figures = run_figures([*runs, ("c", {"ate": (np.nan, 1.0, 1.0)})])
     ate = next(f for f in figures if f.name == ERRORS["ate"][0])
     assert (ate.mean, ate.median, ate.worst, ate.without, ate.trivial) == (3, 3, 5, 3, 10)
-    assert (ate.better, ate.count) == (1, 2) and len(ate.runs) == 3
+    assert (ate.better, ate.ratio, ate.count) == (1, 1.25, 2) and list(ate.runs) == ["a", "b", "c"]
     trusted = next(f for f in figures if f.name == SHARES["trusted"][0])
-    assert (trusted.worst, trusted.better, trusted.count) == (1, 1, 1)
+    assert (trusted.worst, trusted.better, trusted.ratio, trusted.count) == (1, 1, 2, 1)
 
 
 def test_sigmas_over_runs():
