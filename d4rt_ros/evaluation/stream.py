@@ -198,19 +198,23 @@ def _path_records(refined: Outcome, plain: Outcome, truth: RunTruth) -> Records:
 
 
 def _standing_records(refined: Outcome, plain: Outcome, alone: Alone, truth: RunTruth) -> Records:
-    """Over the longest time in which the camera truly stands: how far it is from where it was at the first, at most, in
-    units of the median depth; and how far the median depth is from what it was then, at most. Things may not move
-    meanwhile, as they do not in the runs that are made for this."""
+    """Over the longest time in which the camera truly stands, among the frames that are trusted: how far it is from
+    where it was at the first, at most, in units of the median depth; and how far the median depth is from what it was
+    then, at most. Things may not move meanwhile, as they do not in the runs that are made for this."""
     part = _standing(truth)
     if part is None:
         return {}
     motion, scale = [], []
     for outcome, depth in ((refined, refined.depth), (plain, alone.depth)):
-        places = np.where(outcome.trusted[part, None], outcome.world_from_camera[part, :3, 3], np.nan)
-        level = [np.median(d[np.isfinite(d)]) if np.isfinite(d).any() else np.nan for d in depth[part]]
-        steps = np.linalg.norm(places - places[0], axis=1) / np.nanmedian(level)
-        motion.append(100 * float(np.nanmax(steps, initial=0.0)) if np.isfinite(places[0]).all() else np.nan)
-        scale.append(100 * float(np.nanmax(np.abs(np.log(level / level[0])), initial=0.0)))
+        places = outcome.world_from_camera[part][outcome.trusted[part]][:, :3, 3]
+        level = np.array([np.median(d[np.isfinite(d)]) for d in depth[part] if np.isfinite(d).any()])
+        if min(len(places), len(level)) < 2:  # too little is known
+            motion.append(np.nan)
+            scale.append(np.nan)
+            continue
+        steps = np.linalg.norm(places - places[0], axis=1) / np.median(level)
+        motion.append(100 * float(steps.max()))
+        scale.append(100 * float(np.abs(np.log(level / level[0])).max()))
     return {"stands": (*motion, 0.0), "breathes": (*scale, 0.0)}
 
 

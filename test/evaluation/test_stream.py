@@ -115,6 +115,14 @@ def test_standing_still():
     records = run_records(outcome(depth, ours), outcome(depth, poses), alone(np.full_like(DEPTH, 2.0)), truth)
     assert records["stands"] == pytest.approx((0.5, 0, 0), abs=1e-9)
     assert records["breathes"] == pytest.approx((100 * np.log(1.02), 0, 0), abs=1e-9)
+    lost = np.arange(COUNT) < 40
+    late = run_records(
+        outcome(depth, ours, ~lost), outcome(depth, poses), alone(np.full_like(DEPTH, 2.0)), truth
+    )
+    assert late["stands"][:2] == pytest.approx((0, 0), abs=1e-9)
+    nothing = np.full_like(DEPTH, np.nan)
+    blind = run_records(outcome(nothing, ours, np.zeros(COUNT, bool)), outcome(), alone(nothing), truth)
+    assert np.isnan(blind["stands"][0]) and np.isnan(blind["breathes"][:2]).all()
     poses[27] = path()[27]  # then it stands for less than a second, and for more than one
     poses[41] = path()[41]
     assert "stands" not in run_records(outcome(), outcome(), alone(), replace(truth, world_from_camera=poses))
