@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from d4rt_ros.geometry.robust import weighted_median
+
 # How predicted depth is brought to the truth's unit.
 ALIGNMENTS = ("median", "scale", "scale_shift")
 REWEIGHTINGS = 30
@@ -49,7 +51,8 @@ def aligned_depth(predicted: np.ndarray, truth: np.ndarray, alignment: str = "me
     if alignment == "median":
         scale, shift = np.median(t) / np.median(p), 0.0
     elif alignment == "scale":
-        scale, shift = _weighted_median(t / p, p), 0.0
+        # Of t / p weighted by p: it makes sum |s p - t| least.
+        scale, shift = weighted_median(t / p, p), 0.0
     else:
         scale, shift = _least_absolute_line(p, t)
     return np.where(usable, scale * predicted + shift, np.nan)
@@ -64,13 +67,6 @@ def angle_between(a: np.ndarray, b: np.ndarray) -> float:
     """Angle between two vectors (3,), degrees; 90 where one of them is zero."""
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     return float(np.degrees(np.arccos(np.clip(a @ b / lengths, -1, 1)))) if lengths > 1e-12 else 90.0
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The value s that makes sum(weights * |s - values|) least; of t / p weighted by p, that of sum |s p - t|."""
-    order = np.argsort(values)
-    running = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(running, 0.5 * running[-1])])
 
 
 def _least_absolute_line(p: np.ndarray, t: np.ndarray) -> tuple[float, float]:

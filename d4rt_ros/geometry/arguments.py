@@ -42,6 +42,14 @@ def whole_number(value, what: str, least: int | None = None, error: type[ValueEr
     return number
 
 
+def rgb_image(image, what: str, error: type[ValueError] = ValueError) -> np.ndarray:
+    """`image` as (H, W, 3) uint8 of 2x2 pixels or more. Raises `error` for what is none."""
+    image = real_array(image, what, dtype=None, error=error)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
+        raise error(f"{what} has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB")
+    return image
+
+
 def _has_shape(shape: tuple, wanted: tuple) -> bool:
     if wanted and wanted[0] is ...:
         wanted = wanted[1:]

@@ -66,3 +66,10 @@ def inverse_information(information: np.ndarray) -> np.ndarray:
         raise np.linalg.LinAlgError("singular information")
     root = vectors / np.sqrt(values) / size[:, None]
     return root @ root.T
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value (of N) that makes sum(weights * |it - values|) least. weights: (N,) >= 0."""
+    order = np.argsort(values)
+    running = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(running, 0.5 * running[-1])])

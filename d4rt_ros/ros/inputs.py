@@ -60,9 +60,9 @@ class Inputs:
             on_info(msg)
 
         fixed = RELIABILITIES.get(reliability)
-        self._info = _Input(node, CameraInfo, "camera_info", take_info, group)
-        self._region = _Input(node, RegionOfInterest, "roi", on_region, group)
-        self._image = _Input(node, *image, take_image, group, fixed, latched=False)
+        self._info = Input(node, CameraInfo, "camera_info", take_info, group)
+        self._region = Input(node, RegionOfInterest, "roi", on_region, group)
+        self._image = Input(node, *image, take_image, group, fixed, latched=False)
         try:
             self.refresh()
         except Exception:
@@ -169,7 +169,7 @@ class Inputs:
         return sorted(topics, key=lambda topic: -likeness[topic])[:SIMILAR]
 
 
-class _Input:
+class Input:
     """One subscription, made again when the publishers offer another quality of service.
 
     reliability: fixed by the user, None: what is offered. latched: whether what was published before we came is

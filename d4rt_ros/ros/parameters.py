@@ -12,8 +12,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from d4rt_ros.geometry import RegionError
 from d4rt_ros.ros.interest import region_of
+from d4rt_ros.ros.scale_inputs import DEPTH_FROM
 from d4rt_ros.ros.transforms import TF_MODES
 from d4rt_ros.stream import PipelineConfig
+from d4rt_ros.stream.config import REFINEMENTS, SCALE_SOURCES
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ SETTINGS = {
         "fixed",
         "What says how many metres a unit of the model is. none: nothing; fixed: scale.metres; depth: a depth camera, "
         "a laser scanner or a range sensor; tf: the robot's own motion; height: the camera's height above the ground.",
-        choices=("none", "fixed", "depth", "tf", "height"),
+        choices=SCALE_SOURCES,
         live=False,
     ),
     "scale.metres": Setting(
@@ -129,7 +131,7 @@ SETTINGS = {
     "scale.depth_from": Setting(
         "image",
         "What scale.source depth hears: image: depth images on `depth`; scan, range, cloud: topics of these names.",
-        choices=("image", "scan", "range", "cloud"),
+        choices=DEPTH_FROM,
         live=False,
     ),
     "scale.tf_frame": Setting(
@@ -159,7 +161,7 @@ SETTINGS = {
         "pixels",
         "How the model's proposals become poses and depth. pixels: corrected by points followed in the full images; "
         "none: windows of the model alone, joined where they overlap.",
-        choices=("pixels", "none"),
+        choices=REFINEMENTS,
         live=False,
     ),
     "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(50, 5000), live=False),

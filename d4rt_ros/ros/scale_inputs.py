@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.io.image_messages import ImageError
 from d4rt_ros.io.transform_tree import NotHeardYet, TransformError, frame_name
-from d4rt_ros.ros.inputs import _Input as Input
+from d4rt_ros.ros.inputs import Input
 from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.ros.scale_messages import cloud_points, cone_points, scan_points, small_depth
 from d4rt_ros.stream.config import Outputs
@@ -24,7 +24,6 @@ from d4rt_ros.stream.scale_depth import cone_scale, image_scale, points_scale
 from d4rt_ros.stream.scale_height import IMAGE_UP, ground_plane, height_scale
 from d4rt_ros.stream.scale_motion import SPAN, jump, motion_scale
 
-SOURCES = ("none", "fixed", "depth", "tf", "height")
 DEPTH_FROM = ("image", "scan", "range", "cloud")
 KEPT = 200  # messages, or places of the camera, that wait for their frame or their transform
 LATE = 3_000_000_000  # ns for which a transform is waited for
@@ -34,8 +33,9 @@ STOPPED = 1_000_000_000  # ns without a transform or a message, after which it i
 
 @dataclass(frozen=True)
 class ScaleSettings:
-    """source: one of SOURCES. depth_from: one of DEPTH_FROM, the topic of the source depth. tf_frame: the fixed frame
-    of the source tf. height: metres of the camera above the ground, 0: by TF, above ground_frame."""
+    """source: one of stream.config.SCALE_SOURCES. depth_from: one of DEPTH_FROM, the topic of the source depth.
+    tf_frame: the fixed frame of the source tf. height: metres of the camera above the ground, 0: by TF, above
+    ground_frame."""
 
     source: str = "none"
     depth_from: str = "image"
@@ -59,24 +59,20 @@ class ScaleInputs:
     """Measures the scale of results; what it subscribes to is heard until `close`.
 
     Messages come in the executor's threads, `measurements_for` is called in one other. Raises ValueError with a
-    sentence where the user's overrides of quality of service are wrong.
+    sentence where the user's overrides of quality of service are wrong. wanted: what results must hold for the scale to
+    be measured.
     """
 
     def __init__(self, node, settings: ScaleSettings, transforms) -> None:
         self._source = _source(node, settings, transforms)
         self._next, self._why = 0, ""
         depth, pose = settings.source in ("depth", "height"), settings.source == "tf"
-        self._wanted = Outputs(points=depth, tracks=False, pose=pose)
+        self.wanted = Outputs(points=depth, tracks=False, pose=pose)
 
     @property
     def problem(self) -> str:
         """Why the newest result tells no scale, or what is odd about what does, in a sentence, or ""."""
         return self._why
-
-    @property
-    def wanted(self) -> Outputs:
-        """What results must hold for the scale to be measured."""
-        return self._wanted
 
     @property
     def topics(self) -> list[str]:

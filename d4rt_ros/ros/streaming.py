@@ -243,10 +243,7 @@ class Streaming:
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
         if (inputs := self.scale_inputs) is not None:
-            also = inputs.wanted
-            wanted = Outputs(
-                wanted.points or also.points, wanted.tracks or also.tracks, wanted.pose or also.pose
-            )
+            wanted |= inputs.wanted
         if wanted.world:
             start = self.publishers.start_pose(clip[-1].stamp)
             # Where it is not known, that of a moment ago is good enough for a world that was lost and begins anew.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from d4rt_ros.geometry.arguments import real_array
+from d4rt_ros.geometry.arguments import rgb_image
 from d4rt_ros.model.config import HEADS, ModelConfig
 from d4rt_ros.model.query import Answer, QueryError, broadcast_queries, check_queries
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
@@ -61,11 +61,7 @@ class SceneModel:
 
     def prepare(self, image: np.ndarray) -> PreparedFrame:
         """Resize one (H, W, 3) uint8 RGB image for the encoder, once, however many windows it will be in."""
-        image = real_array(image, "a frame", dtype=None, error=FrameError)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
-            raise FrameError(
-                f"a frame has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
-            )
+        image = rgb_image(image, "a frame", FrameError)
         return PreparedFrame(image, resize(image, self.config.height, self.config.width))
 
     def pixel_map(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

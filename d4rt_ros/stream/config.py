@@ -24,6 +24,10 @@ class Outputs:
     tracks: bool = True
     pose: bool = True
 
+    def __or__(self, other: Outputs) -> Outputs:
+        """What either asks for."""
+        return Outputs(self.points or other.points, self.tracks or other.tracks, self.pose or other.pose)
+
     @property
     def world(self) -> bool:
         """Whether the camera's place in the world is needed."""
@@ -95,6 +99,11 @@ class PipelineConfig:
         for name in ("recover_seconds", "metres", "tracks_unseen_seconds"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or more")
+
+    @property
+    def measures_scale(self) -> bool:
+        """Whether the scale is what measurements say."""
+        return not self.metres and self.scale_source not in ("none", "fixed")
 
     @property
     def depth_points(self) -> int:

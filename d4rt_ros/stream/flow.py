@@ -10,19 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.stream.pixels import small_grey
+from d4rt_ros.stream.pixels import PATCH, likeness, local_contrast, patches_around, resized_pixels, small_grey
 
 SIDE = 320
 SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
 COARSE = 4  # times smaller is the image in which guesses are compared
 WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
-PATCH = 9  # pixels of the side of what is compared after flow
 SURE = 17  # the same where nothing can have changed much: so much does not look alike by chance
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
 TILE_LEVELS = 1
-NEIGHBOURHOOD = 15  # what a point's contrast is measured against
-CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
 LIKE = 0.8  # least correlation of a patch with what was found of it
 SAME_GUESS = 1.5  # guesses nearer to each other lead to the same place
 MARGIN = 3  # no points nearer to the border
@@ -46,11 +43,11 @@ class Picture:
 
     def small(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) of the image in this one."""
-        return (pixels + 0.5) * self.scale - 0.5
+        return resized_pixels(pixels, self.scale)
 
     def full(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) of this one in the image."""
-        return (pixels + 0.5) / self.scale - 0.5
+        return resized_pixels(pixels, 1 / self.scale)
 
     def inside(self, pixels: np.ndarray) -> np.ndarray:
         """(N,) bool; not where NaN."""
@@ -73,10 +70,7 @@ def even_contrast(grey: np.ndarray) -> np.ndarray:
     """An image (h, w) uint8 without what changes slowly, at one contrast everywhere: uint8."""
     import cv2
 
-    around = (NEIGHBOURHOOD, NEIGHBOURHOOD)
-    grey = grey.astype(np.float32)
-    detail = grey - cv2.blur(grey, around)
-    contrast = cv2.sqrt(cv2.blur(detail * detail, around)) + CONTRAST_FLOOR
+    detail, contrast = local_contrast(grey.astype(np.float32))
     ratio = detail / contrast
     return cv2.addWeighted(ratio, 32, ratio, 0, 128, dtype=cv2.CV_8U)
 
@@ -113,7 +107,7 @@ def search(
 
 def tiles(picture: Picture, at: np.ndarray) -> np.ndarray:
     """(N, TILE, TILE) uint8 around pixels (N, 2)."""
-    return _cut(picture.even, at, TILE)
+    return patches_around(picture.even, at, TILE)
 
 
 def search_tiles(
@@ -139,7 +133,7 @@ def search_tiles(
 
 def patches(picture: Picture, at: np.ndarray, side: int = PATCH) -> np.ndarray:
     """(N, side, side) float32 around pixels (N, 2)."""
-    return _cut(picture.even, at, side).astype(np.float32)
+    return patches_around(picture.even, at, side).astype(np.float32)
 
 
 def middles(known: np.ndarray, side: int = PATCH) -> np.ndarray:
@@ -148,18 +142,14 @@ def middles(known: np.ndarray, side: int = PATCH) -> np.ndarray:
     return known[:, edge : edge + side, edge : edge + side].astype(np.float32)
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Normalised cross-correlation (N,) of patches (N, p, p)."""
-    one, other = (p - p.mean(axis=(1, 2), keepdims=True) for p in (one, other))
-    return (one * other).sum((1, 2)) / np.sqrt((one * one).sum((1, 2)) * (other * other).sum((1, 2)) + 1e-3)
-
-
 def _best_first(a: Picture, b: Picture, points: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """The guesses (G, N, 2), for each point the likeliest first."""
     shrink = np.array(a.coarse.shape[::-1]) / a.size
-    coarse = (np.concatenate([points[None], guesses]) + 0.5) * shrink - 0.5
-    before = _cut(a.coarse, coarse[0], PATCH)
-    likely = np.stack([likeness(before, _cut(b.coarse, np.nan_to_num(at), PATCH)) for at in coarse[1:]])
+    coarse = resized_pixels(np.concatenate([points[None], guesses]), shrink)
+    before = patches_around(a.coarse, coarse[0], PATCH)
+    likely = np.stack(
+        [likeness(before, patches_around(b.coarse, np.nan_to_num(at), PATCH)) for at in coarse[1:]]
+    )
     known = np.isfinite(guesses).all(axis=2)
     # Where a guess is right for most it is likely right for a point whose own surroundings tell nothing.
     score = likely + (likely * known).sum(axis=1, keepdims=True) / np.maximum(
@@ -197,19 +187,6 @@ def _flow(
     back, found_back = flow(b, a, there, there + (points - start))
     near = np.linalg.norm(back - points, axis=1) < ROUND_TRIP
     return there.astype(np.float64), found & found_back & near
-
-
-def _cut(image: np.ndarray, at: np.ndarray, side: int) -> np.ndarray:
-    """(N, side, side) around pixels (N, 2), interpolated."""
-    import cv2
-
-    if not len(at):
-        return np.zeros((0, side, side), image.dtype)
-    offset = np.arange(side, dtype=np.float32) - side // 2
-    at = at.astype(np.float32)
-    x, y = at[:, :1] + np.tile(offset, side), at[:, 1:] + np.repeat(offset, side)
-    cut = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cut.reshape(len(at), side, side)
 
 
 def _side_by_side(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
+from d4rt_ros.stream.world import grown
 from d4rt_ros.tasks.relative_pose import RelativePose
 
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
@@ -41,6 +42,11 @@ class Followed:
     shown: int = 0
 
 
+def grown_since(last: Followed, world_from_camera: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """`world.grown` of a pose (4, 4) after the last one's."""
+    return grown(last.covariance, world_from_camera[:3, 3] - last.world_from_camera[:3, 3], step)
+
+
 def continued(last: Followed, pose: np.ndarray) -> np.ndarray:
     """world_from_camera (4, 4) of a pose in the map: between images the camera moves in the world as in the map."""
     world = last.world_from_camera @ invert(last.pose) @ pose
@@ -48,20 +54,14 @@ def continued(last: Followed, pose: np.ndarray) -> np.ndarray:
     return world
 
 
-def grown(last: Followed, world_from_camera: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Covariance (6, 6) of a pose since the world began: that of the one before it, and the step's (6, 6), about the
-    world's axes."""
-    lever = adjoint(pose_matrix(translation=last.world_from_camera[:3, 3] - world_from_camera[:3, 3]))
-    return lever @ last.covariance @ lever.T + step
-
-
-def predicted(recent: Iterable[Followed], stamp: int) -> np.ndarray | None:
+def predicted(recent: Sequence[Followed], stamp: int) -> np.ndarray | None:
     """map_from_camera (4, 4) at constant velocity by the newest of some images, oldest first; None where they are no
     two in a row whose poses are known."""
-    newest = list(recent)[-2:]
-    if len(newest) < 2 or newest[0].world != newest[1].world or any(x.reason for x in newest):
+    if len(recent) < 2:
         return None
-    a, b = newest
+    a, b = recent[-2], recent[-1]
+    if a.world != b.world or a.reason or b.reason:
+        return None
     share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
     step = invert(a.pose) @ b.pose
     turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()

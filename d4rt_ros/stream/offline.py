@@ -9,7 +9,7 @@ from os import PathLike
 
 import numpy as np
 
-from d4rt_ros.geometry.arguments import real_array
+from d4rt_ros.geometry.arguments import real_array, rgb_image
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.io.frame import Frame, even_stamp
 from d4rt_ros.io.opening import open_any
@@ -92,7 +92,7 @@ def frames_of(frames, stamps, intrinsics) -> Iterator[Frame]:
     count = 0
     for count, frame in enumerate(_iterator(frames), start=1):
         if not isinstance(frame, Frame):
-            frame = Frame(_checked_image(frame, count - 1), even_stamp(count - 1, RATE))
+            frame = Frame(rgb_image(frame, f"frame {count - 1}"), even_stamp(count - 1, RATE))
         if stamps is not None and count > len(stamps):
             raise ValueError(f"there are {len(stamps)} stamps and more frames; give one stamp for each frame")
         if stamps is not None:
@@ -129,12 +129,3 @@ def _checked_stamps(stamps) -> np.ndarray:
     if len(stamps) and stamps[0] < 0:
         raise ValueError(f"stamps must not be negative; the first is {stamps[0]} ns")
     return stamps
-
-
-def _checked_image(image, number: int) -> np.ndarray:
-    image = real_array(image, f"frame {number}", None, None)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
-        raise ValueError(
-            f"frame {number} has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
-        )
-    return image

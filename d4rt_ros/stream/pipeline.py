@@ -221,7 +221,7 @@ class Pipeline:
         config, before, pose = self.config, self._scale.metres, result.pose
         if config.metres:
             self._scale = fixed_scale(config.metres)
-        elif config.scale_source not in ("none", "fixed"):
+        elif config.measures_scale:
             known = pose.world_from_camera if result.trusted else None
             self._scale = self._filter.update(result.stamp, self._world, measurements, known)
         if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
@@ -239,8 +239,7 @@ class Pipeline:
     @property
     def scale_problem(self) -> str:
         """Why the scale is not known, or may soon not be, in a sentence, or ""."""
-        measures = self.config.scale_source not in ("none", "fixed") and not self.config.metres
-        return self._filter.problem if measures else ""
+        return self._filter.problem if self.config.measures_scale else ""
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images in the model's unit, as it is known by now; none
@@ -255,7 +254,7 @@ class Pipeline:
         return frame.prepared
 
     def start_at(self, world_from_camera: np.ndarray) -> None:
-        """Where a new world is to begin, (4, 4), in metres where config.metres is given, else in the model's unit."""
+        """Where a new world is to begin, (4, 4), in the unit of results."""
         self._start_pose = world_from_camera
 
     def change(self, config: PipelineConfig) -> None:

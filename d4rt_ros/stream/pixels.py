@@ -68,8 +68,7 @@ def view(image: np.ndarray) -> View:
     grey, scale = small_grey(image, SIDE)
     h, w = grey.shape
     grey = grey.astype(np.float32)
-    detail = grey - cv2.blur(grey, (NEIGHBOURHOOD, NEIGHBOURHOOD))
-    contrast = np.sqrt(cv2.blur(detail * detail, (NEIGHBOURHOOD, NEIGHBOURHOOD))) + CONTRAST_FLOOR
+    detail, contrast = local_contrast(grey)
     even = np.clip(detail / contrast * 32 + 128, 0, 255).astype(np.uint8)
     quarter = cv2.resize(detail, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA)
     coarse = float(quarter.std() / max(detail.std(), 1e-6))
@@ -90,7 +89,7 @@ def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resized_pixels(pixels: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Where pixels (N, 2) of an image are once it is `scale` times as large, x and y; with 1 / scale the way back."""
+    """Where pixels (..., 2) of an image are once it is `scale` times as large, x and y; with 1 / scale the way back."""
     return (pixels + 0.5) * scale - 0.5
 
 
@@ -134,24 +133,39 @@ def _found(
     there, status = there[:, 0], status[:, 0] > 0
     same = np.linalg.norm(back[:, 0] - points, axis=1) < ROUND_TRIP
     inside = ((there > -1) & (there < b.even.shape[::-1])).all(axis=1)
-    return there, status & same & inside & (_likeness(a.detail, b.detail, points, there) > MIN_CORRELATION)
+    alike = likeness(patches_around(a.detail, points), patches_around(b.detail, there)) > MIN_CORRELATION
+    return there, status & same & inside & alike
 
 
-def _likeness(a: np.ndarray, b: np.ndarray, at_a: np.ndarray, at_b: np.ndarray) -> np.ndarray:
-    """Normalised cross-correlation (N,) of the patches around pixels (N, 2) of two images."""
-    one, other = _patches(a, at_a), _patches(b, at_b)
-    norms = np.einsum("np,np->n", one, one) * np.einsum("np,np->n", other, other)
-    return np.einsum("np,np->n", one, other) / np.sqrt(norms + 1e-6)
-
-
-def _patches(image: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(N, PATCH²) around pixels (N, 2), interpolated, without their mean."""
+def local_contrast(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of an image (h, w) float32 what is left without what changes slowly, and how much that varies around, no less
+    than noise does: (h, w) float32 each."""
     import cv2
 
-    offset = np.arange(PATCH, dtype=np.float32) - PATCH // 2
-    x, y = at[:, :1] + np.tile(offset, PATCH), at[:, 1:] + np.repeat(offset, PATCH)
-    patches = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return patches - patches.mean(axis=1, keepdims=True)
+    around = (NEIGHBOURHOOD, NEIGHBOURHOOD)
+    detail = grey - cv2.blur(grey, around)
+    # A blur of squares is a running sum, which rounding takes below zero where there is nothing.
+    variance = np.maximum(cv2.blur(detail * detail, around), 0)
+    return detail, np.sqrt(variance) + np.float32(CONTRAST_FLOOR)
+
+
+def patches_around(image: np.ndarray, at: np.ndarray, side: int = PATCH) -> np.ndarray:
+    """(N, side, side) of the image's type around pixels (N, 2), interpolated."""
+    import cv2
+
+    if not len(at):
+        return np.zeros((0, side, side), image.dtype)
+    offset = np.arange(side, dtype=np.float32) - side // 2
+    at = at.astype(np.float32)
+    x, y = at[:, :1] + np.tile(offset, side), at[:, 1:] + np.repeat(offset, side)
+    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(len(at), side, side)
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Normalised cross-correlation (N,) of patches (N, p, p) float32; 0 where one of them is flat."""
+    one, other = (p - p.mean(axis=(1, 2), keepdims=True) for p in (one, other))
+    return (one * other).sum((1, 2)) / np.sqrt((one * one).sum((1, 2)) * (other * other).sum((1, 2)) + 1e-6)
 
 
 def _corners(grey: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import invert, pose_matrix, transform
+from d4rt_ros.geometry.transforms import invert, transform
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.reconstruction import ReconstructedTracks, Reconstruction
-from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points
+from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points, grown_poses
 from d4rt_ros.stream.stream import Stream
 from d4rt_ros.tasks.depth import point_map
 from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
@@ -134,7 +134,7 @@ class Recorder:
         record.near, record.scale = pose.world, scale
         if pose.trusted:
             place = pose.world_from_camera if self.online else pose.map_from_world @ pose.world_from_camera
-            self._put(record, _grown(place, 1 / scale.metres), pose, scale)
+            self._put(record, grown_poses(place, 1 / scale.metres), pose, scale)
 
     def _put(self, record: _Record, place: np.ndarray, pose: Pose, scale: Scale) -> None:
         """Somewhere in the world of a pose, in the model's unit, as sure as that."""
@@ -180,8 +180,8 @@ class Recorder:
         if step.inliers < config.pose_min_inliers:
             record.reason = f"{step.inliers:.0%} of the points agree with the camera's motion"
             return
-        place = pose.map_from_world @ pose.world_from_camera @ _grown(step.i_from_j, result.unit)
-        self._put(record, _grown(place, 1 / result.scale.metres), pose, result.scale)
+        place = pose.map_from_world @ pose.world_from_camera @ step.scaled(result.unit).i_from_j
+        self._put(record, grown_poses(place, 1 / result.scale.metres), pose, result.scale)
 
     def _follow(self, result: Result) -> None:
         """Keep what is new of each track: of one that is new all its past, too, unless that was not known then."""
@@ -207,7 +207,7 @@ class Recorder:
         they then move; and (n,) whether they are: of frames whose place is not known they stay in the world."""
         positions = positions / np.float32(result.scale.metres)
         if not self.online:
-            positions = transform(_grown(result.pose.map_from_world, 1 / result.scale.metres), positions)
+            positions = transform(grown_poses(result.pose.map_from_world, 1 / result.scale.metres), positions)
         local = np.zeros(len(frames), bool)
         for k in np.unique(frames):
             if (pose := self._records[k].pose) is not None:
@@ -290,11 +290,6 @@ _NO_ROWS = (
     np.empty((0, 2), np.float32),
     np.empty(0, bool),
 )
-
-
-def _grown(pose: np.ndarray, factor: float) -> np.ndarray:
-    """A pose (4, 4) whose lengths are so many times as large."""
-    return pose_matrix(pose[:3, :3], factor * pose[:3, 3])
 
 
 def _stacked(values: list, shape: tuple, dtype, missing=np.nan) -> np.ndarray:

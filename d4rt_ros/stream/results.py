@@ -222,7 +222,7 @@ def scaled(result: Result, scale: Scale, offset: np.ndarray | None = None) -> Re
         scale=scale,
         unit=result.unit * metres,
         pose=pose and _scaled_pose(pose, metres, offset),
-        window=replace(result.window, world_from_camera=_grown(result.window.world_from_camera, metres, offset)),
+        window=replace(result.window, world_from_camera=grown_poses(result.window.world_from_camera, metres, offset)),
         points=points and replace(points, xyz=points.xyz * np.float32(metres)),
         tracks=tracks and replace(
             tracks,
@@ -233,20 +233,20 @@ def scaled(result: Result, scale: Scale, offset: np.ndarray | None = None) -> Re
 
 
 def _scaled_pose(pose: Pose, metres: float, offset: np.ndarray) -> Pose:
-    lengths, step = np.array([metres] * 3 + [1.0] * 3), pose.step
-    grown = np.outer(lengths, lengths)
+    lengths = np.array([metres] * 3 + [1.0] * 3)
     return replace(
         pose,
-        world_from_camera=_grown(pose.world_from_camera, metres, offset),
-        map_from_world=_grown(pose.map_from_world, metres, offset - pose.map_from_world[:3, :3] @ offset),
+        world_from_camera=grown_poses(pose.world_from_camera, metres, offset),
+        map_from_world=grown_poses(
+            pose.map_from_world, metres, offset - pose.map_from_world[:3, :3] @ offset
+        ),
         # That nothing is known stays so in any unit.
-        covariance=pose.covariance * grown if pose.trusted else pose.covariance,
-        step=step
-        and replace(step, i_from_j=_grown(step.i_from_j, metres), covariance=step.covariance * grown),
+        covariance=pose.covariance * np.outer(lengths, lengths) if pose.trusted else pose.covariance,
+        step=pose.step and pose.step.scaled(metres),
     )
 
 
-def _grown(poses: np.ndarray, metres: float, offset: np.ndarray | float = 0.0) -> np.ndarray:
+def grown_poses(poses: np.ndarray, metres: float, offset: np.ndarray | float = 0.0) -> np.ndarray:
     """Poses (..., 4, 4) whose lengths are so many times as large, and which are shifted by `offset` (3,) then."""
     poses = poses.copy()
     poses[..., :3, 3] = metres * poses[..., :3, 3] + offset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from d4rt_ros.geometry.robust import weighted_median
+
 TUKEY = 4.685  # sd beyond which a value counts nothing; 95 % efficient where all are normal
 
 
@@ -27,15 +29,9 @@ def robust_location(values, weights=None) -> tuple[float, float, np.ndarray]:
     for _ in range(20):
         residual = np.abs(values - location)
         # No wider than what half of them span, or many outliers would widen it until they count.
-        spread = float(np.clip(1.4826 * _weighted_median(residual, weights), 0.5 * least, least))
+        spread = float(np.clip(1.4826 * weighted_median(residual, weights), 0.5 * least, least))
         counts = np.clip(1 - (residual / (TUKEY * least)) ** 2, 0, None) ** 2
         before, location = location, float(np.average(values, weights=weights * counts))
         if abs(location - before) < 1e-3 * spread:
             break
     return location, spread, counts
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    share = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(share, 0.5 * share[-1])])

@@ -16,7 +16,6 @@ from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
     TILE,
     Picture,
-    likeness,
     middles,
     patches,
     picture,
@@ -25,6 +24,7 @@ from d4rt_ros.stream.flow import (
     tiles,
     whole_shift,
 )
+from d4rt_ros.stream.pixels import likeness
 
 RESERVE = 5  # one in so many places is for those who may come back
 SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other

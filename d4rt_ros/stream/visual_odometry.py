@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -17,17 +18,16 @@ from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
-from d4rt_ros.stream.followed import Followed, continued, grown, predicted
+from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
 from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
-from d4rt_ros.stream.tracker import TrackedPoints, Tracker
+from d4rt_ros.stream.tracker import KEPT, TrackedPoints, Tracker
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.stream.world import LOST_COVARIANCE
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
 INFLATION = 16.0  # of poses' covariances: the errors of points are not independent
-RECENT = 300  # images whose poses are kept: a window may take seconds
 LEAST_SHARE = 0.25  # of the landmarks that are seen, which must agree with a pose, FEWEST at least
 FEWEST_AGAIN, LEAST_SHARE_AGAIN = 20, 0.5  # the same for a camera that was lost
 # Landmarks that agree with a pose, and their share, below which the model is asked as well how the camera has moved.
@@ -59,7 +59,7 @@ class VisualOdometry:
     def __init__(self, tracker: Tracker, world: int = 0) -> None:
         self.tracker, self.world, self.last_loss = tracker, world, ""
         self.map: LocalMap | None = None
-        self.recent: deque[Followed] = deque(maxlen=RECENT)
+        self.recent: deque[Followed] = deque(maxlen=KEPT)
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
@@ -119,7 +119,8 @@ class VisualOdometry:
 
     def _paused(self, stamp: int) -> bool:
         """Whether it is long since the last image, beside the stream's own period."""
-        stamps = np.array([followed.stamp for followed in self.recent][-PERIODS:] + [stamp])
+        newest = [followed.stamp for followed in islice(reversed(self.recent), PERIODS)]
+        stamps = np.array([*newest[::-1], stamp])
         return len(stamps) > 3 and stamps[-1] - stamps[-2] > LONG_PAUSE * np.median(np.diff(stamps[:-1]))
 
     def _moved(self, here: Followed, fit: Resection) -> Followed:
@@ -129,7 +130,7 @@ class VisualOdometry:
         # An image's own error is anew each time: it counts at both ends of every second.
         turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
         rate = turned @ (INFLATION * self.map.growth + 2.0 * own) @ turned.T
-        covariance = grown(last, world, (here.stamp - last.stamp) / 1e9 * rate)
+        covariance = grown_since(last, world, (here.stamp - last.stamp) / 1e9 * rate)
         from_map = invert(self.map.poses[keyframe.number])
         into_keyframe = adjoint(pose_matrix(from_map[:3, :3]))
         step = RelativePose(
@@ -152,11 +153,10 @@ class VisualOdometry:
 
     def _note(self, followed: Followed) -> Followed:
         """As it is known by now."""
-        here = next((i for i, other in enumerate(self.recent) if other.number == followed.number), None)
-        if here is None:
+        if not self.recent or followed.number > self.recent[-1].number:
             self.recent.append(followed)
-        else:
-            self.recent[here] = followed
+        else:  # images are numbered one by one
+            self.recent[followed.number - self.recent[-1].number - 1] = followed
         good = next((f for f in reversed(self.recent) if not f.reason and f.world == self.world), None)
         self._good = good or self._good
         return followed
@@ -224,11 +224,7 @@ class VisualOdometry:
         since = self.at(stamp)
         if since is None or since.reason or since.world != self.world:
             return None
-        unit = np.exp(self.map.offset)
-        to_map = np.diag([unit] * 3 + [1.0] * 3)
-        to_map = adjoint(pose_matrix(since.pose[:3, :3])) @ to_map
-        i_from_j = pose_matrix(step.i_from_j[:3, :3], unit * step.i_from_j[:3, 3])
-        return _Placed(since.pose @ i_from_j, since, to_map @ step.covariance @ to_map.T)
+        return _stepped(since.pose, since, step.scaled(float(np.exp(self.map.offset))))
 
     def _helped(self, followed: Followed, points: TrackedPoints, said: _Placed) -> Followed:
         """What pixels say of an image and what the model says, together."""
@@ -240,7 +236,7 @@ class VisualOdometry:
         if fit is None:
             return followed
         world = continued(followed, fit.world_from_camera)
-        covariance = grown(followed, world, np.zeros((6, 6)))
+        covariance = grown_since(followed, world, np.zeros((6, 6)))
         return replace(followed, pose=fit.world_from_camera, world_from_camera=world, covariance=covariance)
 
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
@@ -257,7 +253,7 @@ class VisualOdometry:
         self.map.begin_again(View(points, found.pose, said))
         world = continued(self._good, found.pose)
         turned = adjoint(pose_matrix((world @ invert(found.pose))[:3, :3]))
-        covariance = grown(self._good, world, turned @ found.covariance @ turned.T)
+        covariance = grown_since(self._good, world, turned @ found.covariance @ turned.T)
         again = replace(followed, pose=found.pose, world_from_camera=world, covariance=covariance, reason="")
         return self._add_keyframe(again, points, said, frame)
 
@@ -286,8 +282,7 @@ class VisualOdometry:
             keyframe = self.map.poses.get(since.keyframe)
             step = None if keyframe is None else find(view, frame.image, self.map.camera)
             if step is not None:
-                turned = adjoint(pose_matrix(keyframe[:3, :3]))
-                return _Placed(keyframe @ step.i_from_j, since, turned @ step.covariance @ turned.T)
+                return _stepped(keyframe, since, step)
         return None
 
     # What it is good for
@@ -321,9 +316,12 @@ class VisualOdometry:
 
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
-        for other in [f for f in self.recent if not f.reason and f.world == followed.world]:
-            world = start @ invert(followed.pose) @ other.pose
-            self._note(replace(other, world_from_camera=world, covariance=COVARIANCE_FLOOR))
+        world_from_map = start @ invert(followed.pose)
+        for i, other in enumerate(self.recent):
+            if not other.reason and other.world == followed.world:
+                world = world_from_map @ other.pose
+                self.recent[i] = replace(other, world_from_camera=world, covariance=COVARIANCE_FLOOR)
+        self._note(self.at(followed.stamp))
 
     def correct(self, frame: WindowFrame, area: Area, log_depth: np.ndarray, said: np.ndarray) -> Correction:
         """What the model's depth of an area of a window's newest image is to be multiplied by. log_depth: (h, w) on a
@@ -358,6 +356,12 @@ class VisualOdometry:
         rest, rows = self.map.at_rest(points.ids)
         depth[rest] = self.map.project(rows, followed.pose)[1]
         return depth, rest
+
+
+def _stepped(pose: np.ndarray, since: Followed, step: RelativePose) -> _Placed:
+    """A step away from a pose (4, 4) in the map, that of `since`."""
+    turned = adjoint(pose_matrix(pose[:3, :3]))
+    return _Placed(pose @ step.i_from_j, since, turned @ step.covariance @ turned.T)
 
 
 def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,6 +16,13 @@ LOST_COVARIANCE = 1e6 * np.eye(6)
 LOST_COVARIANCE.flags.writeable = False
 
 
+def grown(covariance: np.ndarray, way: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Covariance (6, 6) of a pose since the world began, about the world's axes: that of one before it, from which it
+    is `way` (3,) off, and the step's between them, about the world's axes too."""
+    lever = adjoint(pose_matrix(translation=-way))
+    return lever @ covariance @ lever.T + step
+
+
 @dataclass(frozen=True)
 class WorldPose:
     """A camera in the world. world_from_camera: (4, 4).
@@ -29,9 +36,9 @@ class WorldPose:
     def moved(self, step: RelativePose) -> WorldPose:
         """Where the camera is whose pose in this one's frame is known."""
         rotation = self.world_from_camera[:3, :3]
-        lever = adjoint(pose_matrix(translation=-rotation @ step.i_from_j[:3, 3]))
         turned = adjoint(pose_matrix(rotation))
-        covariance = lever @ self.covariance @ lever.T + turned @ step.covariance @ turned.T
+        way = rotation @ step.i_from_j[:3, 3]
+        covariance = grown(self.covariance, way, turned @ step.covariance @ turned.T)
         pose = self.world_from_camera @ step.i_from_j
         pose[:3, :3] = nearest_rotation(pose[:3, :3])
         return WorldPose(pose, covariance)

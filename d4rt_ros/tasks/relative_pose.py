@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from d4rt_ros.geometry.alignment import AlignmentError
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.transforms import invert, is_rigid, transform
+from d4rt_ros.geometry.transforms import invert, is_rigid, pose_matrix, transform
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.tasks.batch import Batch, Task, answered
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
@@ -55,6 +55,12 @@ class RelativePose:
     parallax: float
     covariance: np.ndarray
     method: str
+
+    def scaled(self, factor: float) -> RelativePose:
+        """The same in a unit of which the present one has so many."""
+        lengths = np.array([factor] * 3 + [1.0] * 3)
+        i_from_j = pose_matrix(self.i_from_j[:3, :3], factor * self.i_from_j[:3, 3])
+        return replace(self, i_from_j=i_from_j, covariance=self.covariance * np.outer(lengths, lengths))
 
 
 def relative_pose(

@@ -198,7 +198,9 @@ class Running:
         return self.node._figures.counts["images"]
 
     def active(self):
-        assert self.user.until(lambda: self.node._phase == "active"), self.node._failure
+        """Wait until the node is active, for whoever asks it too: its own phase is so a moment before its state."""
+        state = self.node._state_machine
+        assert self.user.until(lambda: state.current_state[1] == "active"), self.node._failure
         return self
 
     def stream(self, begin=0, count=6, computed=True, **kwargs):
