@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import threading
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
 WIDTH, HEIGHT, RATE = 320, 240, 15.0
-PERIOD = 6.0  # seconds of the film, whose end is its beginning
+SEED, LENGTH = (
+    10,
+    90,
+)  # of the film: a procedural sequence in which about 250 points are followed, and its images
 EVERY_FRAME = 60  # images after each of which a window is encoded; then only after every SELDOM-th
 SELDOM = 10
 OFFLINE = 30  # frames of the video that is reconstructed
@@ -55,9 +57,9 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
         cv2.setNumThreads(args.threads)
     model = load(args.checkpoint or None, args.device)
     place = f"{machine}, {torch.get_num_threads()} threads"
-    costs, marks = followed(model, frames, args.images)
+    costs, marks, points = followed(model, frames, args.images)
 
-    title = f"d4rt benchmark world: {WIDTH}x{HEIGHT}, a window after each of {EVERY_FRAME} images\n{place}"
+    title = f"d4rt benchmark world: {WIDTH}x{HEIGHT}, {points} points, a window after each image\n{place}"
     table = Table("ms a frame", "median", "95 %", "in frames", title=title)
     for name, values in costs.items():
         if len(values):
@@ -78,30 +80,20 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
 
 
 def film() -> list:
-    """Frames of a scene in which things move, whose end is their beginning."""
-    import torch
+    """Frames of a procedural sequence in which things move."""
+    from d4rt_ros.evaluation.run_truth import procedural_run
 
-    from d4rt_ros.geometry import Pinhole
-    from d4rt_ros.io.frame import Frame
-    from d4rt_ros.scenes import intrinsics
-    from d4rt_ros.scenes.loop import looping_scene, render_frames
-
-    scenes, threads = looping_scene(1, True, PERIOD, WIDTH, HEIGHT), torch.get_num_threads()
-    camera = Pinhole.from_matrix(intrinsics(scenes, HEIGHT, WIDTH)[0].double().numpy(), WIDTH, HEIGHT)
-    shown = render_frames(scenes, HEIGHT, WIDTH, round(PERIOD * RATE), RATE, threading.Event())
-    frames = [Frame(made.rgb, 0, camera) for made in shown]
-    torch.set_num_threads(threads)
-    return frames
+    return list(procedural_run("moving", SEED, LENGTH, width=WIDTH, height=HEIGHT).frames())
 
 
 def repeated(frames: list, count: int) -> Iterator:
-    """`count` frames of the film again and again, with stamps that go on."""
-    from dataclasses import replace
+    """`count` frames of the film, forwards and backwards in turn, so that it never jumps; stamps go on."""
+    from d4rt_ros.io.frame import Frame, even_stamp
 
-    from d4rt_ros.io.frame import even_stamp
-
+    both = [*frames, *frames[-2:0:-1]]
     for k in range(count):
-        yield replace(frames[k % len(frames)], stamp=even_stamp(k, RATE))
+        frame = both[k % len(both)]
+        yield Frame(frame.image, even_stamp(k, RATE), frame.camera)
 
 
 def followed(model, frames: list, count: int) -> tuple[dict[str, list[float]], list[tuple[int, int]]]:
@@ -116,23 +108,25 @@ def followed(model, frames: list, count: int) -> tuple[dict[str, list[float]], l
         name: [] for name in (*PARTS.values(), "everything but the network", NETWORK)
     }
     at = {EVERY_FRAME + (count - EVERY_FRAME) * k // MARKS for k in range(MARKS + 1)}
-    marks = []
+    marks, points = [], [0]
     with clock.watching(PARTS):
         for number, frame in enumerate(repeated(frames, count), start=1):
             clock.lap()
             began = time.perf_counter()
-            stream.add(frame)
+            result = stream.add(frame)
             whole = time.perf_counter() - began
             if SETTLED < number <= EVERY_FRAME:
                 parts = clock.lap()
                 for name, seconds in parts.items():
                     costs[name].append(seconds)
                 costs["everything but the network"].append(whole - parts.get(NETWORK, 0.0))
+            if result is not None and result.tracks is not None:
+                points.append(len(result.tracks.ids))
             if number == EVERY_FRAME:
                 stream.window.hop = SELDOM
             if number in at:
                 marks.append((number, resident_bytes()))
-    return costs, marks
+    return costs, marks, round(np.median(points))
 
 
 def offline_rate(model, frames: list) -> float:
