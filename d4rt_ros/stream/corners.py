@@ -29,7 +29,10 @@ def corners(grey: np.ndarray, taken: np.ndarray, allowed: np.ndarray | None = No
         strength *= allowed
     found = np.zeros((0, 2))
     for _ in range(ROUNDS):
-        found = np.concatenate([found, _peaks(strength, np.concatenate([taken, found]))])
+        more = _peaks(strength, np.concatenate([taken, found]))
+        if not len(more):
+            break
+        found = np.concatenate([found, more])
     twins = cKDTree(found).query_pairs(
         APART, output_type="ndarray"
     )  # equally strong, on two sides of a cell's border

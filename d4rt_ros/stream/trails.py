@@ -55,6 +55,9 @@ class Trails:
 
 
 def _rows(among: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `ids` that are among others, and where there."""
-    _, found, there = np.intersect1d(ids, among, assume_unique=True, return_indices=True)
-    return found, there
+    """Rows of `ids` that are among others, which are in their order, and where there."""
+    if not len(among):
+        return np.zeros(0, int), np.zeros(0, int)
+    there = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    found = np.flatnonzero(among[there] == ids)
+    return found, there[found]
