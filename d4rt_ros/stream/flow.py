@@ -15,7 +15,7 @@ from d4rt_ros.stream.pixels import PATCH, likeness, local_contrast, patches_arou
 SIDE = 320
 SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
 COARSE = 4  # times smaller is the image in which guesses are compared
-WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
+WINDOW, LEVELS = 11, 2  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
 SURE = 17  # the same where nothing can have changed much: so much does not look alike by chance
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
