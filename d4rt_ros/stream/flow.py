@@ -101,9 +101,8 @@ def search(
         at, good = _flow(a.even, b.even, points[rows], start, LEVELS)
         rows, at = rows[good], at[good]
         like = likeness(patches(a, points[rows], SURE), patches(b, at, SURE))
-        good = (like > LIKE) & b.inside(at)
-        rows, first = np.unique(rows[good], return_index=True)
-        there[rows], alike[rows] = at[good][first], like[good][first]
+        good = np.flatnonzero((like > LIKE) & b.inside(at))[::-1]  # of several of a point the first stands
+        there[rows[good]], alike[rows[good]] = at[good], like[good]
     return there, alike
 
 
@@ -130,8 +129,8 @@ def search_tiles(
         good &= np.abs(at).max(axis=1) < TILE // 2
         rows, at = rows[good], at[good] + start[good]
         good = likeness(middles(known, SURE)[rows], patches(b, at, SURE)) > LIKE
-        rows, first = np.unique(rows[good], return_index=True)
-        there[rows], found[rows] = at[good][first], True
+        good = np.flatnonzero(good)[::-1]
+        there[rows[good]], found[rows[good]] = at[good], True
     return there, found & b.inside(there)
 
 

@@ -217,8 +217,8 @@ class LocalMap:
         return (weight @ values + self.offset / OFFSET_SIGMA**2) / (weight.sum(axis=1) + 1 / OFFSET_SIGMA**2)
 
     def _is_sure(self, rows: np.ndarray) -> np.ndarray:
-        landmarks = self.landmarks[rows]
-        return (landmarks["weight"] > AGREES) & (landmarks["variance"] < SURE**2)
+        weight, variance = self.landmarks["weight"][rows], self.landmarks["variance"][rows]
+        return (weight > AGREES) & (variance < SURE**2)
 
     # What a keyframe does
 

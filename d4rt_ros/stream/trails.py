@@ -49,8 +49,8 @@ class Trails:
                 positions[found[moving], t] = where[there[moving]]
         finite = np.isfinite(positions).all(-1)
         visible, confidence = seen & finite, np.where(finite, confidence[:, None], 0).astype(np.float32)
-        speed = velocities(positions, stamps, visible * confidence)
-        speed[rest & np.isfinite(newest).all(-1)] = 0.0
+        speed, moves = np.zeros((len(ids), 3), np.float32), ~(rest & np.isfinite(newest).all(-1))
+        speed[moves] = velocities(positions[moves], stamps, (visible * confidence)[moves])
         return StreamTracks(ids, stamps, positions, visible, confidence, pixels, speed)
 
 
