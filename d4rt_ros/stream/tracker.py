@@ -55,12 +55,12 @@ class Tracker:
 
     ids, pixels, seen, last_seen, born: of the points alive at the newest image, row by row; stamps in ns, pixels of
     the full image (integers are pixel centres). The next image changes them in place: copy what is to be kept, or
-    ask `at`.
+    ask `at`. next_id: points are counted as they are born, from `first_id`.
     """
 
-    def __init__(self, most: int = 300, unseen_seconds: float = 2.0) -> None:
+    def __init__(self, most: int = 300, unseen_seconds: float = 2.0, first_id: int = 1) -> None:
         self._most, self._unseen = most, int(unseen_seconds * 1e9)
-        self._next = 1
+        self.next_id = first_id
         self.restart()
 
     def restart(self) -> None:
@@ -180,10 +180,10 @@ class Tracker:
         at = corners(new.grey, new.small(self.pixels[self.seen]), allowed)
         at = at[: self._make_room(len(at), stamp)]
         born = np.zeros(len(at), POINT)
-        born["id"] = np.arange(self._next, self._next + len(at))
+        born["id"] = np.arange(self.next_id, self.next_id + len(at))
         born["born"] = born["last_seen"] = stamp
         born["pixel"], born["seen"], born["tile"] = new.full(at), True, tiles(new, at)
-        self._next += len(at)
+        self.next_id += len(at)
         self._points = np.concatenate([self._points, born])
 
     def _make_room(self, wanted: int, stamp: int) -> int:
