@@ -14,6 +14,7 @@ from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model
 from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
+from d4rt_ros.stream.hidden import hidden_task
 from d4rt_ros.stream.localiser import place_task
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.refined import Refined
@@ -95,12 +96,12 @@ class Pipeline:
         """What the images of a window show by themselves."""
         newest = clip[-1]
         self._follow_restarts(newest)
-        points, keyframe = self._places.look(clip)
+        points, hidden, keyframe = self._places.look(clip)
         shown = sight(clip, self._newest)
         if self.follows and points is None:
             shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
+        return Seen(clip, shown, keyframe, points, hidden, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
@@ -110,7 +111,7 @@ class Pipeline:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
         scene = self._model.encode([self.prepared(frame) for frame in seen.clip])
-        batch, grid, wide, place, tracks, points = Batch(scene), *[_nothing] * 5
+        batch, grid, wide, place, tracks, points, gone = Batch(scene), *[_nothing] * 6
         area = area_of(config.region, scene.size, seen.newest.lens)
         if outputs.points:
             # Of the area's size, which is all that this asks of a scene.
@@ -122,6 +123,8 @@ class Pipeline:
             wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
         if seen.points is not None:
             points = batch.add(point_depths_task(scene, newest, seen.points.pixels, seen.newest.filled))
+        if seen.hidden is not None:
+            gone = batch.add(hidden_task(scene, seen.newest.stamp, seen.hidden))
         if seen.keyframe is not None or seen.points is None and outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
         if outputs.tracks and seen.points is None:
@@ -130,7 +133,7 @@ class Pipeline:
             shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points())
+        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone())
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves. Its

@@ -11,6 +11,7 @@ from d4rt_ros.geometry.region import Area
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Scene
 from d4rt_ros.stream.config import Outputs
+from d4rt_ros.stream.hidden import Gone, HiddenPoints
 from d4rt_ros.stream.localiser import PlaceAnswers
 from d4rt_ros.stream.results import Camera
 from d4rt_ros.stream.sight import Sight
@@ -27,13 +28,15 @@ class Seen:
 
     clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
     is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
-    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
+    in the newest, None where nothing is. hidden: those of them that it does not show. camera: of the newest, as far as
+    it is known already.
     """
 
     clip: Sequence[WindowFrame]
     sight: Sight
     keyframe: int | None
     points: TrackedPoints | None
+    hidden: HiddenPoints | None
     camera: Camera | None
 
     @property
@@ -53,6 +56,7 @@ class Proposal:
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
     begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
     for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
+    gone: where the hidden ones are, in the newest camera.
     """
 
     outputs: Outputs
@@ -63,3 +67,4 @@ class Proposal:
     place: PlaceAnswers | None = None
     tracks: PointTracks | None = None
     points: PointDepths | None = None
+    gone: Gone | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.stream.config import PipelineConfig
+from d4rt_ros.stream.hidden import HiddenPoints, hidden_points
 from d4rt_ros.stream.localiser import proposed_step
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Points, Pose, StreamTracks, WindowCameras
@@ -62,13 +63,17 @@ class Refined:
             return None
         return self._odometry.cameras([frame]), self._odometry.pose(followed)
 
-    def look(self, clip: Sequence[WindowFrame]) -> tuple[TrackedPoints | None, int | None]:
-        """What is followed in the newest image, None where that is too long ago; and where in the clip the frame is
-        from which the model is to say how the camera has moved, None where it is not to."""
+    def look(
+        self, clip: Sequence[WindowFrame]
+    ) -> tuple[TrackedPoints | None, HiddenPoints | None, int | None]:
+        """What is followed in the newest image, None where that is too long ago; which of it only earlier images
+        show; and where in the clip the frame is from which the model is to say how the camera has moved, None where it
+        is not to."""
         newest, recent = clip[-1], self._odometry.recent
         if not recent or newest.stamp > recent[-1].stamp:
             self._odometry.follow(newest)
-        return self._tracker.at(newest.stamp), self._odometry.reference(clip)
+        hidden = hidden_points(clip, self._tracker)
+        return self._tracker.at(newest.stamp), hidden, self._odometry.reference(clip)
 
     def pose(
         self, seen: Seen, proposal: Proposal, camera: Pinhole, start: np.ndarray, config: PipelineConfig
@@ -82,6 +87,8 @@ class Refined:
         followed = self._odometry.place(
             seen.clip[-1], seen.sight.problem, said, camera, start, config.recover_seconds, motion
         )
+        if proposal.gone is not None and not followed.reason:
+            self._odometry.expect(followed, proposal.gone)
         if proposal.outputs.world and not followed.reason and self._said != followed.world:
             # As long as nobody asked for it, nobody knew where it was to begin.
             self._odometry.begin_world(followed, start)
@@ -110,9 +117,16 @@ class Refined:
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
         local = self._odometry.camera.backproject(points.pixels, depth)
+        # Where a hidden point is expected another thing is seen, and that is what the depth is of.
+        local[~(points.seen | rest)] = np.nan
+        confidence, gone = answers.confidence.copy(), proposal.gone
+        if gone is not None:
+            _, there, rows = np.intersect1d(points.ids, gone.ids, return_indices=True)
+            there, rows = there[~rest[there]], rows[~rest[there]]
+            local[there], confidence[there] = self.unit * gone.positions[rows], gone.confidence[rows]
         self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))
         rows = np.flatnonzero(proposal.area.contains(points.pixels))
-        return self._trails.tracks(seen.stamps, rows, rest[rows], answers.confidence[rows], self._tracker)
+        return self._trails.tracks(seen.stamps, rows, rest[rows], confidence[rows], self._tracker)
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""

@@ -1,6 +1,6 @@
 """Points with identity: followed from image to image in the pixels, and found again after they were hidden.
 
-It knows no world, no camera and no model; who does tells it where to look: `follow(expected=…)`, `recover`.
+It knows no world, no camera and no model; who does tells it where to look: `follow(expected=…)`.
 """
 
 from __future__ import annotations
@@ -109,19 +109,6 @@ class Tracker:
         self._picture = new
         self._bear(new, stamp, fillable)
         self._recent.append(self._noted(stamp))
-
-    def recover(self, ids: np.ndarray, expected: np.ndarray) -> None:
-        """Look for those of the points `ids` (N,) that the newest image does not show where it is expected to show
-        them, (N, 2) pixels, NaN where unknown."""
-        if not self._recent or not len(ids):
-            return
-        ids, expected, stamp = np.asarray(ids), np.asarray(expected, float), self._recent[-1].stamp
-        lost = np.flatnonzero(~self.seen & np.isin(self.ids, ids))
-        order = np.argsort(ids)
-        rows = order[np.searchsorted(ids, self.ids[lost], sorter=order)]
-        self._find(lost, self._picture, [self._picture.small(expected[rows])], stamp)
-        self._let_go(self._picture, stamp)
-        self._recent[-1] = self._noted(stamp)
 
     def at(self, stamp: int) -> TrackedPoints | None:
         """The points of one of the newest images, None where it is none of them."""

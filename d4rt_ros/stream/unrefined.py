@@ -42,8 +42,8 @@ class Unrefined:
     def follow(self, frame: WindowFrame) -> None:
         """Nothing is said of an image alone."""
 
-    def look(self, clip: Sequence[WindowFrame]) -> tuple[None, int | None]:
-        return None, self._localiser.keyframe_index(clip)
+    def look(self, clip: Sequence[WindowFrame]) -> tuple[None, None, int | None]:
+        return None, None, self._localiser.keyframe_index(clip)
 
     def pose(
         self, seen: Seen, proposal: Proposal, camera: Pinhole, start: np.ndarray, config: PipelineConfig
