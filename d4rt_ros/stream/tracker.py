@@ -113,7 +113,7 @@ class Tracker:
 
     def at(self, stamp: int) -> TrackedPoints | None:
         """The points of one of the newest images, None where it is none of them."""
-        return next((points for points in self._recent if points.stamp == stamp), None)
+        return next((points for points in reversed(self._recent) if points.stamp == stamp), None)
 
     def forget(self, ids: np.ndarray) -> None:
         """Let go of points for good."""

@@ -82,7 +82,7 @@ class VisualOdometry:
 
     def at(self, stamp: int) -> Followed | None:
         """One of the newest images."""
-        return next((followed for followed in self.recent if followed.stamp == stamp), None)
+        return next((followed for followed in reversed(self.recent) if followed.stamp == stamp), None)
 
     # Every image
 
