@@ -227,6 +227,8 @@ class _Lattice:
         calm = cv2.medianBlur(log_depth.astype(np.float32), 3)
         depth = _nearest(calm, np.stack([u.ravel(), v.ravel()], 1)).reshape(rows, columns).astype(float)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+        while min(grey.shape) >= 4 * NODES:  # halving is many times as fast as what follows
+            grey = cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
         grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).astype(float)
         if rows <= columns:
             depth, grey = depth.T, grey.T

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import CHECKED, invert, nearest_rotation, pose_matrix
 from d4rt_ros.stream.world import grown
 from d4rt_ros.tasks.relative_pose import RelativePose
 
@@ -64,5 +64,5 @@ def predicted(recent: Sequence[Followed], stamp: int) -> np.ndarray | None:
         return None
     share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
     step = invert(a.pose) @ b.pose
-    turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()
+    turn = share * Rotation.from_matrix(step[:3, :3], **CHECKED).as_rotvec()
     return b.pose @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), share * step[:3, 3])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
@@ -138,7 +139,7 @@ class Tracker:
         rows, at = rows[first > LIKE_FIRST], at[first > LIKE_FIRST]
         self._note(rows, new, at, stamp)
 
-        lost = np.setdiff1d(np.arange(len(points)), rows)
+        lost = np.delete(np.arange(len(points)), rows)
         beside = before[lost] + _with_neighbours(points[lost], before[lost], points[rows], before[rows], at)
         guesses = [*(guess[lost] for guess in expected), beside]
         points["seen"][lost] = False
@@ -218,7 +219,6 @@ def _with_neighbours(
     """
     if not len(points):
         return np.zeros_like(at)
-    x, y = (at[:, None, i] - before[None, :, i] for i in (0, 1))
-    weight = np.exp((x * x + y * y) / (-2 * NEIGHBOURS**2)) + 1e-9
+    weight = np.exp(cdist(at, before, "sqeuclidean") / (-2 * NEIGHBOURS**2)) + 1e-9
     weight *= np.where(points["born"] <= lost["last_seen"][:, None], 1.0, 1e-12)
     return weight @ (now - before) / weight.sum(axis=1, keepdims=True)
