@@ -28,7 +28,10 @@ from d4rt_ros.stream.flow import (
 from d4rt_ros.stream.pixels import likeness
 
 RESERVE = 5  # one in so many places is for those who may come back
-SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
+AGED, SPARED = (
+    int(0.25e9),
+    int(0.7e9),
+)  # ns that a point must have lived, and is then spared while it is hidden
 NEIGHBOURS = 40.0  # pixels within which points move alike, about
 KEPT = 300  # images whose points can be asked for: answers may take seconds
 # A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
@@ -177,9 +180,10 @@ class Tracker:
     def _make_room(self, wanted: int, stamp: int) -> int:
         """How many points may be born, at most so many as wanted; unseen ones make way for them."""
         points = self._points
-        lived = points["last_seen"] - points["born"]
-        # After a blurred image all come back: for a moment nobody takes their place.
-        stays = points["seen"] | ((stamp - points["last_seen"] < SPARED) & (lived >= SPARED))
+        lived, hidden = points["last_seen"] - points["born"], stamp - points["last_seen"]
+        # What has left the image makes way; what something hides, or a blurred image, will come back.
+        inside = self._picture.inside(self._picture.small(points["pixel"]))
+        stays = points["seen"] | (inside & (hidden < SPARED) & (lived >= AGED))
         way = np.flatnonzero(~stays)
         way = way[np.argsort(lived[way])]
         kept = min(self._most // RESERVE, len(way))
