@@ -195,9 +195,16 @@ class Reconstruction:
         """What frame k saw: xyz (h·w, 3) in the world, rgb (h·w, 3), and what each weighs (h·w,)."""
         depth = self.depth[k]
         xyz = self._grid_camera(k).backproject_map(depth).reshape(-1, 3)
-        weights = np.where(at_edges(depth), 0.0, self.confidence[k])
-        weights[weights < np.quantile(self.confidence[k], LEAST_CONFIDENT)] = 0.0
+        weights = point_weights(depth, self.confidence[k])
         return transform(self.world_from_camera[k], xyz), self.rgb[k].reshape(-1, 3), weights.ravel()
+
+
+def point_weights(depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """(h, w): what the points of a grid weigh in a cloud of many; 0 at edges of depth, which belong to no surface, and
+    where they are the least confident ones."""
+    weights = np.where(at_edges(depth), 0.0, confidence)
+    weights[weights < np.quantile(confidence, LEAST_CONFIDENT)] = 0.0
+    return weights
 
 
 def at_edges(depth: np.ndarray) -> np.ndarray:
