@@ -78,7 +78,8 @@ def show(args: argparse.Namespace, children: Children, domain: int, console):
     try:
         with progress(console) as bar:
             start(children, listener, bar)
-            listener.begin()
+            if not args.video:  # of which the beginning will not come again
+                listener.begin()
             stream(children, listener, bar, args.seconds)
     finally:
         listener.close()

@@ -121,8 +121,11 @@ class Listener:
         self._subscribe(Image, "/image", self._on_image)
 
     def begin(self) -> None:
-        """Forget when messages came so far, and what diagnostics said: the pace of a start is another."""
-        for kept in (*self.recording.arrivals.values(), self.recording.problems):
+        """Forget what came so far but the records: it is of starting, and the scene camera's pace was another."""
+        recording = self.recording
+        for kept in (*recording.arrivals.values(), recording.depths, recording.problems):
+            kept.clear()
+        for kept in (recording.poses, recording.true_poses, recording.clouds):
             kept.clear()
 
     def end(self) -> None:
