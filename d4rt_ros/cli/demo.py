@@ -81,6 +81,8 @@ def show(args: argparse.Namespace, children: Children, domain: int, console):
             if not args.video:  # of which the beginning will not come again
                 listener.begin()
             stream(children, listener, bar, args.seconds)
+        if children.status("camera") == 0:
+            console.print(children.last_words("camera", 1).split("]: ")[-1], markup=False, soft_wrap=True)
     finally:
         listener.close()
     return listener.recording

@@ -50,6 +50,7 @@ class Report:
     topics: list[Latency]
     queries: list[Latency]
     errors: list[Error]
+    received: str
     warnings: list[str]
 
 
@@ -61,8 +62,19 @@ def report(recording) -> Report:
         topics=[topic_latency(name, recording.arrivals.get(name, [])) for name in TOPICS],
         queries=[query_latency(count, seconds) for count, seconds in sorted(recording.queries.items())],
         errors=[e for e in errors if e is not None],
+        received=received(recording.told),
         warnings=[*worlds(len(poses), len(recording.poses)), *lasting(recording.problems)],
     )
+
+
+def received(told: dict[str, str]) -> str:
+    """What became of the images, as the node's diagnostics count them from its start; "" where they do not."""
+    if "images" not in told:
+        return ""
+    dropped = {name.removeprefix("dropped: "): n for name, n in told.items() if name.startswith("dropped: ")}
+    why = "".join(f", {n} dropped ({reason})" for reason, n in dropped.items())
+    left = told.get("images not followed", "0")
+    return f"The node received {told['images']} images{why}; too busy for {left} of them; {told['results']} results."
 
 
 def worlds(main: int, every: int) -> list[str]:
@@ -157,6 +169,8 @@ def show(report: Report, console) -> None:
             ours, baseline = (f"{value:.3g} {e.unit}".strip() for value in (e.ours, e.baseline))
             table.add_row(e.name, ours, baseline, e.baseline_name, str(e.count))
         console.print(table)
+    if report.received:
+        console.print(report.received, soft_wrap=True)
     for warning in report.warnings:
         console.print(f"[yellow]The node said:[/] {warning}", soft_wrap=True)
 

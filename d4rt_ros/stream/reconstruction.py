@@ -11,7 +11,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.geometry.voxels import thinned
-from d4rt_ros.io.result_files import write_ply, write_trajectory
+from d4rt_ros.io.result_files import write_arrays, write_ply, write_trajectory
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 
 EDGE = 0.15  # by which depth changes from a point of the grid to the next where one thing hides another
@@ -173,13 +173,14 @@ class Reconstruction:
         main, tracks = self._in(self.main_world), self.tracks
         write_trajectory(files[0], self.stamps[main], self.world_from_camera[main])
         write_ply(files[1], *self.points)
-        np.savez_compressed(
+        write_arrays(
             files[2], stamps=self.stamps, world_from_camera=self.world_from_camera, trusted=self.trusted,
             reason=np.array(self.reason), pose_covariance=self.pose_covariance, world=self.world,
-            intrinsics=self.intrinsics, depth=self.depth, depth_sigma=self.depth_sigma, metric=self.metric,
+            intrinsics=self.intrinsics, depth=self.depth, depth_sigma=self.depth_sigma,
+            confidence=self.confidence, rgb=self.rgb, metric=self.metric,
             scale_sigma=self.scale_sigma, image_size=self.image_size,
         )  # fmt: skip
-        np.savez_compressed(
+        write_arrays(
             files[3], ids=tracks.ids, track=tracks.track, frame=tracks.frame, position=tracks.position,
             pixel=tracks.pixel, visible=tracks.seen, stamps=self.stamps,
         )  # fmt: skip

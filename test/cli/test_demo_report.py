@@ -82,6 +82,7 @@ def test_the_report_of_a_recording_is_shown_and_written(tmp_path):
     ]
     recording.queries[1], recording.queries[10_000] = [0.01, 0.012, 0.02], [0.2]
     recording.problems = ["camera: stopped"] * 4 + ["just once"]
+    recording.told = {"images": "96", "images not followed": "3", "results": "12", "dropped: stamp": "1"}
     report = demo_report.report(recording)
     assert [q.name for q in report.queries] == ["/d4rt/query, 1 point", "/d4rt/query, 10,000 points"]
     assert report.queries[0].median == pytest.approx(12)
@@ -90,6 +91,7 @@ def test_the_report_of_a_recording_is_shown_and_written(tmp_path):
     demo_report.show(report, console)
     shown = console.export_text()
     assert "/d4rt/points" in shown and "50.0" in shown and "camera: stopped" in shown
+    assert "received 96 images, 1 dropped (stamp); too busy for 3 of them; 12 results" in shown
     demo_report.write(report, tmp_path / "report.json")
     read = json.loads((tmp_path / "report.json").read_text())
     assert read["topics"][3]["name"] == "/d4rt/points" and read["topics"][3]["count"] == 9

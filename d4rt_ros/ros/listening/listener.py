@@ -31,7 +31,7 @@ from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.srv import Query
 
 KEEP = 5_000_000_000  # nanoseconds for which images and true depth wait for their result
-MOST_CLOUDS = 128  # that are kept; of more, every other one
+MOST_CLOUDS, MOST_RECORDS = 128, 32  # that are kept; of more, every other one
 
 
 @dataclass
@@ -56,8 +56,8 @@ class Recording:
     arrivals: by topic, (stamp, receipt) in nanoseconds. depths: predicted and true depth (h, w) at the same
     pixels. poses (those that are known), true_poses: by stamp, world_from_camera (4, 4). worlds: by stamp, the number
     of the world that went on from there. clouds: by stamp, MOST_CLOUDS of them, over the whole time. records: some
-    complete ones. problems: what the diagnostics said, newest last. queries: by number of points, seconds that an
-    answer took.
+    complete ones. problems: what the diagnostics said, newest last. told: their newest figures by name. queries: by
+    number of points, seconds that an answer took.
     """
 
     arrivals: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -68,6 +68,7 @@ class Recording:
     clouds: dict[int, Cloud] = field(default_factory=dict)
     records: list[FrameRecord] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
     queries: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def main_poses(self) -> dict[int, np.ndarray]:
@@ -86,7 +87,7 @@ class Listener:
     domain: the ROS domain. node: d4rt's name. truth: the scene camera's name, "" where there is none.
     """
 
-    def __init__(self, domain: int, node: str = "/d4rt", truth: str = "", record_every: float = 1.5) -> None:
+    def __init__(self, domain: int, node: str = "/d4rt", truth: str = "", record_every: float = 0.5) -> None:
         self.recording = Recording()
         self._record_every = round(record_every * 1e9)
         self._truth = bool(truth)
@@ -220,6 +221,7 @@ class Listener:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> int:
         for status in msg.status:
+            self.recording.told.update((value.key, value.value) for value in status.values)
             if status.level != b"\x00":
                 self.recording.problems.append(f"{status.name}: {status.message}")
         return nanoseconds(msg.header.stamp)
@@ -241,6 +243,9 @@ class Listener:
         kept = self.recording.records
         if complete and (not kept or record.stamp - kept[-1].stamp >= self._record_every):
             kept.append(record)
+            if len(kept) > MOST_RECORDS:
+                del kept[1::2]
+                self._record_every *= 2
         return record.stamp
 
 

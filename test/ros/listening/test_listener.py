@@ -11,7 +11,7 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 
 import rclpy  # noqa: E402
 from d4rt_ros.msg import Tracks  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -129,6 +129,7 @@ def test_what_belongs_together_is_put_together(node, domain):
 def test_what_diagnostics_complain_of_is_kept(node, domain):
     def content(_, stamp):
         fine = DiagnosticStatus(level=DiagnosticStatus.OK, name="queries", message="ok")
+        fine.values = [KeyValue(key="requests", value=str(stamp - NOW))]
         bad = DiagnosticStatus(level=DiagnosticStatus.WARN, name="camera", message="stopped")
         return DiagnosticArray(header=messages.header_message(stamp, ""), status=[fine, bad])
 
@@ -140,6 +141,7 @@ def test_what_diagnostics_complain_of_is_kept(node, domain):
     finally:
         listener.close()
     assert listener.recording.problems == ["camera: stopped"] * 2
+    assert listener.recording.told == {"requests": "1"}
 
 
 def test_memory_is_bounded_where_results_never_come(node, domain):
