@@ -51,8 +51,9 @@ class Observer:
         self.running, self.model, self.truth = running, model, {}
         running.active()
         running.user.listen(Status, STATUS, qos.LATCHED)
-        for kind, topic in ((Odometry, ODOMETRY), (TFMessage, "/tf"), (Tracks, TRACKS), (Image, DEPTH)):
+        for kind, topic in ((Odometry, ODOMETRY), (Tracks, TRACKS), (Image, DEPTH)):
             running.listen(kind, topic)
+        running.user.listen(TFMessage, "/tf")
         if calibrated:
             running.send_info(messages.camera_info(image(0).header, CAMERA))
 
