@@ -168,6 +168,10 @@ class LocalMap:
         off = np.log(self.project(rows[use], view.pose)[1]) - view.said[use] - self._drift.offset
         self.landmarks = np.delete(self.landmarks, rows[use][~(np.abs(off) < CONTRADICTED)])
 
+    def forget(self, ids: np.ndarray) -> None:
+        """These points are no landmarks."""
+        self.landmarks = self.landmarks[~np.isin(self.landmarks["id"], ids)]
+
     def contradicted(self, view: View) -> bool:
         """Whether the depths of what is followed are none that the model could be so wrong about: then rather the pose
         is wrong, since it follows something that moves."""

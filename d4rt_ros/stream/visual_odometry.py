@@ -193,17 +193,23 @@ class VisualOdometry:
         start: np.ndarray,
         recover: float,
         motion: tuple[int, RelativePose] | None = None,
+        moves: np.ndarray | None = None,
     ) -> Followed:
         """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem.
 
         start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for. motion: where
         pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model has it.
+        moves: (N,) bool, which of the points it says to move; None: none. These are no landmarks.
         """
         followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
         if problem:
             if followed is None:  # it came too long ago
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
+        if moves is not None:
+            said = np.where(moves, np.nan, said)
+            if self.map is not None:
+                self.map.forget(points.ids[moves])
         if self.map is None:
             return self._begin(followed, points, said, frame, camera, start)
         as_said = None if motion is None else self._as_said(*motion)
