@@ -64,6 +64,7 @@ class VisualOdometry:
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
+        self._moving = np.zeros(0, np.uint64)  # ids of points that the last window said to move
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
@@ -224,9 +225,10 @@ class VisualOdometry:
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
         if moves is not None:
-            said = np.where(moves, np.nan, said)
-            if self.map is not None:
-                self.map.forget(points.ids[moves])
+            said, moving = np.where(moves, np.nan, said), points.ids[moves]
+            if self.map is not None:  # what is one already goes once two windows say so
+                self.map.forget(np.intersect1d(moving, self._moving))
+            self._moving = moving
         if self.map is None:
             return self._begin(followed, points, said, frame, camera, start)
         as_said = None if motion is None else self._as_said(*motion)

@@ -16,7 +16,7 @@ from d4rt_ros.geometry import Pinhole, invert, pose_matrix, transform
 from d4rt_ros.model.query import Answer, check_queries
 
 CAMERA = Pinhole(170.0, 170.0, 103.5, 79.5, 208, 160)  # sees 63 degrees across
-LOW, HIGH = np.array([-2.6, -1.4, -2.8]), np.array([2.8, 1.1, 3.0])
+LOW, HIGH = (-2.6, -1.4, -2.8), (2.8, 1.1, 3.0)
 # x y z of the lower and the upper corner.
 FURNITURE = (
     ((-1.5, 0.3, 1.2), (-0.6, 1.1, 2.0)),
@@ -45,8 +45,8 @@ def texture(seed: int) -> np.ndarray:
 class Box:
     """low, high: (3,) corners. velocity: (3,) metres a second. inside: it is seen from inside, as a room is."""
 
-    low: np.ndarray
-    high: np.ndarray
+    low: tuple
+    high: tuple
     seed: int
     velocity: tuple = (0.0, 0.0, 0.0)
     inside: bool = False
@@ -57,7 +57,7 @@ class Room:
 
     def __init__(self, place: int = 0, mover: Box | None = None) -> None:
         boxes = [Box(LOW, HIGH, 100 * place, inside=True)]
-        boxes += [Box(*map(np.array, b), 100 * place + 10 * i) for i, b in enumerate(FURNITURE, 1)]
+        boxes += [Box(*b, 100 * place + 10 * i) for i, b in enumerate(FURNITURE, 1)]
         self.boxes = [*boxes, mover] if mover else boxes
 
     def cast(self, origin: np.ndarray, rays: np.ndarray, seconds: float):

@@ -4,6 +4,7 @@ images of a room and a model that knows it.
 Whatever happens, a pose that is published is right, or the node says that it is not known, and why.
 """
 
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -13,14 +14,16 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from d4rt_ros.msg import Status, Tracks  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
-from room import CAMERA, Moment, Room, RoomModel, standing, strolling  # noqa: E402
+from room import CAMERA, Box, Moment, Room, RoomModel, standing, strolling  # noqa: E402
 from ros_testing import Running, image, set_parameter, stamp  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import Image, RegionOfInterest  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from d4rt_ros.geometry import invert, pose_from_quaternion, rotation_angle  # noqa: E402
+from d4rt_ros.geometry import Pinhole, invert, pose_from_quaternion, rotation_angle  # noqa: E402
 from d4rt_ros.ros import messages, qos  # noqa: E402
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE  # noqa: E402
+from d4rt_ros.ros.transforms import broadcast  # noqa: E402
 
 ODOMETRY, TRACKS, DEPTH, STATUS = "/d4rt/odometry", "/d4rt/tracks", "/d4rt/depth/image", "/d4rt/status"
 RATE, WINDOW = 15, 6
@@ -67,10 +70,13 @@ class Observer:
             rgb = noisy(shot(room, k) if pose is None else room.seen(pose, seconds)[0], k)
         pose = strolling(k) if pose is None else pose
         self.model.tell(rgb, Moment(room, pose, seconds, CAMERA))
+        self.send(k, rgb, pose, at, computed)
+        return rgb
+
+    def send(self, k, rgb, pose, at=None, computed=True) -> None:
         message = image(100 + k / RATE if at is None else at, rgb)
         self.truth[messages.nanoseconds(message.header.stamp)] = pose
         self.running.send("image", message, computed)
-        return rgb
 
     def stroll(self, begin, end, change=lambda rgb: rgb, **kwargs) -> None:
         for k in range(begin, end):
@@ -247,8 +253,9 @@ def test_another_place_for_good_is_a_new_world(observer, capfd):
         assert right(observer, part) and smooth(observer, part)
     assert observer.status(37).world == 0 and observer.status(37).state == Status.LOST
     assert observer.status(38).world == 1 and observer.status(38).state == Status.TRACKING
-    observer.settle()
-    assert "a new world begins, poses do not go on from before" in capfd.readouterr().err
+    said = []
+    words = "a new world begins, poses do not go on from before"
+    assert observer.running.user.until(lambda: said.append(capfd.readouterr().err) or words in "".join(said))
 
 
 def test_frames_that_are_dropped_at_random(observer):
@@ -282,3 +289,279 @@ def test_exposure_that_jumps(observer):
         )
     poses = observer.knows(range(5, 44))
     assert right(observer, poses) and smooth(observer, poses)
+
+
+# Things that move
+
+
+def passing(observer, begin, end, mover, pose) -> list[float]:
+    """Show a thing that moves before the camera; which share of the view it fills, image by image."""
+    room, filled = Room(mover=mover), []
+    for k in range(begin, end):
+        seconds = (k - begin) / RATE
+        rgb, depth = room.seen(pose(k), seconds)
+        filled.append(float((depth < 1.2).mean()))
+        observer.see(k, noisy(rgb, k), pose(k), room, seconds)
+    return filled
+
+
+def test_a_thing_that_fills_half_of_the_view_and_moves(observer):
+    """Before a camera that stands still, there when the world begins and until more than half is filled."""
+    mover = Box((-0.5, -0.9, 0.85), (0.05, 1.05, 0.95), 777, (0.2, 0.0, 0.0))
+    filled = passing(observer, 0, 36, mover, lambda k: standing())
+    assert min(filled) > 0.5
+    poses = observer.knows(range(5, 36))
+    assert right(observer, poses) and smooth(observer, poses)
+
+
+def test_a_thing_that_comes_along_while_the_camera_moves(observer):
+    observer.stroll(0, 10)
+    mover = Box((-1.0, -0.9, 0.85), (-0.5, 1.05, 0.95), 777, (0.45, 0.0, 0.0))
+    filled = passing(observer, 10, 55, mover, strolling)
+    assert max(filled) > 0.45
+    poses = observer.knows(range(5, 55))
+    assert right(observer, poses) and smooth(observer, poses)
+
+
+# The camera's calibration
+
+
+def zoomed(observer, k, focal):
+    """Image k through a lens of another focal length, after its camera_info."""
+    camera = Pinhole(focal, focal, CAMERA.cx, CAMERA.cy, CAMERA.width, CAMERA.height)
+    calibrate(observer, camera)
+    rgb = noisy(ROOM.seen(strolling(k), camera=camera)[0], k)
+    observer.model.tell(rgb, Moment(ROOM, strolling(k), 0.0, camera))
+    observer.send(k, rgb, strolling(k))
+
+
+def calibrate(observer, camera):
+    observer.running.user.publish("camera_info", messages.camera_info(image(0).header, camera))
+    calibration = observer.running.node._calibration
+    assert observer.running.user.until(lambda: calibration._info and calibration._info.k[0] == camera.fx)
+
+
+def test_a_lens_that_zooms_at_once_and_slowly(observer):
+    observer.stroll(0, 14)
+    for k in range(14, 24):
+        zoomed(observer, k, 210.0)
+    for k in range(24, 34):
+        zoomed(observer, k, 210.0 + 2.0 * (k - 23))
+    poses = observer.knows(range(5, 34))
+    assert right(observer, poses) and smooth(observer, poses)
+    assert observer.running.node._streaming.result.camera.pinhole.fx == 230.0
+
+
+def test_a_camera_info_that_comes_late():
+    model = RoomModel(WINDOW)
+    with Running({"refine": "pixels"}, model) as running:
+        observer = Observer(running, model, calibrated=False)
+        observer.stroll(0, 22)
+        estimated = running.node._streaming.result.camera
+        assert not estimated.calibrated and 0 < estimated.focal_sigma < 0.2
+        assert abs(estimated.pinhole.fx / CAMERA.fx - 1) < 2 * estimated.focal_sigma
+        calibrate(observer, CAMERA)
+        observer.stroll(22, 40)
+        poses = observer.knows(range(5, 40))
+        assert smooth(observer, poses) and right(observer, poses, 0.06, 2.0)
+        camera = running.node._streaming.result.camera
+        assert camera.calibrated and camera.pinhole == CAMERA
+
+
+# What tells the scale
+
+
+UNIT = 1.6  # metres in the model's unit
+
+
+class Measured:
+    """An observer of a node that measures the scale."""
+
+    def __init__(self, **parameters):
+        self.model = RoomModel(WINDOW, UNIT)
+        self.running = Running(
+            {"refine": "pixels", "tf.publish": "none", "depth.size": [15, 20]} | parameters, self.model
+        )
+
+    def __enter__(self):
+        self.running.__enter__()
+        return Observer(self.running, self.model)
+
+    def __exit__(self, *error):
+        self.running.__exit__(*error)
+
+
+def honest(observer) -> bool:
+    """Whether the scale was never off by more than its sigma says, and never jumped while it was metric."""
+    known = [s for s in observer.statuses if s.metric]
+    for before, now in zip(known, known[1:]):
+        seconds = (messages.nanoseconds(now.header.stamp) - messages.nanoseconds(before.header.stamp)) / 1e9
+        assert abs(np.log(now.metres / before.metres)) <= 0.021 * seconds, (before, now)
+    for s in known:
+        assert abs(np.log(s.metres / UNIT)) <= 2 * s.scale_sigma <= 0.2, s
+    assert all(s.metres == 1.0 for s in observer.statuses if not s.metric and np.isnan(s.scale_sigma))
+    return True
+
+
+def depth_of(k, size, encoding, factor=1.0, frame="cam"):
+    """What a depth camera that is registered to the colour camera says with image k."""
+    import cv2
+
+    depth = factor * cv2.resize(ROOM.seen(strolling(k))[1], size[::-1], interpolation=cv2.INTER_NEAREST)
+    kind, values = ("u2", 1000 * depth) if encoding == "16UC1" else ("f4", depth)
+    values = np.nan_to_num(values).astype(kind) if kind == "u2" else values.astype(kind)
+    msg = Image(height=size[0], width=size[1], encoding=encoding, step=size[1] * values.itemsize)
+    msg.header.stamp, msg.header.frame_id = stamp(100 + k / RATE), frame
+    msg.data.frombytes(values.tobytes())
+    return msg
+
+
+def test_depth_of_other_sizes_and_units_and_of_no_use():
+    full, half, large = (160, 208), (80, 104), (320, 416)
+    with Measured(**{"scale.source": "depth"}) as observer:
+        user, inputs = observer.running.user, observer.running.node._streaming.scale_inputs
+
+        def stream(begin, end, says="", *kind, **options):
+            taken = inputs._source._messages
+            for k in range(begin, end):
+                if kind:
+                    user.publish("depth", depth_of(k, *kind, **options))
+                    assert user.until(lambda: taken._kept and taken._kept[-1][0] == time_of(k))
+                observer.see(k)
+            assert says in inputs.problem and bool(says) == bool(inputs.problem), inputs.problem
+
+        stream(0, 8, "nothing has come on /depth yet")
+        assert not observer.status(7).metric
+        stream(8, 30, "", full, "32FC1")
+        assert observer.status(29).metric and observer.status(29).metres == pytest.approx(UNIT, rel=0.03)
+        stream(30, 37, "", half, "16UC1")
+        stream(37, 44, "all of it is NaN", full, "32FC1", factor=np.nan)
+        stream(44, 51, "millimetres", full, "32FC1", factor=1000.0)
+        stream(51, 58, "comes in the frame 'infrared'", full, "32FC1", frame="infrared")
+        stream(58, 65, "of another shape", (120, 208), "32FC1")
+        stream(65, 72, "", large, "16UC1")
+        assert honest(observer) and observer.status(71).metric
+        assert observer.status(71).metres == pytest.approx(UNIT, rel=0.03)
+        metric = {time_of(k): None for k in range(30, 72)}
+        poses = {t: pose for t, pose in observer.poses().items() if t in metric}
+        assert len(poses) == 42 and smooth(observer, poses) and right(observer, poses)
+
+
+def say_tf(observer, k, jump=0.0):
+    """Where the robot's odometry has the camera with image k."""
+    pose = strolling(k)
+    pose[0, 3] += jump
+    observer.running.user.publish("/tf", broadcast(time_of(k), "odom", "cam", pose), qos.TF)
+    tree = observer.running.node._transforms.tree
+    assert observer.running.user.until(lambda: tree.times().get("cam", (0, 0))[1] >= time_of(k))
+
+
+def test_tf_that_jumps_stops_and_comes_again():
+    with Measured(**{"scale.source": "tf"}) as observer:
+        inputs = observer.running.node._streaming.scale_inputs
+        for k in range(0, 136, 2):
+            if not 90 <= k < 112:
+                say_tf(observer, k, jump=0.7 if k >= 76 else 0.0)
+            observer.see(k)
+            if k == 74:
+                assert observer.status(74).metric and inputs.problem == ""
+                assert observer.status(74).metres == pytest.approx(UNIT, rel=0.03)
+            if k == 88:
+                assert "jumped by 0.7" in inputs.problem
+            if k == 110:
+                assert "TF does not follow the camera in 'odom'" in inputs.problem
+        assert honest(observer) and observer.status(134).metric
+        assert "TF" not in inputs.problem
+        poses = {t: pose for t, pose in observer.poses().items() if t >= time_of(60)}
+        assert smooth(observer, poses)
+
+
+@pytest.mark.parametrize(
+    "frame, says",
+    [
+        ("nowhere", "TF does not connect 'cam' and 'nowhere'"),
+        ("mast", "nothing moves on TF; scale.tf_frame must be"),
+    ],
+)
+def test_a_frame_that_tells_no_motion(frame, says):
+    with Measured(**{"scale.source": "tf", "scale.tf_frame": frame}) as observer:
+        user = observer.running.user
+        user.publish("/tf_static", broadcast(time_of(0), "mast", "cam", np.eye(4)), qos.TF_STATIC)
+        assert user.until(lambda: observer.running.node._transforms.tree.parent("cam"))
+        observer.stroll(0, 20)
+        assert user.told("geometry", says)
+        assert not any(s.metric for s in observer.statuses)
+        assert right(observer, {t: _in_metres(pose) for t, pose in observer.poses().items()})
+
+
+def _in_metres(pose):
+    return np.vstack([np.column_stack([pose[:3, :3], UNIT * pose[:3, 3]]), pose[3:]])
+
+
+# What a user does
+
+
+def test_a_region_outside_the_image_and_one_within(observer):
+    user, interest = observer.running.user, observer.running.node._streaming.interest
+    observer.stroll(0, 10)
+    user.publish("roi", RegionOfInterest(x_offset=150, y_offset=20, width=80, height=40))
+    assert user.until(lambda: interest.problems) and interest.wanted is None
+    observer.stroll(10, 14)
+    assert user.told(
+        "geometry", "a message on roi is refused: a region of 80x40 pixels at 150, 20 is not within"
+    )
+    user.publish("roi", RegionOfInterest(x_offset=100, y_offset=20, width=80, height=40))
+    assert user.until(lambda: interest.wanted is not None)
+    observer.stroll(14, 20)
+    poses = observer.knows(range(5, 20))
+    assert right(observer, poses) and smooth(observer, poses)
+    tracks = {t: m for t, m in zip(_stamps(observer.heard(TRACKS)), observer.heard(TRACKS))}
+    before, after = (_newest_pixels(tracks[time_of(k)]) for k in (13, 19))
+    assert np.ptp(before[:, 0]) > 150 and len(after) > 5
+    assert ((after >= [99.5, 19.5]) & (after <= [179.5, 59.5])).all()
+
+
+def _newest_pixels(tracks):
+    return np.reshape(tracks.pixels, (len(tracks.ids), -1, 2))[:, -1]
+
+
+class Held(RoomModel):
+    """Encodes while it is not held."""
+
+    def __init__(self):
+        super().__init__(WINDOW)
+        self.free, self.encoding = threading.Event(), threading.Event()
+        self.free.set()
+
+    def encode(self, frames):
+        self.encoding.set()
+        while not self.free.wait(0.002):
+            self.between_chunks()
+        return super().encode(frames)
+
+
+def test_reset_twice_while_a_window_is_computed():
+    model = Held()
+    with Running({"refine": "pixels"}, model) as running:
+        observer = Observer(running, model)
+        observer.stroll(0, 12)
+        before = observer.knows(range(5, 12))
+        model.free.clear()
+        model.encoding.clear()
+        observer.see(12, computed=False)
+        assert model.encoding.wait(15)
+        for anything in (True, False):
+            assert running.user.call(Trigger, "/d4rt/reset", Trigger.Request()).success == anything
+        assert running.user.until(lambda: observer.heard(STATUS)[-1].state == Status.STARTING)
+        assert "everything begins anew" in observer.heard(STATUS)[-1].reason
+        model.free.set()
+        assert running.user.until(lambda: running.node._streaming.idle)
+        observer.stroll(13, 24)
+        poses = observer.poses()
+        # Image 12 may have been followed before the reset came.
+        assert set(before) <= set(poses) and {time_of(k) for k in range(18, 24)} <= set(poses)
+        after = {t: pose for t, pose in poses.items() if t > time_of(12)}
+        assert [image_of(t) for t in sorted(after)] == list(range(18, 24))
+        assert right(observer, after) and smooth(observer, after)
+        assert observer.status(18).world > observer.status(11).world
+        assert observer.silent(TRACKS, range(12, 18))
