@@ -7,7 +7,7 @@ where they were, which carries the scale. A depth leaves the model's only as far
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -69,14 +69,15 @@ class Keyframe:
 class LocalMap:
     """camera: of all images; its focal length is refined, focal_sigma is the sd of its logarithm.
 
-    poses: map_from_camera (4, 4) of the keyframes, by number. growth: (6, 6) by which the covariance of the camera's
+    given: the camera as it was calibrated, None where it was not. poses: map_from_camera (4, 4) of the keyframes, by
+    number. growth: (6, 6) by which the covariance of the camera's
     pose grows a second, about the map's axes. offset: log of what the model's depth must be multiplied by, as a whole.
     """
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
         self.camera = camera
         self.focal_sigma = CALIBRATED_FOCAL_SIGMA if calibrated else FOCAL_SIGMA
-        self._given_focal = camera.fx if calibrated else None
+        self.given = camera if calibrated else None
         self.landmarks = np.zeros(0, LANDMARK)
         self.keyframes: list[Keyframe] = []
         self.poses: dict[int, np.ndarray] = {}
@@ -94,6 +95,22 @@ class LocalMap:
     def usual_offset(self) -> float:
         """What `offset` is on the whole, over time."""
         return self._drift.offset
+
+    def use(self, camera: Pinhole) -> bool:
+        """The next images are of this calibrated camera: it has zoomed, or is known only now. Returns whether it is,
+        so that what images show means another pose."""
+        if camera == self.given:
+            return False
+        known = self.given is not None
+        if known:  # what was seen through the other lens is where it was
+            self.landmarks["pixel"] = reprojected(self.landmarks["pixel"], self.camera, camera)
+            self.keyframes = [
+                replace(k, points=replace(k.points, pixels=reprojected(k.points.pixels, self.camera, camera)))
+                for k in self.keyframes
+            ]
+        self.camera = self.given = camera
+        self.focal_sigma = CALIBRATED_FOCAL_SIGMA
+        return not known
 
     def project(self, rows: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (N, 2) and depths (N,) of landmarks in an image; NaN behind it."""
@@ -170,6 +187,10 @@ class LocalMap:
         use = view.points.seen & (rows >= 0)
         off = np.log(self.project(rows[use], view.pose)[1]) - view.said[use] - self._drift.offset
         self.landmarks = np.delete(self.landmarks, rows[use][~(np.abs(off) < CONTRADICTED)])
+
+    def forget(self, ids: np.ndarray) -> None:
+        """These points are no landmarks."""
+        self.landmarks = self.landmarks[~np.isin(self.landmarks["id"], ids)]
 
     def contradicted(self, view: View) -> bool:
         """Whether the depths of what is followed are none that the model could be so wrong about: then rather the pose
@@ -256,14 +277,14 @@ class LocalMap:
                 pixels=np.concatenate([k.points.pixels[s] for s, k in zip(shown, keyframes)]),
                 camera=self.camera,
                 focal_sigma=self.focal_sigma,
-                focal_prior=self._given_focal,
+                focal_prior=self.given and self.given.fx,
                 pixel_sigma=PIXEL_SIGMA * self.unit,
                 drift_sigma=DRIFT_SIGMA * self.unit,
             ))  # fmt: skip
         except BundleError:
             return  # what was, stands
         self.camera = fit.camera
-        if self._given_focal is None:
+        if self.given is None:
             self.focal_sigma = float(np.clip(FOCAL_MEMORY * fit.focal_sigma, 0.01, FOCAL_SIGMA))
         landmarks["log_depth"] = fit.log_depth
         # What is followed drifts about as its neighbours do, which the adjustment does not know.
@@ -304,3 +325,8 @@ class LocalMap:
         ]
         used = {*self.landmarks["keyframe"].tolist(), *(k.number for k in self.keyframes)}
         self.poses = {n: pose for n, pose in self.poses.items() if n in used}
+
+
+def reprojected(pixels: np.ndarray, camera: Pinhole, other: Pinhole) -> np.ndarray:
+    """Where another camera at the same place has what one has at pixels (N, 2)."""
+    return other.project(camera.backproject(pixels, np.ones(len(pixels))))

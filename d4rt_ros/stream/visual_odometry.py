@@ -20,7 +20,7 @@ from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
 from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
 from d4rt_ros.stream.hidden import Gone
-from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
+from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View, reprojected
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
 from d4rt_ros.stream.tracker import KEPT, TrackedPoints, Tracker
@@ -64,6 +64,7 @@ class VisualOdometry:
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
+        self._moving = np.zeros(0, np.uint64)  # ids of points that the last window said to move
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
@@ -93,6 +94,12 @@ class VisualOdometry:
         start = predicted(self.recent, stamp)
         if start is None:
             start = last.pose if last else np.eye(4)
+        camera = frame.frame.camera
+        if self.map is not None and camera is not None and self.map.use(camera) and last is self.recent[-1]:
+            # By the camera as it is now known, so that the next step is no jump.
+            fit, _ = self.map.resect(self.tracker.at(last.stamp), last.pose)
+            if fit is not None:
+                last = self._note(replace(last, pose=fit.world_from_camera))
         expected = [] if self.map is None else [self.map.expected(self.tracker.ids, start)]
         if self._gone is not None:
             expected.append(self._gone.expected(self.tracker.ids, stamp, start, self.map.camera))
@@ -167,6 +174,17 @@ class VisualOdometry:
 
     # Every window
 
+    def _points(self, frame: WindowFrame) -> TrackedPoints | None:
+        """Of one of the newest images, in pixels of the map's camera, which may have zoomed since."""
+        points, camera = self.tracker.at(frame.stamp), frame.frame.camera
+        if points is None or not self._zoomed(frame):
+            return points
+        return replace(points, pixels=reprojected(points.pixels, camera, self.map.camera))
+
+    def _zoomed(self, frame: WindowFrame) -> bool:
+        camera = frame.frame.camera
+        return self.map is not None and camera is not None and camera != self.map.given
+
     def reference(self, clip: Sequence[WindowFrame]) -> int | None:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
@@ -193,17 +211,24 @@ class VisualOdometry:
         start: np.ndarray,
         recover: float,
         motion: tuple[int, RelativePose] | None = None,
+        moves: np.ndarray | None = None,
     ) -> Followed:
         """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem.
 
         start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for. motion: where
         pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model has it.
+        moves: (N,) bool, which of the points it says to move; None: none. These are no landmarks.
         """
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        followed, points = self.at(frame.stamp), self._points(frame)
         if problem:
             if followed is None:  # it came too long ago
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
+        if moves is not None:
+            said, moving = np.where(moves, np.nan, said), points.ids[moves]
+            if self.map is not None:  # what is one already goes once two windows say so
+                self.map.forget(np.intersect1d(moving, self._moving))
+            self._moving = moving
         if self.map is None:
             return self._begin(followed, points, said, frame, camera, start)
         as_said = None if motion is None else self._as_said(*motion)
@@ -335,10 +360,10 @@ class VisualOdometry:
     def correct(self, frame: WindowFrame, area: Area, log_depth: np.ndarray, said: np.ndarray) -> Correction:
         """What the model's depth of an area of a window's newest image is to be multiplied by. log_depth: (h, w) on a
         grid over the area."""
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        followed, points = self.at(frame.stamp), self._points(frame)
         corner, offset = np.array([area.x, area.y]), self.offset
         known = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
-        if not followed.reason:
+        if not followed.reason and not self._zoomed(frame):
             view = View(points, followed.pose, said)
             near = self.map.known(view)
             offset = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
@@ -360,7 +385,7 @@ class VisualOdometry:
     def depths(self, frame: WindowFrame, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depths (N,) of a window's newest image's points: of landmarks at rest their own, else the model's, corrected;
         NaN where not known. And which are at rest (N,) bool, as far as is known."""
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        followed, points = self.at(frame.stamp), self._points(frame)
         depth = np.exp(said + self.map.error_near(View(points, followed.pose, said), points.pixels))
         rest, rows = self.map.at_rest(points.ids)
         depth[rest] = self.map.project(rows, followed.pose)[1]

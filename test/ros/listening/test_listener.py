@@ -1,6 +1,5 @@
 """The demo's listener on messages that are known."""
 
-import random
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 import rclpy  # noqa: E402
 from d4rt_ros.msg import Tracks  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
+from domains import claim_domain  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -34,7 +34,9 @@ def test_a_grid_keeps_the_corners():
 
 @pytest.fixture
 def domain():
-    return random.SystemRandom().randint(1, 101)
+    domain, lock = claim_domain()
+    yield domain
+    lock.close()
 
 
 @pytest.fixture
