@@ -18,7 +18,7 @@ from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
-from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
+from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted, returning
 from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
@@ -60,6 +60,7 @@ class VisualOdometry:
         self.tracker, self.world, self.last_loss = tracker, world, ""
         self.map: LocalMap | None = None
         self.recent: deque[Followed] = deque(maxlen=KEPT)
+        self._world_from_map = np.eye(4)  # where the world began, at which both were one
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
@@ -127,6 +128,7 @@ class VisualOdometry:
         """An image with its pose, which the landmarks show."""
         last, keyframe, pose = self._good, self.map.keyframes[-1], fit.world_from_camera
         own, world = INFLATION * fit.covariance, continued(last, pose)
+        world = returning(last, world, self._world_from_map @ pose)
         # An image's own error is anew each time: it counts at both ends of every second.
         turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
         rate = turned @ (INFLATION * self.map.growth + 2.0 * own) @ turned.T
@@ -241,7 +243,7 @@ class VisualOdometry:
 
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
-        self.map = LocalMap(camera, frame.frame.camera is not None)
+        self.map, self._world_from_map = LocalMap(camera, frame.frame.camera is not None), np.eye(4)
         self._views.clear()
         first = Followed(
             followed.number, frame.stamp, self.world, start.copy(), start.copy(), COVARIANCE_FLOOR
@@ -316,7 +318,7 @@ class VisualOdometry:
 
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
-        world_from_map = start @ invert(followed.pose)
+        self._world_from_map = world_from_map = start @ invert(followed.pose)
         for i, other in enumerate(self.recent):
             if not other.reason and other.world == followed.world:
                 world = world_from_map @ other.pose
