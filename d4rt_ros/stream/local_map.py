@@ -39,6 +39,10 @@ MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe;
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
+LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
+MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
+LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
+MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
 OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
@@ -227,12 +231,24 @@ class LocalMap:
         sigmas = np.sqrt(self.landmarks["variance"][rows[near]] + 0.05**2)
         return pixels[near], values[near], sigmas
 
+    def believed(self, values: np.ndarray, sigmas: np.ndarray) -> tuple[np.ndarray, float]:
+        """`known` values (N,) as far as they are believed, and how far that is, 0..1.
+
+        Few landmarks, or such of little parallax, err alike: with the pose, with what moves, with the past scale. What
+        they say then is drawn towards the usual error of the model. Each counts by its share of what it and the model
+        know of its depth.
+        """
+        count = float((1.0 / (1.0 + (sigmas / LOCAL_SIGMA) ** 2)).sum())
+        share = min(count / MANY, 1.0)
+        return self.usual_offset + share * (values - self.usual_offset), share
+
     def error_near(self, view: View, pixels: np.ndarray) -> np.ndarray:
         """How wrong the model's log depth is at pixels (N, 2), by the sure landmarks around."""
         at, values, sigmas = self.known(view)
+        values, _ = self.believed(values, sigmas)
         if len(values) >= FEWEST:
             self.offset = float(np.median(values))
-        information = 1.0 / (sigmas**2 + 0.1**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
+        information = 1.0 / (sigmas**2 + LOCAL_SIGMA**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
         distance = cdist(pixels, at, "sqeuclidean") / (NEAR * self.unit) ** 2
         weight = np.exp(-0.5 * distance) * information
         return (weight @ values + self.offset / OFFSET_SIGMA**2) / (weight.sum(axis=1) + 1 / OFFSET_SIGMA**2)
@@ -311,7 +327,7 @@ class LocalMap:
         if len(values) < FEWEST:
             return
         seconds = (view.points.stamp - self.keyframes[-2].points.stamp) / 1e9
-        information = float((1.0 / (sigmas**2 + 0.1**2)).sum())
+        information = float((1.0 / (sigmas**2 + LOCAL_SIGMA**2)).sum())
         drift, centre = self._drift.seen(float(np.median(values)), information, seconds), view.pose[:3, 3]
         for number, pose in self.poses.items():
             self.poses[number] = pose.copy()
