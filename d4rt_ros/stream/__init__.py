@@ -2,7 +2,8 @@
 
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
-from d4rt_ros.stream.pipeline import Pipeline, Proposal, Seen
+from d4rt_ros.stream.pipeline import Pipeline
+from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Camera, Points, Pose, Result, Scale, StreamTracks, WindowCameras
 from d4rt_ros.stream.stream import Stream, window_of
 from d4rt_ros.stream.window import StampError, Window, WindowFrame

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.geometry.region import Area, area_of
-from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, transform
+from d4rt_ros.geometry.region import area_of
+from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
-from d4rt_ros.model.protocol import Model, Scene
+from d4rt_ros.model.protocol import Model
 from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
-from d4rt_ros.stream.localiser import Localiser, PlaceAnswers, place_task, proposed_step
+from d4rt_ros.stream.hidden import hidden_task
+from d4rt_ros.stream.localiser import place_task
+from d4rt_ros.stream.proposal import Proposal, Seen
+from d4rt_ros.stream.refined import Refined
 from d4rt_ros.stream.results import (
     Camera,
     Points,
-    Pose,
     Result,
     Scale,
-    StreamTracks,
-    WindowCameras,
     coloured_points,
     scaled,
     window_cameras,
-    world_tracks,
 )
 from d4rt_ros.stream.scale import NoScale, ScaleFilter, ScaleMeasurement, continued, fixed_scale
 from d4rt_ros.stream.scale_depth import image_scale
-from d4rt_ros.stream.sight import Sight, sight
-from d4rt_ros.stream.tracker import TrackedPoints, Tracker
-from d4rt_ros.stream.trails import Trails
-from d4rt_ros.stream.visual_odometry import VisualOdometry
+from d4rt_ros.stream.sight import sight
+from d4rt_ros.stream.unrefined import Unrefined
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.adaptive_depth import GridAnswers, depth_grid_task
 from d4rt_ros.tasks.batch import Batch, cropped
-from d4rt_ros.tasks.depth import PointDepths, point_depths_task
+from d4rt_ros.tasks.depth import point_depths_task
 from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
-from d4rt_ros.tasks.tracks import PointTracks, track_task
+from d4rt_ros.tasks.tracks import track_task
 
 TOO_LATE = (
     "the window's images are older than those that are remembered: windows take too long to be computed"
@@ -48,45 +45,6 @@ TOO_LATE = (
 OVERTAKEN = "everything began anew while the window was computed"
 # A camera's focal length does not change while it runs: the median of so many windows' estimates is used.
 FOCAL_ESTIMATES = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What a window's images show by themselves.
-
-    clip: its frames, oldest first. sight: whether there is anything to measure. keyframe: where in the clip the frame
-    is that the model is to measure the newest pose from; None where it is not to, or has gone. points: what is followed
-    in the newest, None where nothing is. camera: of the newest, as far as it is known already.
-    """
-
-    clip: Sequence[WindowFrame]
-    sight: Sight
-    keyframe: int | None
-    points: TrackedPoints | None
-    camera: Camera | None
-
-    @property
-    def newest(self) -> Frame:
-        return self.clip[-1].frame
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """What the model says of a window; None is what it was not asked for, all of it where there is nothing to measure.
-
-    outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
-    begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
-    for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
-    """
-
-    outputs: Outputs
-    scene: Scene | None = None
-    area: Area | None = None
-    grid: GridAnswers | None = None
-    wide: GridAnswers | None = None
-    place: PlaceAnswers | None = None
-    tracks: PointTracks | None = None
-    points: PointDepths | None = None
 
 
 class Pipeline:
@@ -97,10 +55,10 @@ class Pipeline:
     """
 
     def __init__(self, model: Model, config: PipelineConfig = PipelineConfig()) -> None:
-        self._model, self._start_pose, self._next_id = model, BODY_FROM_OPTICAL, 0
+        self._model, self._start_pose = model, BODY_FROM_OPTICAL
         self._filter, self._scale, self._offset, self._scaled_world = ScaleFilter(), Scale(), np.zeros(3), -1
         self.change(config)
-        self._restart(epoch=0, world=0)
+        self._restart(epoch=0, world=0, first_id=1)
 
     @property
     def num_frames(self) -> int:
@@ -120,7 +78,7 @@ class Pipeline:
     @property
     def follows(self) -> bool:
         """Whether images are placed by their pixels, one by one."""
-        return self._odometry is not None
+        return self._places.follows
 
     def follow(self, frame: WindowFrame) -> Result | None:
         """The place of an image by its pixels, as soon as it comes: a result of this image alone. None where poses are
@@ -129,31 +87,21 @@ class Pipeline:
         Every image, in order; a window's newest is followed in `track` if it was not before.
         """
         self._follow_restarts(frame)
-        if self._odometry is None:
+        followed = self._places.follow(frame)
+        if followed is None:
             return None
-        followed = self._odometry.follow(frame)
-        if self._said_world != followed.world:
-            return None
-        camera = self._known_camera(frame.frame)
-        result = Result(camera, self._odometry.cameras([frame]), self._odometry.pose(followed))
-        return scaled(result, self._scale, self._offset)
+        return scaled(Result(self._known_camera(frame.frame), *followed), self._scale, self._offset)
 
     def track(self, clip: Sequence[WindowFrame]) -> Seen:
         """What the images of a window show by themselves."""
         newest = clip[-1]
         self._follow_restarts(newest)
-        keyframe, points = None, None
-        if self._odometry is None:
-            keyframe = self._localiser.keyframe_index(clip)
-        else:
-            if not self._odometry.recent or newest.stamp > self._odometry.recent[-1].stamp:
-                self._odometry.follow(newest)
-            points, keyframe = self._odometry.tracker.at(newest.stamp), self._odometry.reference(clip)
+        points, hidden, keyframe = self._places.look(clip)
         shown = sight(clip, self._newest)
-        if self._odometry is not None and points is None:
+        if self.follows and points is None:
             shown = replace(shown, problem=TOO_LATE)
         self._newest = newest
-        return Seen(clip, shown, keyframe, points, self._known_camera(newest.frame))
+        return Seen(clip, shown, keyframe, points, hidden, self._known_camera(newest.frame))
 
     def encode(self, seen: Seen, outputs: Outputs = Outputs()) -> Proposal:
         """What the model says of what was seen: encoded once, asked everything at once. One call, and one more for
@@ -163,7 +111,7 @@ class Pipeline:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
         scene = self._model.encode([self.prepared(frame) for frame in seen.clip])
-        batch, grid, wide, place, tracks, points = Batch(scene), *[_nothing] * 5
+        batch, grid, wide, place, tracks, points, gone = Batch(scene), *[_nothing] * 6
         area = area_of(config.region, scene.size, seen.newest.lens)
         if outputs.points:
             # Of the area's size, which is all that this asks of a scene.
@@ -175,6 +123,8 @@ class Pipeline:
             wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
         if seen.points is not None:
             points = batch.add(point_depths_task(scene, newest, seen.points.pixels, seen.newest.filled))
+        if seen.hidden is not None:
+            gone = batch.add(hidden_task(scene, seen.newest.stamp, seen.hidden))
         if seen.keyframe is not None or seen.points is None and outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
         if outputs.tracks and seen.points is None:
@@ -183,7 +133,7 @@ class Pipeline:
             shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points())
+        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone())
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves. Its
@@ -193,14 +143,16 @@ class Pipeline:
             camera = seen.camera or self._estimated_camera(newest, None)
             return Result(camera, window_cameras(seen.clip, None), problem=OVERTAKEN)
         camera = seen.camera or self._estimated_camera(newest, proposal.wide)
-        pose = self._pose(seen, proposal, camera.pinhole)
+        start = self._start_pose.copy()
+        start[:3, 3] /= self.config.metres or self._scale.metres
+        pose = self._places.pose(seen, proposal, camera.pinhole, start, self.config)
         return Result(
             camera=camera,
-            window=self._cameras(seen, pose),
+            window=self._places.cameras(seen, pose),
             pose=pose if outputs.world else None,
             points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
-            tracks=self._tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
-            unit=self._unit,
+            tracks=self._places.tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
+            unit=self._places.unit,
             scene=proposal.scene,
             problem=seen.sight.problem,
             frozen_seconds=seen.sight.frozen_seconds,
@@ -223,7 +175,7 @@ class Pipeline:
             self._scale = fixed_scale(config.metres)
         elif config.measures_scale:
             known = pose.world_from_camera if result.trusted else None
-            self._scale = self._filter.update(result.stamp, self._world, measurements, known)
+            self._scale = self._filter.update(result.stamp, self._places.world, measurements, known)
         if pose is not None and self._scale.metres != before and self._scaled_world == pose.world:
             position = pose.world_from_camera[:3, 3]
             self._offset = continued(self._offset, position, before, self._scale.metres)
@@ -244,7 +196,7 @@ class Pipeline:
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images in the model's unit, as it is known by now; none
         where poses are the model's alone, which are not corrected."""
-        return [] if self._odometry is None else self._odometry.placed()
+        return self._places.placed()
 
     def prepared(self, frame: WindowFrame) -> object:
         """A frame as the model takes it, made once, however many windows it is in: earlier, where a thread has the
@@ -273,38 +225,21 @@ class Pipeline:
     def _follow_restarts(self, frame: WindowFrame) -> None:
         """An image of a new epoch, or older than the last one, begins a new world."""
         if frame.epoch != self._epoch or (self._newest is not None and frame.stamp < self._newest.stamp):
-            self._restart(frame.epoch, self._world + 1)
+            self._restart(frame.epoch, self._places.world + 1, self._places.next_id)
 
-    def _restart(self, epoch: int, world: int) -> None:
-        config = self.config
-        self._epoch, self._newest, self._trails, self._said_world = epoch, None, Trails(), -1
+    def _restart(self, epoch: int, world: int, first_id: int) -> None:
+        self._epoch, self._newest = epoch, None
         self._focal_lengths: deque[tuple[float, float]] = deque(maxlen=FOCAL_ESTIMATES)
-        self._localiser = self._odometry = None
-        if config.refine == "none":
-            self._localiser = Localiser(world)
-        else:
-            self._odometry = VisualOdometry(Tracker(config.tracks_max, config.tracks_unseen_seconds), world)
-
-    @property
-    def _world(self) -> int:
-        return self._localiser.number if self._odometry is None else self._odometry.world
-
-    @property
-    def _unit(self) -> float:
-        """Of the newest window's lengths, in the world's unit."""
-        return (
-            self._localiser.world.unit.scale
-            if self._odometry is None
-            else float(np.exp(self._odometry.offset))
-        )
+        places = Unrefined if self.config.refine == "none" else Refined
+        self._places = places(self.config, world, first_id)
 
     def _known_camera(self, newest: Frame) -> Camera | None:
         """The frame's own, or what its pixels have shown of it."""
         if newest.camera is not None:
             return Camera(newest.camera, True, 0.0)
-        if self._odometry is None or self._odometry.camera is None:
+        if self._places.camera is None:
             return None
-        return Camera(self._odometry.camera, False, self._odometry.focal_sigma)
+        return Camera(self._places.camera, False, self._places.focal_sigma)
 
     def _estimated_camera(self, newest: Frame, grid: GridAnswers | None) -> Camera:
         """What the model has said of it in the windows so far."""
@@ -319,33 +254,6 @@ class Pipeline:
         focal = np.median(self._focal_lengths, axis=0) if self._focal_lengths else [max(height, width)] * 2
         return Camera(Pinhole.centred(*focal, width, height), False, np.nan)
 
-    def _pose(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Pose:
-        """Where the newest camera is."""
-        start, problem, config = self._start_pose.copy(), seen.sight.problem, self.config
-        start[:3, 3] /= config.metres or self._scale.metres
-        if self._odometry is None:
-            pose = self._localiser.place(seen.clip, problem, proposal.place, camera, start, config)
-            seen.clip[-1].pose = pose
-            return pose
-        said = None if proposal.points is None else proposal.points.log_depth
-        motion = None
-        if proposal.place is not None:
-            step, wrong = proposed_step(seen.clip, proposal.place, camera, config)
-            motion = None if wrong else (seen.clip[seen.keyframe].stamp, step)
-        followed = self._odometry.place(
-            seen.clip[-1], problem, said, camera, start, config.recover_seconds, motion
-        )
-        if proposal.outputs.world and not followed.reason and self._said_world != followed.world:
-            # As long as nobody asked for it, nobody knew where it was to begin.
-            self._odometry.begin_world(followed, start)
-            self._said_world = followed.world
-        return self._odometry.pose(followed)
-
-    def _cameras(self, seen: Seen, pose: Pose) -> WindowCameras:
-        return (
-            window_cameras(seen.clip, pose) if self._odometry is None else self._odometry.cameras(seen.clip)
-        )
-
     def _points(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Points:
         """Of the area, as of an image of its own."""
         area, newest = proposal.area, seen.newest
@@ -354,31 +262,7 @@ class Pipeline:
         points = coloured_points(
             proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
         )
-        if self._odometry is None:
-            return replace(points, xyz=points.xyz * np.float32(self._unit))
-        # Nothing is known of a point that is not in front of the camera.
-        log_depth = np.log(
-            points.depth, where=points.depth > 0, out=np.full(points.depth.shape, np.nan, np.float32)
-        )
-        found = self._odometry.correct(
-            seen.clip[-1], area, log_depth.astype(np.float64), proposal.points.log_depth
-        )
-        xyz = points.xyz * np.exp(found.log)[..., None].astype(np.float32)
-        sigma = np.where(np.isfinite(points.depth), found.sigma, np.nan).astype(np.float32)
-        return replace(points, xyz=xyz, sigma=sigma)
-
-    def _tracks(self, seen: Seen, proposal: Proposal, pose: Pose) -> StreamTracks:
-        stamps = np.array([frame.stamp for frame in seen.clip], np.int64)
-        if self._odometry is None:
-            first_id, self._next_id = self._next_id, self._next_id + len(proposal.tracks.xyz)
-            tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self._unit))
-            return world_tracks(tracks, stamps, pose.world_from_camera, first_id, seen.newest.image.shape[:2])
-        points, answers = seen.points, proposal.points
-        depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
-        local = self._odometry.camera.backproject(points.pixels, depth)
-        self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))
-        rows = np.flatnonzero(proposal.area.contains(points.pixels))
-        return self._trails.tracks(stamps, rows, rest[rows], answers.confidence[rows], self._odometry.tracker)
+        return self._places.corrected(seen, proposal, points)
 
 
 def _nothing() -> None:

@@ -1,6 +1,6 @@
 """Points with identity: followed from image to image in the pixels, and found again after they were hidden.
 
-It knows no world, no camera and no model; who does tells it where to look: `follow(expected=…)`, `recover`.
+It knows no world, no camera and no model; who does tells it where to look: `follow(expected=…)`.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Tracker:
 
     ids, pixels, seen, last_seen, born: of the points alive at the newest image, row by row; stamps in ns, pixels of
     the full image (integers are pixel centres). The next image changes them in place: copy what is to be kept, or
-    ask `at`.
+    ask `at`. next_id: points are counted as they are born, from `first_id`.
     """
 
-    def __init__(self, most: int = 300, unseen_seconds: float = 2.0) -> None:
+    def __init__(self, most: int = 300, unseen_seconds: float = 2.0, first_id: int = 1) -> None:
         self._most, self._unseen = most, int(unseen_seconds * 1e9)
-        self._next = 1
+        self.next_id = first_id
         self.restart()
 
     def restart(self) -> None:
@@ -109,19 +109,6 @@ class Tracker:
         self._picture = new
         self._bear(new, stamp, fillable)
         self._recent.append(self._noted(stamp))
-
-    def recover(self, ids: np.ndarray, expected: np.ndarray) -> None:
-        """Look for those of the points `ids` (N,) that the newest image does not show where it is expected to show
-        them, (N, 2) pixels, NaN where unknown."""
-        if not self._recent or not len(ids):
-            return
-        ids, expected, stamp = np.asarray(ids), np.asarray(expected, float), self._recent[-1].stamp
-        lost = np.flatnonzero(~self.seen & np.isin(self.ids, ids))
-        order = np.argsort(ids)
-        rows = order[np.searchsorted(ids, self.ids[lost], sorter=order)]
-        self._find(lost, self._picture, [self._picture.small(expected[rows])], stamp)
-        self._let_go(self._picture, stamp)
-        self._recent[-1] = self._noted(stamp)
 
     def at(self, stamp: int) -> TrackedPoints | None:
         """The points of one of the newest images, None where it is none of them."""
@@ -180,10 +167,10 @@ class Tracker:
         at = corners(new.grey, new.small(self.pixels[self.seen]), allowed)
         at = at[: self._make_room(len(at), stamp)]
         born = np.zeros(len(at), POINT)
-        born["id"] = np.arange(self._next, self._next + len(at))
+        born["id"] = np.arange(self.next_id, self.next_id + len(at))
         born["born"] = born["last_seen"] = stamp
         born["pixel"], born["seen"], born["tile"] = new.full(at), True, tiles(new, at)
-        self._next += len(at)
+        self.next_id += len(at)
         self._points = np.concatenate([self._points, born])
 
     def _make_room(self, wanted: int, stamp: int) -> int:

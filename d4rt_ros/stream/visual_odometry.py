@@ -19,6 +19,7 @@ from d4rt_ros.geometry.resection import GaussianPose, Resection
 from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import Correction, correction
 from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
+from d4rt_ros.stream.hidden import Gone
 from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
@@ -63,6 +64,7 @@ class VisualOdometry:
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
+        self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
     def camera(self) -> Pinhole | None:
@@ -92,6 +94,8 @@ class VisualOdometry:
         if start is None:
             start = last.pose if last else np.eye(4)
         expected = [] if self.map is None else [self.map.expected(self.tracker.ids, start)]
+        if self._gone is not None:
+            expected.append(self._gone.expected(self.tracker.ids, stamp, start, self.map.camera))
         self.tracker.follow(image, stamp, expected, frame.frame.valid)
         same = self._last_image is not None and np.array_equal(image, self._last_image)
         self._last_image = image
@@ -243,6 +247,7 @@ class VisualOdometry:
         """A new world."""
         self.map = LocalMap(camera, frame.frame.camera is not None)
         self._views.clear()
+        self._gone = None
         first = Followed(
             followed.number, frame.stamp, self.world, start.copy(), start.copy(), COVARIANCE_FLOOR
         )
@@ -300,6 +305,10 @@ class VisualOdometry:
             keyframe=None if followed.step is None else followed.keyframe_stamp,
             last_loss=self.last_loss,
         )
+
+    def expect(self, followed: Followed, gone: Gone) -> None:
+        """Have the next images look where the model says, in the camera of this one, that hidden points have gone."""
+        self._gone = gone.moved(followed.pose, float(np.exp(self.map.offset)))
 
     def cameras(self, clip: Sequence[WindowFrame]) -> WindowCameras:
         """Of a window, in the world of its newest."""

@@ -137,3 +137,13 @@ def test_a_window_that_a_restart_overtook_is_no_part_of_the_new_world():
     assert "began anew" in result.problem and result.pose is None and result.tracks is None
     later = [WindowFrame(frame(k), epoch=1) for k in range(9, 15)]
     assert pipeline.process(later).pose.world == 1
+
+
+def test_no_id_is_given_twice_in_a_streams_life():
+    """Not by the points that are followed either, whatever begins anew."""
+    stream = Stream(Pipeline(AnalyticModel(), PipelineConfig(refine="pixels")))
+    stream.speed = 0.4
+    ids = run(stream, range(10))[-1][1].tracks.ids
+    assert len(ids) > 20 and len(np.unique(ids)) == len(ids)
+    again = run(stream, range(3, 12))  # a bag that loops
+    assert again[-1][1].tracks.ids.min() > ids.max()

@@ -168,20 +168,6 @@ def test_points_do_not_slide_along_with_what_hides_them():
         assert (np.linalg.norm(now - pixels, axis=1)[seen] > 3).mean() < 0.04
 
 
-def test_recover_finds_what_was_lost_where_it_is_expected():
-    tracker, ids, pixels = start()
-    tracker.follow(np.zeros((HEIGHT, WIDTH, 3), np.uint8), STEP)
-    assert not tracker.seen.any()
-    tracker.follow(shot((60, 40), 3), 2 * STEP)
-    true = moved(pixels, (60, 40), 3)
-    lost = ~again(tracker, ids)[0]
-    tracker.recover(ids[lost], true[lost] + 2.5)
-    seen, now = again(tracker, ids)
-    assert seen[lost & inside(true)].mean() > 0.5
-    assert np.median(np.linalg.norm(now - true, axis=1)[seen]) < 0.5
-    assert np.array_equal(tracker.at(2 * STEP).pixels, tracker.pixels)
-
-
 def test_unseen_points_die_by_the_stamps():
     black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     tracker, ids, _ = start(unseen_seconds=1.0)

@@ -1,0 +1,68 @@
+"""The world as the model says it (`refine: none`): windows are placed one by one, by what it answers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.stream.config import PipelineConfig
+from d4rt_ros.stream.localiser import Localiser
+from d4rt_ros.stream.proposal import Proposal, Seen
+from d4rt_ros.stream.results import (
+    Points,
+    Pose,
+    StreamTracks,
+    WindowCameras,
+    window_cameras,
+    world_tracks,
+)
+from d4rt_ros.stream.window import WindowFrame
+
+
+class Unrefined:
+    """The counterpart of `Refined`, where each method is said."""
+
+    follows = False
+    camera, focal_sigma = None, np.nan
+
+    def __init__(self, config: PipelineConfig, world: int, first_id: int) -> None:
+        self._localiser, self.next_id = Localiser(world), first_id
+
+    @property
+    def world(self) -> int:
+        return self._localiser.number
+
+    @property
+    def unit(self) -> float:
+        return self._localiser.world.unit.scale
+
+    def follow(self, frame: WindowFrame) -> None:
+        """Nothing is said of an image alone."""
+
+    def look(self, clip: Sequence[WindowFrame]) -> tuple[None, None, int | None]:
+        return None, None, self._localiser.keyframe_index(clip)
+
+    def pose(
+        self, seen: Seen, proposal: Proposal, camera: Pinhole, start: np.ndarray, config: PipelineConfig
+    ) -> Pose:
+        pose = self._localiser.place(seen.clip, seen.sight.problem, proposal.place, camera, start, config)
+        seen.clip[-1].pose = pose
+        return pose
+
+    def cameras(self, seen: Seen, pose: Pose) -> WindowCameras:
+        return window_cameras(seen.clip, pose)
+
+    def corrected(self, seen: Seen, proposal: Proposal, points: Points) -> Points:
+        return replace(points, xyz=points.xyz * np.float32(self.unit))
+
+    def tracks(self, seen: Seen, proposal: Proposal, pose: Pose) -> StreamTracks:
+        first, self.next_id = self.next_id, self.next_id + len(proposal.tracks.xyz)
+        tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self.unit))
+        return world_tracks(tracks, seen.stamps, pose.world_from_camera, first, seen.newest.image.shape[:2])
+
+    def placed(self) -> list[tuple[int, int, np.ndarray]]:
+        """None: poses that are the model's alone are not corrected."""
+        return []
