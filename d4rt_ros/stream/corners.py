@@ -74,13 +74,14 @@ def _strength(grey: np.ndarray) -> np.ndarray:
     half = cv2.addWeighted(xx, 0.5, yy, 0.5, 0)
     root = cv2.magnitude(cv2.addWeighted(xx, 0.5, yy, -0.5, 0), xy)
     least = half - root
-    threshold = max(WEAKEST, OVER_NOISE * _noise(grey) ** 2)
+    threshold = max(WEAKEST, OVER_NOISE * noise_level(grey) ** 2)
     least *= (least > threshold) & (least > EDGE * (half + root))
     return least
 
 
-def _noise(grey: np.ndarray) -> float:
-    """Mean magnitude of the second derivatives where the image is quietest, in grey levels."""
+def noise_level(grey: np.ndarray) -> float:
+    """Mean magnitude of the second derivatives where an image (h, w) is quietest, in its grey levels: 3.6 times the
+    standard deviation of white noise."""
     import cv2
 
     h, w = grey.shape
