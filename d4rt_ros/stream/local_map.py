@@ -41,8 +41,6 @@ KNOWN = 0.7  # share of the points that are landmarks, below which there is a ke
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
 LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
 MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
-LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
-MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
 OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
@@ -74,8 +72,8 @@ class LocalMap:
     """camera: of all images; its focal length is refined, focal_sigma is the sd of its logarithm.
 
     given: the camera as it was calibrated, None where it was not. poses: map_from_camera (4, 4) of the keyframes, by
-    number. growth: (6, 6) by which the covariance of the camera's
-    pose grows a second, about the map's axes. offset: log of what the model's depth must be multiplied by, as a whole.
+    number. growth: (6, 6) by which the covariance of the camera's pose grows a second, about the map's axes. offset:
+    log of what the model's depth must be multiplied by, as a whole.
     """
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
