@@ -1,6 +1,5 @@
 """The demo's listener on messages that are known."""
 
-import random
 import time
 
 import numpy as np
@@ -33,8 +32,8 @@ def test_a_grid_keeps_the_corners():
 
 
 @pytest.fixture
-def domain():
-    return random.SystemRandom().randint(1, 101)
+def domain(ros_domain):
+    return ros_domain
 
 
 @pytest.fixture
