@@ -172,7 +172,7 @@ def show(report: Report, console) -> None:
     if report.received:
         console.print(report.received, soft_wrap=True)
     for warning in report.warnings:
-        console.print(f"[yellow]The node said:[/] {warning}", soft_wrap=True)
+        console.print(f"[yellow]To know:[/] {warning}", soft_wrap=True)
 
 
 def write(report: Report, path: Path) -> None:

@@ -48,7 +48,8 @@ def seen_world(recording) -> World | None:
     """Of a d4rt_ros.ros.listening.listener.Recording; None where no place is known from which anything was seen."""
     poses, truth = recording.main_poses(), recording.true_poses
     stamps = [s for s in poses if s in truth] if truth else list(poses)
-    clouds = {s: cloud for s, cloud in recording.clouds.items() if s in set(stamps)}
+    placed = set(stamps)
+    clouds = {s: c for s, c in recording.clouds.items() if s in placed and point_weights(*_depth(c)).any()}
     if len(stamps) < 2 or not clouds:
         return None
     path, true_path, unit = np.array([poses[s] for s in stamps]), None, 1.0
@@ -73,8 +74,12 @@ def _corners(clouds) -> np.ndarray:
     return np.array([low, [high[0], low[1], 1], high, [low[0], high[1], 1]])
 
 
+def _depth(cloud) -> tuple[np.ndarray, np.ndarray]:
+    return cloud.xyz[..., 2], cloud.confidence
+
+
 def _points(cloud, unit: float, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    weights = point_weights(cloud.xyz[..., 2], cloud.confidence)
+    weights = point_weights(*_depth(cloud))
     return transform(pose, unit * cloud.xyz.reshape(-1, 3)), cloud.rgb.reshape(-1, 3), weights.ravel()
 
 
@@ -99,9 +104,9 @@ def draw_cloud(axes, world: World) -> None:
     order = np.argsort(-points[:, 2])
     points, rgb = points[order], rgb[order]
     pixels = points[:, :2] / points[:, 2:]
-    low, high = np.percentile(pixels, (CUT, 100 - CUT), axis=0)
     path = _projected(view, world.poses[:, :3, 3])
-    low, high = np.minimum(low, np.nanmin(path, axis=0)), np.maximum(high, np.nanmax(path, axis=0))
+    low, high = np.percentile(pixels if len(pixels) else np.zeros((1, 2)), (CUT, 100 - CUT), axis=0)
+    low, high = np.fmin(low, np.fmin.reduce(path)), np.fmax(high, np.fmax.reduce(path))
     box = axes.get_window_extent()
     aspect = box.width / box.height
     half = 0.52 * max(high[1] - low[1], (high[0] - low[0]) / aspect)
@@ -116,11 +121,6 @@ def draw_cloud(axes, world: World) -> None:
     for a, b in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
         axes.plot(*seen[[a, b]].T, color="white", linewidth=0.8, alpha=0.8)
     axes.set(xlim=middle[0] + np.array([-1, 1]) * half * aspect, ylim=middle[1] + np.array([1, -1]) * half)
-    bare(axes)
-
-
-def bare(axes) -> None:
-    """Without anything around it."""
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)

@@ -180,7 +180,7 @@ def _camera(
     problems += c.input_problems
     if c.info_problem:
         warn("camera_info", c.info_problem)
-    elif active and last is not None and not calibrated:
+    elif active and result is not None and not calibrated:
         warn(
             "uncalibrated",
             f"not calibrated: no usable camera_info on {c.info_topic}; the intrinsics are estimated",

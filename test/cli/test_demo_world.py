@@ -69,6 +69,18 @@ def test_where_nothing_was_placed_there_is_no_world(missing):
     assert demo_world.seen_world(recording) is None
 
 
+def test_clouds_that_show_nothing_do_not_spoil_the_others():
+    recording = wall_recording()
+    first, *rest = recording.clouds.values()
+    first.xyz[:] = np.nan
+    rest[0].confidence[:] = 0
+    world = demo_world.seen_world(recording)
+    assert np.isfinite(world.xyz).all() and world.depth == pytest.approx(DISTANCE, rel=0.1)
+    for cloud in rest:
+        cloud.xyz[:] = np.nan
+    assert demo_world.seen_world(recording) is None
+
+
 def drawn(draw):
     figure, axes = plt.subplots(figsize=(4, 3))
     draw(axes)

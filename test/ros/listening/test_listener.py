@@ -11,7 +11,6 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 import rclpy  # noqa: E402
 from d4rt_ros.msg import Tracks  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
-from domains import claim_domain  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -33,10 +32,8 @@ def test_a_grid_keeps_the_corners():
 
 
 @pytest.fixture
-def domain():
-    domain, lock = claim_domain()
-    yield domain
-    lock.close()
+def domain(ros_domain):
+    return ros_domain
 
 
 @pytest.fixture
