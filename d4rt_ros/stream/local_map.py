@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from d4rt_ros.geometry.bundle import Adjusted, Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
@@ -27,6 +28,7 @@ ALIKE_SIGMA = 1.0  # pixels, of what neighbours drift by alike
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
 FIT_ERROR = 0.05  # of a landmark's log depth, with what the adjustment leaves out
 SURE = 0.4  # sd of the log depth of landmarks that correct others
+ITERATIONS = 5  # of a pose: from 15 degrees off it ends where eight do, within a tenth of its sd
 HIDDEN = 0.4  # of log depth: a landmark that differs so much from the model's surface is hidden, or wrong
 KEYFRAMES, HELD = 8, 2  # that are adjusted together; how many of the oldest of these are held
 REMEMBERED = 40  # keyframes whose landmarks are kept
@@ -37,6 +39,8 @@ MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe;
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
+LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
+MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
 OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
@@ -68,8 +72,8 @@ class LocalMap:
     """camera: of all images; its focal length is refined, focal_sigma is the sd of its logarithm.
 
     given: the camera as it was calibrated, None where it was not. poses: map_from_camera (4, 4) of the keyframes, by
-    number. growth: (6, 6) by which the covariance of the camera's
-    pose grows a second, about the map's axes. offset: log of what the model's depth must be multiplied by, as a whole.
+    number. growth: (6, 6) by which the covariance of the camera's pose grows a second, about the map's axes. offset:
+    log of what the model's depth must be multiplied by, as a whole.
     """
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
@@ -138,7 +142,8 @@ class LocalMap:
             return None, len(rows)
         where, spread = positions(self.landmarks[rows], self.poses, self.camera)
         try:
-            fit = resect(where, spread, pixels[rest], self.camera, start, PIXEL_SIGMA * self.unit, prior)
+            sigma = PIXEL_SIGMA * self.unit
+            fit = resect(where, spread, pixels[rest], self.camera, start, sigma, prior, ITERATIONS)
         except ResectionError:
             fit = None
         return fit, len(rows)
@@ -224,19 +229,31 @@ class LocalMap:
         sigmas = np.sqrt(self.landmarks["variance"][rows[near]] + 0.05**2)
         return pixels[near], values[near], sigmas
 
+    def believed(self, values: np.ndarray, sigmas: np.ndarray) -> tuple[np.ndarray, float]:
+        """`known` values (N,) as far as they are believed, and how far that is, 0..1.
+
+        Few landmarks, or such of little parallax, err alike: with the pose, with what moves, with the past scale. What
+        they say then is drawn towards the usual error of the model. Each counts by its share of what it and the model
+        know of its depth.
+        """
+        count = float((1.0 / (1.0 + (sigmas / LOCAL_SIGMA) ** 2)).sum())
+        share = min(count / MANY, 1.0)
+        return self.usual_offset + share * (values - self.usual_offset), share
+
     def error_near(self, view: View, pixels: np.ndarray) -> np.ndarray:
         """How wrong the model's log depth is at pixels (N, 2), by the sure landmarks around."""
         at, values, sigmas = self.known(view)
+        values, _ = self.believed(values, sigmas)
         if len(values) >= FEWEST:
             self.offset = float(np.median(values))
-        information = 1.0 / (sigmas**2 + 0.1**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
-        distance = ((pixels[:, None] - at[None]) ** 2).sum(axis=2) / (NEAR * self.unit) ** 2
+        information = 1.0 / (sigmas**2 + LOCAL_SIGMA**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
+        distance = cdist(pixels, at, "sqeuclidean") / (NEAR * self.unit) ** 2
         weight = np.exp(-0.5 * distance) * information
         return (weight @ values + self.offset / OFFSET_SIGMA**2) / (weight.sum(axis=1) + 1 / OFFSET_SIGMA**2)
 
     def _is_sure(self, rows: np.ndarray) -> np.ndarray:
-        landmarks = self.landmarks[rows]
-        return (landmarks["weight"] > AGREES) & (landmarks["variance"] < SURE**2)
+        weight, variance = self.landmarks["weight"][rows], self.landmarks["variance"][rows]
+        return (weight > AGREES) & (variance < SURE**2)
 
     # What a keyframe does
 
@@ -308,7 +325,7 @@ class LocalMap:
         if len(values) < FEWEST:
             return
         seconds = (view.points.stamp - self.keyframes[-2].points.stamp) / 1e9
-        information = float((1.0 / (sigmas**2 + 0.1**2)).sum())
+        information = float((1.0 / (sigmas**2 + LOCAL_SIGMA**2)).sum())
         drift, centre = self._drift.seen(float(np.median(values)), information, seconds), view.pose[:3, 3]
         for number, pose in self.poses.items():
             self.poses[number] = pose.copy()

@@ -10,15 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d4rt_ros.stream.corners import noise_level
+
 SIDE = 160  # pixels of an image's larger side when it is compared: enough for any motion, and cheap
 CELL, CELLS = 12, 8  # pixels that have one point each; so many across a smaller image
 NEIGHBOURHOOD = 15  # what a point's contrast is measured against
 CONTRAST_FLOOR = 2.0  # grey levels; less is taken for noise
-CORNER = 20.0  # least eigenvalue of the gradients (OpenCV's scale); flat and straight things have less
+# Of a corner the least eigenvalue of the gradients (OpenCV's scale: four times the mean square) is so much, or so much
+# of the contrast around it, squared, where that is less: a dim image has corners as a bright one has, and a blurred one
+# has none.
+CORNER, SHARP = 20.0, 0.1
+OVER_NOISE = 0.33  # the same over the squared noise level: four times what white noise alone has
+FAINT = 2.0  # grey levels; what varies less around may be rounding, or the blocks of a compressed image
 MARGIN = 4  # no points nearer to the border
 PATCH = 9
 # A point is found again where flow there and back ends within so many pixels and the patches are so alike.
 ROUND_TRIP, MIN_CORRELATION = 1.0, 0.8
+COMPARED = 13  # pixels of these patches' side; soft walls look alike in smaller ones
 # Share of the points that are found within so much of the larger side of where a pose and a depth expect them. Of
 # the embedded model's poses 0.66 and more, of poses that are wrong by 6 pixels of 96 at most 0.17.
 CONFIRMED, PREDICTED = 0.35, 0.05
@@ -72,7 +80,7 @@ def view(image: np.ndarray) -> View:
     even = np.clip(detail / contrast * 32 + 128, 0, 255).astype(np.uint8)
     quarter = cv2.resize(detail, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA)
     coarse = float(quarter.std() / max(detail.std(), 1e-6))
-    return View(scale, detail, even, _corners(grey), coarse)
+    return View(scale, detail, even, _corners(grey, contrast), coarse)
 
 
 def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +141,8 @@ def _found(
     there, status = there[:, 0], status[:, 0] > 0
     same = np.linalg.norm(back[:, 0] - points, axis=1) < ROUND_TRIP
     inside = ((there > -1) & (there < b.even.shape[::-1])).all(axis=1)
-    alike = likeness(patches_around(a.detail, points), patches_around(b.detail, there)) > MIN_CORRELATION
+    patches = patches_around(a.detail, points, COMPARED), patches_around(b.detail, there, COMPARED)
+    alike = likeness(*patches) > MIN_CORRELATION
     return there, status & same & inside & alike
 
 
@@ -163,16 +172,27 @@ def patches_around(image: np.ndarray, at: np.ndarray, side: int = PATCH) -> np.n
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Normalised cross-correlation (N,) of patches (N, p, p) float32; 0 where one of them is flat."""
-    one, other = (p - p.mean(axis=(1, 2), keepdims=True) for p in (one, other))
-    return (one * other).sum((1, 2)) / np.sqrt((one * one).sum((1, 2)) * (other * other).sum((1, 2)) + 1e-6)
+    """Normalised cross-correlation (..., N) of patches (..., N, p, p) float32, broadcast; 0 where one of them is
+    flat."""
+    one, other = (p.reshape(*p.shape[:-2], p.shape[-1] * p.shape[-2]) for p in (one, other))
+    one, other = (p - p.mean(axis=-1, keepdims=True) for p in (one, other))
+    # Sums of squares without an array of them in between.
+    both, ones, others = (
+        np.einsum("...i,...i", *pair) for pair in ((one, other), (one, one), (other, other))
+    )
+    return both / np.sqrt(ones * others + 1e-6)
 
 
-def _corners(grey: np.ndarray) -> np.ndarray:
-    """The best corner (x, y) of every cell that has one, (N, 2) float32."""
+def _corners(grey: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """The best corner (x, y) of every cell of an image (h, w) float32 that has one, (N, 2) float32.
+
+    contrast: (h, w) of `local_contrast`.
+    """
     import cv2
 
     strength = cv2.cornerMinEigenVal(grey, 5, 3)
+    enough = np.maximum(np.minimum(SHARP * contrast**2, CORNER), OVER_NOISE * noise_level(grey) ** 2)
+    strength[(contrast < FAINT + CONTRAST_FLOOR) | (strength < enough)] = 0.0
     inner = strength[MARGIN:-MARGIN, MARGIN:-MARGIN]
     cell = max(2, min(CELL, min(grey.shape) // CELLS))
     rows, columns = inner.shape[0] // cell, inner.shape[1] // cell
@@ -183,4 +203,4 @@ def _corners(grey: np.ndarray) -> np.ndarray:
     best = cells.argmax(axis=1)
     x = np.tile(np.arange(columns), rows) * cell + best % cell + MARGIN
     y = np.repeat(np.arange(rows), columns) * cell + best // cell + MARGIN
-    return np.stack([x, y], 1).astype(np.float32)[cells[np.arange(len(cells)), best] > CORNER]
+    return np.stack([x, y], 1).astype(np.float32)[cells[np.arange(len(cells)), best] > 0]

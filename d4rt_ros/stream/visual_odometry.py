@@ -16,9 +16,9 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
-from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
-from d4rt_ros.stream.dense import Correction, correction
-from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
+from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.stream.dense import SPREAD, Correction, correction
+from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted, returning
 from d4rt_ros.stream.hidden import Gone
 from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View, reprojected
 from d4rt_ros.stream.relocation import Landmarks, find
@@ -61,6 +61,7 @@ class VisualOdometry:
         self.tracker, self.world, self.last_loss = tracker, world, ""
         self.map: LocalMap | None = None
         self.recent: deque[Followed] = deque(maxlen=KEPT)
+        self._world_from_map = np.eye(4)  # where the world began, at which both were one
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
@@ -83,7 +84,7 @@ class VisualOdometry:
 
     def at(self, stamp: int) -> Followed | None:
         """One of the newest images."""
-        return next((followed for followed in self.recent if followed.stamp == stamp), None)
+        return next((followed for followed in reversed(self.recent) if followed.stamp == stamp), None)
 
     # Every image
 
@@ -138,6 +139,7 @@ class VisualOdometry:
         """An image with its pose, which the landmarks show."""
         last, keyframe, pose = self._good, self.map.keyframes[-1], fit.world_from_camera
         own, world = INFLATION * fit.covariance, continued(last, pose)
+        world = returning(last, world, self._world_from_map @ pose)
         # An image's own error is anew each time: it counts at both ends of every second.
         turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
         rate = turned @ (INFLATION * self.map.growth + 2.0 * own) @ turned.T
@@ -270,7 +272,7 @@ class VisualOdometry:
 
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
-        self.map = LocalMap(camera, frame.frame.camera is not None)
+        self.map, self._world_from_map = LocalMap(camera, frame.frame.camera is not None), np.eye(4)
         self._views.clear()
         self._gone = None
         first = Followed(
@@ -350,7 +352,7 @@ class VisualOdometry:
 
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
-        world_from_map = start @ invert(followed.pose)
+        self._world_from_map = world_from_map = start @ invert(followed.pose)
         for i, other in enumerate(self.recent):
             if not other.reason and other.world == followed.world:
                 world = world_from_map @ other.pose
@@ -361,26 +363,24 @@ class VisualOdometry:
         """What the model's depth of an area of a window's newest image is to be multiplied by. log_depth: (h, w) on a
         grid over the area."""
         followed, points = self.at(frame.stamp), self._points(frame)
-        corner, offset = np.array([area.x, area.y]), self.offset
+        corner, offset, share = np.array([area.x, area.y]), self.map.usual_offset, 0.0
         known = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
         if not followed.reason and not self._zoomed(frame):
             view = View(points, followed.pose, said)
             near = self.map.known(view)
-            offset = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
-            far = self.map.known_elsewhere(view, log_depth, corner, area.size, offset)
-            known = tuple(np.concatenate(pair) for pair in zip(near, far))
-            # Few landmarks err alike: as far as they are few, the model stands as it is on the whole.
-            share = min(followed.agree / FEW, 1.0) if followed.shown else 1.0
-            usual = self.map.usual_offset
-            offset = usual + share * (offset - usual)
-            known = known[0], usual + share * (known[1] - usual), known[2]
+            median = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
+            far = self.map.known_elsewhere(view, log_depth, corner, area.size, median)
+            pixels, values, sigmas = (np.concatenate(pair) for pair in zip(near, far))
+            believed, share = self.map.believed(np.append(values, median), near[2])
+            known, offset = (pixels, believed[:-1], sigmas), believed[-1]
         pixels, values, sigmas = known
         inside = area.contains(pixels)
         found = correction(
             log_depth, area.crop(frame.image), pixels[inside] - corner, values[inside], sigmas[inside],
             (offset, OFFSET_SIGMA),
         )  # fmt: skip
-        return replace(found, sigma=np.hypot(found.sigma, SCALE_SIGMA))
+        unsaid = (1.0 - share) * (OFFSET_SIGMA**2 + SPREAD**2)  # of the model's error
+        return replace(found, sigma=np.sqrt(found.sigma**2 + SCALE_SIGMA**2 + unsaid))
 
     def depths(self, frame: WindowFrame, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depths (N,) of a window's newest image's points: of landmarks at rest their own, else the model's, corrected;
@@ -395,7 +395,9 @@ class VisualOdometry:
 def _stepped(pose: np.ndarray, since: Followed, step: RelativePose) -> _Placed:
     """A step away from a pose (4, 4) in the map, that of `since`."""
     turned = adjoint(pose_matrix(pose[:3, :3]))
-    return _Placed(pose @ step.i_from_j, since, turned @ step.covariance @ turned.T)
+    moved = pose @ step.i_from_j
+    moved[:3, :3] = nearest_rotation(moved[:3, :3])  # or rounding adds up from step to step
+    return _Placed(moved, since, turned @ step.covariance @ turned.T)
 
 
 def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -320,7 +320,7 @@ def test_a_thing_that_comes_along_while_the_camera_moves(observer):
     filled = passing(observer, 10, 55, mover, strolling)
     assert max(filled) > 0.45
     poses = observer.knows(range(5, 55))
-    assert right(observer, poses) and smooth(observer, poses)
+    assert right(observer, poses, 0.05) and smooth(observer, poses)
 
 
 # The camera's calibration

@@ -172,3 +172,25 @@ def test_what_moves_is_let_go():
     gone = local.landmarks["id"][::2].copy()
     local.forget(gone)
     assert len(local.landmarks) and not np.isin(local.landmarks["id"], gone).any()
+
+
+@pytest.mark.parametrize(
+    "count, sigma, share", [(200, 0.05, 1.0), (20, 0.05, 0.27), (200, 0.4, 0.2), (0, 0.05, 0.0)]
+)
+def test_few_and_unsure_landmarks_are_not_believed_about_the_model(count, sigma, share):
+    local = LocalMap(CAMERA, True)
+    values, found = local.believed(np.full(count, 0.3), np.full(count, sigma))
+    assert found == pytest.approx(share, abs=0.01)
+    np.testing.assert_allclose(values, 0.3 * found)
+
+
+def test_few_landmarks_bear_others_with_the_models_depth():
+    points = world()
+    local = mapped(way(5), points)
+    last = view(points, way(5)[-1], 10**9)
+    errors = []
+    for count in (200, 15):
+        local.landmarks = local.landmarks[:count]
+        errors.append(local.error_near(View(last.points, last.pose, last.said - 0.3), last.points.pixels))
+    assert abs(np.median(errors[0]) - 0.3) < 0.03
+    assert abs(np.median(errors[1])) < 0.12

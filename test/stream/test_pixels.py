@@ -72,6 +72,76 @@ def test_frames_dropped_at_random_and_exposure(recordings):
     assert min(seen_again(a, b) for a, b in zip(left, left[1:])) > SAME_PLACE
 
 
+def dimmed(image, exposure, rng, electrons=1000.0, read=1.0):
+    """As a sensor of so many electrons a pixel takes it in so much less light, with read noise in grey levels."""
+    taken = rng.poisson(image * exposure / 255 * electrons) * 255 / electrons
+    return np.clip(np.rint(taken + rng.normal(0, read, image.shape)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("exposure", [0.5, 0.2, 0.1, 0.05])
+def test_a_dim_image_shows_what_a_bright_one_does(exposure):
+    import cv2
+
+    if not KITCHEN.is_dir():
+        pytest.skip("real images are not here: ../shared/data is absent")
+    rng, paths = np.random.default_rng(0), sorted(KITCHEN.glob("*.color.jpg"))[20:26]
+    dim = [view(dimmed(cv2.imread(str(path)), exposure, rng)) for path in paths]
+    assert not any(v.problem for v in dim)
+    assert min(seen_again(a, b) for a, b in zip(dim, dim[1:])) > 3 * SAME_PLACE
+
+
+def test_what_is_lost_in_rounding_and_noise_is_not_shown():
+    import cv2
+
+    if not KITCHEN.is_dir():
+        pytest.skip("real images are not here: ../shared/data is absent")
+    rng, paths = np.random.default_rng(0), sorted(KITCHEN.glob("*.color.jpg"))[::24]
+    assert all(view(dimmed(cv2.imread(str(path)), 0.01, rng)).problem for path in paths)
+
+
+def blots(rng, size, across, contrast):
+    """(H, W, 3) uint8, soft blots, so many across, that vary by so many grey levels."""
+    import cv2
+
+    coarse = rng.normal(0, 1, (round(across * size[0] / size[1]), across)).astype(np.float32)
+    soft = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.repeat(np.clip(80 + contrast * soft, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_soft_walls_without_much_contrast():
+    rng = np.random.default_rng(0)
+    walls = [view(blots(rng, (240, 320), 30, contrast)) for contrast in (5, 8, 12) for _ in range(4)]
+    assert not any(wall.problem for wall in walls)
+    assert max(seen_again(a, b) for a in walls for b in walls if a is not b) < SAME_PLACE
+    assert all(view(blots(rng, (240, 320), across, 40)).problem for across in (3, 5))  # as blurred
+
+
+def nothing(kind, size):
+    y, x = np.mgrid[: size[0], : size[1]] / np.reshape(size, (2, 1, 1))
+    finger = np.exp(-((x - 0.7) ** 2 + (y - 0.3) ** 2) / 0.15)
+    return {
+        "black": np.zeros((*size, 3)),
+        "white": np.full((*size, 3), 255.0),
+        "grey": np.full((*size, 3), 110.0),
+        "gradient": np.stack([30 + 190 * x] * 3, axis=2),
+        "corner to corner": np.stack([30 + 90 * x + 90 * y] * 3, axis=2),
+        "a finger": np.stack([25 + 60 * finger, 5 + 8 * finger, 4 + 6 * x], axis=2),
+    }[kind]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (240, 320)], ids=["640x480", "320x240"])
+@pytest.mark.parametrize("kind", ["black", "white", "grey", "gradient", "corner to corner", "a finger"])
+def test_nothing_is_shown_at_any_noise(kind, size):
+    import cv2
+
+    rng, light = np.random.default_rng(0), nothing(kind, size)
+    for noise in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
+        image = np.clip(np.rint(light + rng.normal(0, noise, light.shape)), 0, 255).astype(np.uint8)
+        assert view(image).problem, f"noise of {noise} grey levels"
+        packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+        assert view(cv2.imdecode(packed, cv2.IMREAD_COLOR)).problem, f"noise of {noise}, compressed"
+
+
 def test_a_motion_is_confirmed_where_it_is_true():
     import cv2
 
