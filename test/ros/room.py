@@ -60,38 +60,41 @@ class Room:
         boxes += [Box(*b, 100 * place + 10 * i) for i, b in enumerate(FURNITURE, 1)]
         self.boxes = [*boxes, mover] if mover else boxes
 
-    def cast(self, origin: np.ndarray, rays: np.ndarray, seconds: float):
-        """Where rays (N, 3) first meet something: how many times their length away (N,), at which face of which box
-        (N,), and where on the box as it was at second 0 (N, 3)."""
-        away, face = np.full(len(rays), np.inf), np.zeros(len(rays), int)
-        at = np.zeros((len(rays), 3))
+    def cast(self, origin: np.ndarray, rays: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where rays (N, 3) first meet something: how many times their length away (N,), and at which face (N,)."""
+        x, away = np.ascontiguousarray(rays.T), np.full(len(rays), np.inf)
+        face = np.zeros(len(rays), int)
         with np.errstate(divide="ignore", invalid="ignore"):
             for b, box in enumerate(self.boxes):
                 start = origin - seconds * np.array(box.velocity)
-                for axis in range(3):
-                    for end in (box.low, box.high):
-                        if ((end is box.low) == (start[axis] < end[axis])) == box.inside:
+                for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
+                    for side, end in enumerate((box.low[axis], box.high[axis])):
+                        if ((side == 0) == (start[axis] < end)) == box.inside:
                             continue  # its other side is seen
-                        s = (end[axis] - start[axis]) / rays[:, axis]
-                        near = np.flatnonzero((s > 1e-3) & (s < away))
-                        hit = start + s[near, None] * rays[near]
-                        others = [i for i in range(3) if i != axis]
-                        on = ((hit >= box.low) & (hit <= box.high))[:, others].all(1)
-                        away[near[on]], at[near[on]] = s[near[on]], hit[on]
-                        face[near[on]] = 6 * b + 2 * axis + (end is box.high)
-        return away, face, at
+                        s = (end - start[axis]) / x[axis]
+                        u, v = start[i] + s * x[i], start[j] + s * x[j]
+                        on = (s > 1e-3) & (s < away) & (u >= box.low[i]) & (u <= box.high[i])
+                        on &= (v >= box.low[j]) & (v <= box.high[j])
+                        away[on], face[on] = s[on], 6 * b + 2 * axis + side
+        return away, face
 
     def seen(self, pose: np.ndarray, seconds: float = 0.0, camera: Pinhole = CAMERA):
         """An image (H, W, 3) uint8 from world_from_camera (4, 4), and its depth (H, W)."""
         size = camera.height, camera.width
         rays = camera.backproject_map(np.ones(size)).reshape(-1, 3) @ pose[:3, :3].T
-        depth, face, at = self.cast(pose[:3, 3], rays, seconds)
+        depth, face = self.cast(pose[:3, 3], rays, seconds)
+        at = (pose[:3, 3] + depth[:, None] * rays).T.reshape(3, *size)
         rgb = np.zeros((*size, 3), np.float32)
         for f in np.unique(face):
-            here, (i, j) = (face == f).reshape(size), [i for i in range(3) if i != f % 6 // 2]
-            u, v = ((TEXELS * at[:, i] + 256).astype(np.float32).reshape(size) for i in (i, j))
-            seed = self.boxes[f // 6].seed + f % 6
-            rgb[here] = cv2.remap(texture(seed), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)[here]
+            box, here = self.boxes[f // 6], (face == f).reshape(size)
+            u, v = (
+                (TEXELS * (at[i] - seconds * box.velocity[i]) + 256).astype(np.float32)
+                for i in range(3)
+                if i != f % 6 // 2
+            )
+            rgb[here] = cv2.remap(
+                texture(box.seed + f % 6), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+            )[here]
         return rgb.astype(np.uint8), depth.reshape(size).astype(np.float32)
 
 
@@ -120,7 +123,7 @@ class RoomScene:
         for t in np.unique(q.t_src):
             rows, now = q.t_src == t, self.moments[t]
             rays = now.camera.backproject(np.stack([q.u, q.v], -1)[rows], np.ones(rows.sum()))
-            depth, face, _ = now.room.cast(now.pose[:3, 3], rays @ now.pose[:3, :3].T, now.seconds)
+            depth, face = now.room.cast(now.pose[:3, 3], rays @ now.pose[:3, :3].T, now.seconds)
             velocity = np.array([box.velocity for box in now.room.boxes])[face // 6]
             later = np.array([m.seconds for m in self.moments])[q.t_tgt[rows]] - now.seconds
             moved[rows] = velocity * later[:, None]

@@ -33,9 +33,9 @@ BLACK = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
 
 
 @lru_cache(maxsize=None)
-def shot(room: Room, k: float) -> np.ndarray:
-    """What the strolling camera sees."""
-    return room.seen(strolling(k))[0]
+def shot(room: Room, k: float) -> tuple[np.ndarray, np.ndarray]:
+    """What the strolling camera sees, and its depth."""
+    return room.seen(strolling(k))
 
 
 def noisy(rgb: np.ndarray, k: int) -> np.ndarray:
@@ -67,7 +67,7 @@ class Observer:
         """Image k of the stream, of the strolling camera or from a pose; `rgb` instead of what that shows; stamped `at`
         seconds. What was sent."""
         if rgb is None:
-            rgb = noisy(shot(room, k) if pose is None else room.seen(pose, seconds)[0], k)
+            rgb = noisy((shot(room, k) if pose is None else room.seen(pose, seconds))[0], k)
         pose = strolling(k) if pose is None else pose
         self.model.tell(rgb, Moment(room, pose, seconds, CAMERA))
         self.send(k, rgb, pose, at, computed)
@@ -80,7 +80,7 @@ class Observer:
 
     def stroll(self, begin, end, change=lambda rgb: rgb, **kwargs) -> None:
         for k in range(begin, end):
-            self.see(k, change(noisy(shot(kwargs.get("room", ROOM), k), k)), **kwargs)
+            self.see(k, change(noisy(shot(kwargs.get("room", ROOM), k)[0], k)), **kwargs)
 
     @property
     def statuses(self) -> list:
@@ -188,11 +188,11 @@ def observer():
 # Images
 
 
-@pytest.mark.parametrize("covered", [BLACK, 255 - BLACK])
-def test_black_or_white_for_two_seconds_and_back(observer, covered):
+def test_black_for_two_seconds_and_back(observer):
+    """White at the end: a lens cap that goes, and light."""
     observer.stroll(0, 16)
     for k in range(16, 46):
-        observer.see(k, covered)
+        observer.see(k, BLACK if k < 40 else 255 - BLACK)
     encoded = observer.model.encoded
     observer.stroll(46, 60)
     poses = observer.knows(range(5, 16), range(51, 60))
@@ -231,28 +231,28 @@ def test_a_turn_on_the_spot(observer):
 
 def test_another_place_and_back(observer):
     observer.stroll(0, 16)
-    observer.stroll(16, 40, room=ELSEWHERE)
-    observer.stroll(40, 52)
-    poses = observer.knows(range(5, 16), range(45, 52))
+    observer.stroll(16, 30, room=ELSEWHERE)
+    observer.stroll(30, 42)
+    poses = observer.knows(range(5, 16), range(30, 42))  # its points are known again at once
     assert right(observer, poses) and smooth(observer, poses)
     assert observer.status(16).state == Status.BLIND and "another place" in observer.status(16).reason
-    lost = observer.status(30)
+    lost = observer.status(25)
     assert lost.state == Status.LOST and "agree with one motion of the camera" in lost.reason
-    assert observer.silent(TRACKS, range(16, 45)) and not observer.silent(DEPTH, range(21, 40))
-    assert observer.status(45).state == Status.TRACKING and observer.status(45).world == 0
+    assert observer.silent(TRACKS, range(16, 35)) and not observer.silent(DEPTH, range(21, 30))
+    assert observer.status(35).state == Status.TRACKING and observer.status(35).world == 0
 
 
 def test_another_place_for_good_is_a_new_world(observer, capfd):
-    assert set_parameter(observer.running.user, "recover.seconds", 1.5).successful
+    assert set_parameter(observer.running.user, "recover.seconds", 1.0).successful
     observer.stroll(0, 16)
-    observer.stroll(16, 50, room=ELSEWHERE)
+    observer.stroll(16, 42, room=ELSEWHERE)
     poses = observer.poses()
     old, new = ({t: poses[t] for t in poses if (t < time_of(16)) == first} for first in (True, False))
-    assert len(old) == 11 and [image_of(t) for t in new] == list(range(38, 50))
+    assert len(old) == 11 and [image_of(t) for t in new] == list(range(30, 42))
     for part in (old, new):
         assert right(observer, part) and smooth(observer, part)
-    assert observer.status(37).world == 0 and observer.status(37).state == Status.LOST
-    assert observer.status(38).world == 1 and observer.status(38).state == Status.TRACKING
+    assert observer.status(29).world == 0 and observer.status(29).state == Status.LOST
+    assert observer.status(30).world == 1 and observer.status(30).state == Status.TRACKING
     said = []
     words = "a new world begins, poses do not go on from before"
     assert observer.running.user.until(lambda: said.append(capfd.readouterr().err) or words in "".join(said))
@@ -320,7 +320,7 @@ def test_a_thing_that_comes_along_while_the_camera_moves(observer):
     filled = passing(observer, 10, 55, mover, strolling)
     assert max(filled) > 0.45
     poses = observer.knows(range(5, 55))
-    assert right(observer, poses) and smooth(observer, poses)
+    assert right(observer, poses, 0.05) and smooth(observer, poses)
 
 
 # The camera's calibration
@@ -407,7 +407,7 @@ def depth_of(k, size, encoding, factor=1.0, frame="cam"):
     """What a depth camera that is registered to the colour camera says with image k."""
     import cv2
 
-    depth = factor * cv2.resize(ROOM.seen(strolling(k))[1], size[::-1], interpolation=cv2.INTER_NEAREST)
+    depth = factor * cv2.resize(shot(ROOM, k)[1], size[::-1], interpolation=cv2.INTER_NEAREST)
     kind, values = ("u2", 1000 * depth) if encoding == "16UC1" else ("f4", depth)
     values = np.nan_to_num(values).astype(kind) if kind == "u2" else values.astype(kind)
     msg = Image(height=size[0], width=size[1], encoding=encoding, step=size[1] * values.itemsize)

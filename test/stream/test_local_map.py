@@ -1,5 +1,7 @@
 """Landmarks and keyframes, on exact pixels of points in a box."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,6 +143,35 @@ def test_drift_of_scale_that_thin_landmarks_carry(sign):
         moved.append(sum(drift.seen(0.1 + sign * 0.3, information, 0.2) for _ in range(20)))
     assert sign * moved[0] > 0.1
     assert abs(moved[1]) < 0.02
+
+
+def test_what_was_seen_before_a_zoom_is_where_it_was():
+    points, pose = world(), pose_matrix(translation=[0.18, 0.02, 0.01])
+    local = mapped(way(4), points)
+    zoomed = replace(CAMERA, fx=350.0, fy=350.0)
+    assert not local.use(zoomed) and local.camera == local.given == zoomed
+    seen = view(points, pose, 10**9).points
+    pixels = zoomed.project(transform(invert(pose), points))
+    fit, _ = local.resect(replace(seen, pixels=pixels), way(4)[-1])
+    np.testing.assert_allclose(fit.world_from_camera, pose, atol=2e-3)
+    assert not local.use(zoomed)
+
+
+def test_a_camera_that_is_calibrated_later_was_always_that_one():
+    points = world()
+    local = LocalMap(replace(CAMERA, fx=240.0, fy=240.0), calibrated=False)
+    local.add_keyframe(view(points, np.eye(4), 0), 1)
+    assert local.use(CAMERA) and local.camera == CAMERA and local.focal_sigma < 0.05
+    pixels, depth = local.project(np.arange(len(local.landmarks)), np.eye(4))
+    np.testing.assert_allclose(pixels, CAMERA.project(points), atol=1e-6)
+    np.testing.assert_allclose(depth, points[:, 2])
+
+
+def test_what_moves_is_let_go():
+    local = mapped(way(3), world())
+    gone = local.landmarks["id"][::2].copy()
+    local.forget(gone)
+    assert len(local.landmarks) and not np.isin(local.landmarks["id"], gone).any()
 
 
 @pytest.mark.parametrize(
