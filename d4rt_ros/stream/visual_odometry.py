@@ -61,7 +61,7 @@ class VisualOdometry:
         self.tracker, self.world, self.last_loss = tracker, world, ""
         self.map: LocalMap | None = None
         self.recent: deque[Followed] = deque(maxlen=KEPT)
-        self._world_from_map = np.eye(4)  # where the world began, at which both were one
+        self._world_from_map = np.eye(4)  # as the world began; what is corrected since makes it another
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
