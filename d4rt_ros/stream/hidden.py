@@ -80,4 +80,6 @@ def hidden_task(scene: Scene, stamp: int, points: HiddenPoints) -> Task[Gone]:
     [answer] = yield [questions(u, v, points.frames, newest, newest)]
     xyz, confidence = usable_points(answer, in_front=True)
     velocities = answer.displacements / points.seconds[:, None]
-    return Gone(stamp, points.ids, xyz.astype(float), np.nan_to_num(velocities, posinf=0, neginf=0), confidence)
+    return Gone(
+        stamp, points.ids, xyz.astype(float), np.nan_to_num(velocities, posinf=0, neginf=0), confidence
+    )
