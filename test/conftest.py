@@ -1,12 +1,11 @@
 """What every test may use: the reference data beside the repository, and a ROS 2 of its own."""
 
-import fcntl
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+from domains import claim_domain
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,7 +21,7 @@ settings.load_profile("d4rt")
 
 
 def pytest_configure(config):
-    config.d4rt_domain = _claim_domain()
+    config.d4rt_domain = claim_domain()
     os.environ["ROS_DOMAIN_ID"] = str(config.d4rt_domain[0])
     # Discovery stays on this host: since Iron by the first, in Humble by the second (deprecated since).
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -36,24 +35,6 @@ def pytest_runtest_setup(item):
         from d4rt_ros.ros.large_messages import remove_leftovers
 
         remove_leftovers()
-
-
-def _claim_domain():
-    """(id, lock): a domain that no other test run on this host has; the lock is held until this process ends.
-
-    1..101 are safe on Linux (higher ones reach the ephemeral ports); 0 is where the user's own nodes live.
-    """
-    ids = range(1, 102)
-    start = os.getpid() % len(ids)
-    for domain in (*ids[start:], *ids[:start]):
-        path = Path(tempfile.gettempdir()) / f"d4rt_ros_test_domain_{os.getuid()}_{domain}.lock"
-        lock = path.open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return domain, lock
-        except OSError:
-            lock.close()
-    raise pytest.UsageError("other test runs on this host have all ROS domains from 1 to 101; wait for one")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ from d4rt_ros.cli.outputs import path, writable_folder
 from d4rt_ros.paths import expanded
 
 CAMERA_LIMIT, RESULT_LIMIT = 180.0, 60.0  # seconds until the first image, and from there to the first result
-QUERIES = ((1, 0.25), (10_000, 1.5))  # points in a request, seconds between two requests
+DEPTH_SIZE = (96, 128)  # of the depth grid: as fine as a CPU can
+QUERY_SECONDS = 0.5  # between two requests for one point
+MANY_POINTS, TIMES = 10_000, 3  # of the largest requests; afterwards, since they keep two cores from all else
 RESULT = "/d4rt/depth/image", "/d4rt/depth/camera_info", "/d4rt/points"  # what a first result is
 AFTER_END = 3.0  # seconds of queries after a video has ended
 
@@ -76,8 +78,11 @@ def show(args: argparse.Namespace, children: Children, domain: int, console):
     try:
         with progress(console) as bar:
             start(children, listener, bar)
-            listener.begin()
+            if not args.video:  # of which the beginning will not come again
+                listener.begin()
             stream(children, listener, bar, args.seconds)
+        if children.status("camera") == 0:
+            console.print(children.last_words("camera", 1).split("]: ")[-1], markup=False, soft_wrap=True)
     finally:
         listener.close()
     return listener.recording
@@ -109,7 +114,7 @@ def truth(video: str | None) -> str:
 
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
-    parameters = {"model.device": quoted(args.device)}
+    parameters = {"model.device": quoted(args.device), "depth.size": list(DEPTH_SIZE)}
     if args.checkpoint:
         parameters["model.checkpoint"] = quoted(str(expanded(args.checkpoint).resolve()))
     return ros_arguments(parameters)
@@ -169,24 +174,27 @@ def start(children: Children, listener, bar) -> None:
 
 
 def stream(children: Children, listener, bar, seconds: float) -> None:
-    """Listen and ask for some time; less where the video ends before."""
+    """Listen and ask now and then, for some time; less where the video ends before. Then ask for much."""
     task = bar.add_task("streaming", total=seconds, note="")
     arrivals, queries = listener.recording.arrivals, listener.recording.queries
     began = time.monotonic()
-    due = {count: began for count, _ in QUERIES}
-    end = began + seconds
+    end, due = began + seconds, began
     while (now := time.monotonic()) < end:
         check(children, listener)
         if children.status("camera") == 0:
             end = min(end, now + AFTER_END)
-        for count, every in QUERIES:
-            if now >= due[count]:
-                due[count] = now + every
-                listener.ask(count)
+        if now >= due:
+            due = now + QUERY_SECONDS
+            listener.ask(1)
         answer = f", query {1e3 * queries[1][-1]:.0f} ms" if queries[1] else ""
         note = f"{len(arrivals['/image'])} images, {len(arrivals['/d4rt/depth/image'])} results{answer}"
         bar.update(task, completed=now - began, note=note)
         time.sleep(0.05)
+    listener.end()
+    bar.update(task, description=f"asking for {MANY_POINTS:,} points")
+    for _ in range(TIMES):
+        check(children, listener)
+        listener.ask(MANY_POINTS)
     bar.remove_task(task)
 
 

@@ -1,4 +1,4 @@
-"""The demo's picture: images with tracks, depth beside the truth, and the cloud seen from above."""
+"""The demo's picture: some moments, and beside them what the whole run gave."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from d4rt_ros.cli import demo_report, demo_world
+
 ROWS = 3
-PANEL = 3.6  # inches wide
-TILT = np.radians(50.0)  # of the view on the cloud, down from the camera's own
+TALL, SIDE = 2.5, 5.2  # inches: of a moment's pictures, and of what is beside them across
+HEAD, FOOT, LEFT = 0.28, 0.4, 0.55  # inches: for a title, and for what is written at axes
+PATH = 1.9  # inches: how tall the path is
 
 
 def draw(recording, path: Path) -> bool:
@@ -21,27 +24,58 @@ def draw(recording, path: Path) -> bool:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    truth = records[0].true_depth is not None
-    titles = ["image and tracks", "depth", "true depth", "cloud from above"]
-    titles = titles if truth else [t for t in titles if t != "true depth"]
-    shape = records[0].image.shape
-    width, height = PANEL, PANEL * shape[0] / shape[1]
-    size = width * len(titles), height * len(records) + 0.35
-    figure, grid = plt.subplots(len(records), len(titles), figsize=size, squeeze=False, facecolor="white")
-    for axes, record in zip(grid, records, strict=True):
+    world = demo_world.seen_world(recording)
+    rows, columns = records[0].image.shape[:2]
+    wide, moments = TALL * columns / rows, 2 if records[0].true_depth is None else 3
+    size = moments * wide + (SIDE if world else 0), max(HEAD + len(records) * TALL, 2 * HEAD + 2.5 * PATH)
+    figure = plt.figure(figsize=size, facecolor="white")
+
+    def axes(left: float, top: float, width: float, height: float, title: str = ""):
+        """A part of the picture, in inches from the upper left."""
+        part = figure.add_axes(
+            (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
+        )
+        part.set_title(title, fontsize=11)
+        return part
+
+    for row, record in enumerate(records):
+        titles = ["image and tracks", depth_title(recording), "true depth"] if row == 0 else [""] * 3
+        cells = [
+            axes(k * wide, HEAD + row * TALL, wide - 0.04, TALL - 0.04, titles[k]) for k in range(moments)
+        ]
         low, high = depth_range(record)
-        draw_tracks(axes[0], record.image, *record.tracks)
-        draw_depth(axes[1], record.depth * scale(record), low, high)
-        if truth:
-            draw_depth(axes[2], record.true_depth, low, high)
-        draw_cloud(axes[-1], *record.cloud, record.camera, record.depth.shape, shape)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=12)
-    top = 1 - 0.32 / size[1]
-    figure.subplots_adjust(left=0.004, right=0.996, bottom=0.006, top=top, wspace=0.015, hspace=0.02)
+        draw_tracks(cells[0], record.image, *record.tracks)
+        draw_depth(cells[1], record.depth * scale(record), low, high)
+        if moments == 3:
+            draw_depth(cells[2], record.true_depth, low, high)
+    if world:
+        draw_world(axes, world, moments * wide, size[1])
     figure.savefig(path, dpi=100)
     plt.close(figure)
     return True
+
+
+def draw_world(axes, world: demo_world.World, left: float, height: float) -> None:
+    """The cloud, and below it the path, with its error where there is a truth."""
+    top = height - PATH - FOOT
+    cloud = axes(left, HEAD, SIDE, top - 2 * HEAD, "all points of the run, and the path of the camera")
+    demo_world.draw_cloud(cloud, world)
+    wide = SIDE - LEFT - 0.1
+    if world.true_poses is None:
+        demo_world.draw_path(axes(left + LEFT, top, wide, PATH, "the camera's path"), world)
+        return
+    wide = (wide - LEFT) / 2
+    demo_world.draw_path(axes(left + LEFT, top, wide, PATH, "path over the true one (black)"), world)
+    demo_world.draw_error(axes(left + 2 * LEFT + wide, top, wide, PATH, demo_world.error_title(world)), world)
+
+
+def depth_title(recording) -> str:
+    error = demo_report.depth_error(recording.depths)
+    return (
+        f"depth: {error.ours:.0%} off (a constant: {error.baseline:.0%})"
+        if error
+        else "depth, near is bright"
+    )
 
 
 def chosen(records: list, count: int = ROWS) -> list:
@@ -105,41 +139,3 @@ def track_colours(place: np.ndarray) -> np.ndarray:
     light = 0.55 * (1 - np.clip(np.nan_to_num(place[:, 1:]), 0, 1))
     colours[:, :3] = colours[:, :3] * (1 - light) + light
     return colours
-
-
-def draw_cloud(axes, xyz, rgb, camera: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]) -> None:
-    """An orthographic view from above and behind, with the camera's edges."""
-    if not len(xyz):
-        axes.axis("off")
-        return
-    pivot = np.array([0, 0, np.median(xyz[:, 2])])
-    cos, sin = np.cos(TILT), np.sin(TILT)
-    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    view = (xyz - pivot) @ turn.T
-    order = np.argsort(-view[:, 2])  # far ones first
-    corners = frustum(camera, grid, 0.35 * pivot[2])
-    edges = (corners - pivot) @ turn.T
-    points = np.vstack([view, edges])[:, :2]
-    low, high = np.percentile(points, (1, 99), axis=0)
-    low, high = np.minimum(low, edges[:, :2].min(0)), np.maximum(high, edges[:, :2].max(0))
-    middle = (low + high) / 2
-    aspect = shape[1] / shape[0]
-    half = 0.51 * max(high[1] - low[1], (high[0] - low[0]) / aspect)
-    per_metre = PANEL * 72 / aspect / (2 * half)  # typographic points on paper
-    sides = np.clip(1.25 * per_metre * xyz[:, 2] / camera[0, 0], 1, 9)  # of what a cell of the grid covers
-    axes.set_facecolor("0.13")
-    axes.scatter(*view[order, :2].T, s=sides[order] ** 2, c=rgb[order] / 255, marker="s", linewidths=0)
-    for a, b in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
-        axes.plot(*edges[[a, b], :2].T, color="white", linewidth=0.9, alpha=0.9)
-    axes.set(xlim=middle[0] + np.array([-1, 1]) * half * aspect, ylim=middle[1] + np.array([1, -1]) * half)
-    axes.set(xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_visible(False)
-
-
-def frustum(camera: np.ndarray, grid: tuple[int, int], depth: float) -> np.ndarray:
-    """(5, 3): the camera's centre and the corners of its image at `depth`."""
-    rows, columns = grid
-    corners = np.array([[0, 0], [columns - 1, 0], [columns - 1, rows - 1], [0, rows - 1]], float)
-    rays = (corners - camera[:2, 2]) / (camera[0, 0], camera[1, 1])
-    return np.vstack([np.zeros(3), np.column_stack([rays * depth, np.full(4, depth)])])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.evaluation.metrics import MetricError, constant_depth_errors, depth_errors
-from d4rt_ros.evaluation.trajectory import still_trajectory_errors, trajectory_errors
+from d4rt_ros.evaluation.trajectory import aligned_poses
 from d4rt_ros.geometry import invert, rotation_angle
 
 PAIR_SECONDS = 0.5  # between the two images of a pair whose relative rotation is compared
@@ -50,20 +50,43 @@ class Report:
     topics: list[Latency]
     queries: list[Latency]
     errors: list[Error]
+    received: str
     warnings: list[str]
 
 
 def report(recording) -> Report:
     """All figures of a d4rt_ros.ros.listening.listener.Recording."""
-    errors = [depth_error(recording.depths), *pose_errors(recording.poses, recording.true_poses)]
+    poses = recording.main_poses()
+    errors = [depth_error(recording.depths), *pose_errors(poses, recording.true_poses)]
     return Report(
         topics=[topic_latency(name, recording.arrivals.get(name, [])) for name in TOPICS],
         queries=[query_latency(count, seconds) for count, seconds in sorted(recording.queries.items())],
         errors=[e for e in errors if e is not None],
-        warnings=[
-            f"{text} (for {n} s)" for text, n in Counter(recording.problems).most_common() if n >= LASTING
-        ],
+        received=received(recording.told),
+        warnings=[*worlds(len(poses), len(recording.poses)), *lasting(recording.problems)],
     )
+
+
+def received(told: dict[str, str]) -> str:
+    """What became of the images, as the node's diagnostics count them from its start; "" where they do not."""
+    if "images" not in told:
+        return ""
+    dropped = {name.removeprefix("dropped: "): n for name, n in told.items() if name.startswith("dropped: ")}
+    why = "".join(f", {n} dropped ({reason})" for reason, n in dropped.items())
+    left = told.get("images not followed", "0")
+    return f"The node received {told['images']} images{why}; too busy for {left} of them; {told['results']} results."
+
+
+def worlds(main: int, every: int) -> list[str]:
+    """What is to be said where the camera was lost, and another world began: poses of the main one, and of all."""
+    if main == every:
+        return []
+    return [f"the camera was lost and another world began: path and cloud are of {main} of {every} poses"]
+
+
+def lasting(problems: list[str]) -> list[str]:
+    """Of what the diagnostics say, which is once a second."""
+    return [f"{text} (for {n} s)" for text, n in Counter(problems).most_common() if n >= LASTING]
 
 
 def topic_latency(name: str, arrivals: list[tuple[int, int]]) -> Latency:
@@ -112,11 +135,15 @@ def pose_errors(poses: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> l
         errors.append(
             Error(f"rotation over {PAIR_SECONDS:g} s", *means, "degrees", "no rotation", len(pairs))
         )
-    try:
-        path = trajectory_errors(ours, true).ate, still_trajectory_errors(true).ate
-    except ImportError:  # evo, which no ROS 2 distribution has a package of
-        return errors
-    return [*errors, Error("trajectory (aligned, RMSE)", *path, "m", "standing still", len(stamps))]
+    still = np.broadcast_to(np.eye(4), true.shape)
+    path = (distances(*aligned_poses(poses, true)) for poses in (ours, still))
+    means = (float(np.sqrt((off**2).mean())) for off in path)
+    return [*errors, Error("trajectory (aligned, RMSE)", *means, "m", "standing still", len(stamps))]
+
+
+def distances(poses: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N,) from each pose's place to the other's."""
+    return np.linalg.norm(poses[:, :3, 3] - others[:, :3, 3], axis=1)
 
 
 def show(report: Report, console) -> None:
@@ -142,8 +169,10 @@ def show(report: Report, console) -> None:
             ours, baseline = (f"{value:.3g} {e.unit}".strip() for value in (e.ours, e.baseline))
             table.add_row(e.name, ours, baseline, e.baseline_name, str(e.count))
         console.print(table)
+    if report.received:
+        console.print(report.received, soft_wrap=True)
     for warning in report.warnings:
-        console.print(f"[yellow]The node's diagnostics said:[/] {warning}", soft_wrap=True)
+        console.print(f"[yellow]The node said:[/] {warning}", soft_wrap=True)
 
 
 def write(report: Report, path: Path) -> None:

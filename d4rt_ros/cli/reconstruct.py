@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     written = write(recorder.reconstruction(), args, seconds) if len(recorder) else 0
     if fault:
         raise fault
-    return status or written
+    return max(status, written)
 
 
 def follow(recorder, frames: Iterable, count: int | None, console) -> None:
@@ -142,6 +142,9 @@ def write(result: Reconstruction, args: argparse.Namespace, seconds: float) -> i
     except OSError as error:
         print(f"d4rt reconstruct: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # of who does not want to wait; what is there is complete
+        print(f"d4rt reconstruct: interrupted while writing to {args.out}", file=sys.stderr)
+        return 130
     print(f"wrote {', '.join(files)}")
     return 0 if told["trusted"] else 1
 

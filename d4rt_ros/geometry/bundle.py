@@ -149,21 +149,24 @@ class _Fit:
 
 class _Problem:
     """A bundle, and what of it stays the same from step to step. The unknowns of a step are p (P,), six of each free
-    pose and perhaps the focal length, and the landmarks' own (L, n)."""
+    pose and perhaps the focal length, and the landmarks' own (L, n). counts: which observations say anything; only
+    these, M here, are in `bundle`."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
+        anchored = bundle.anchors[bundle.landmarks] == bundle.frames
+        self.counts = np.isfinite(bundle.pixels).all(axis=1) & ~anchored
+        parts = {name: getattr(bundle, name)[self.counts] for name in ("frames", "landmarks", "pixels")}
+        self.bundle = bundle = replace(bundle, **parts)
         self.free = np.flatnonzero(~bundle.held)
         self.size = 6 * len(self.free) + (bundle.focal_sigma > 0)
         self.anchors = bundle.anchors[bundle.landmarks]
-        self.counts = np.isfinite(bundle.pixels).all(axis=1) & (self.anchors != bundle.frames)
-        self.pixels = np.where(self.counts, bundle.pixels.T, 0.0)
+        self.pixels = np.ascontiguousarray(bundle.pixels.T)
         self.log_focal_prior = np.log((bundle.focal_prior or bundle.camera.fx) / bundle.camera.fx)
         drift = np.zeros((len(bundle.anchors), 2 if bundle.drift_sigma > 0 else 0))
         self.own_prior = np.c_[bundle.prior, drift]
         self.own_precision = np.c_[bundle.prior_sigma, drift + bundle.drift_sigma] ** -2.0
         # In the derivatives by p (P, 2, M), which observations are a pose's. What it has no part in stays 0.
-        self.by_p = np.zeros((self.size, 2, len(self.counts)))
+        self.by_p = np.zeros((self.size, 2, len(self.anchors)))
         self.rows = [
             (slice(6 * i, 6 * i + 6), *(np.flatnonzero(x == pose) for x in (bundle.frames, self.anchors)))
             for i, pose in enumerate(self.free)
@@ -203,15 +206,14 @@ class _Problem:
         off = self.pixels - seen
         if bundle.drift_sigma > 0:
             off -= state.own[bundle.landmarks, 1:].T
-        used = self.counts & front
-        off = np.where(used, off, 0.0)
-        squared = np.where(used, (off**2).sum(axis=0) / bundle.pixel_sigma**2, np.inf)
+        off = np.where(front, off, 0.0)
+        squared = np.where(front, (off**2).sum(axis=0) / bundle.pixel_sigma**2, np.inf)
         return _Fit(state, camera, arms, rays, gradients, seen, off, squared)
 
     def cost(self, fit: _Fit, k: float) -> float:
         """Twice the negative logarithm of the posterior, but for a constant; what is behind a camera costs k²."""
         bundle, state = self.bundle, fit.state
-        cost = kernel_calibration(k)[0] * float(robust_cost(fit.squared[self.counts], k).sum())
+        cost = kernel_calibration(k)[0] * float(robust_cost(fit.squared, k).sum())
         cost += float(((state.own - self.own_prior) ** 2 * self.own_precision).sum())
         if bundle.focal_sigma > 0:
             cost += ((state.log_focal - self.log_focal_prior) / bundle.focal_sigma) ** 2
@@ -276,7 +278,7 @@ class _Problem:
             self.by_p[rows][:, :, anchored] = by_anchor[:, :, anchored]
         if self.bundle.focal_sigma > 0:
             self.by_p[-1] = by_focal
-        return self.by_p.reshape(self.size, 2 * len(self.counts))
+        return self.by_p.reshape(self.size, 2 * len(self.anchors))
 
     def by_landmark(self, by_observer: np.ndarray, by_anchor: np.ndarray, by_focal: np.ndarray) -> np.ndarray:
         """Sums (L, P) over each landmark's observations of values (6, M), (6, M) and (M,)."""
@@ -308,7 +310,9 @@ class _Problem:
         whole = np.zeros((6 * count, 6 * count))
         entries = (6 * self.free[:, None] + np.arange(6)).ravel()
         whole[np.ix_(entries, entries)] = covariance[: len(entries), : len(entries)]
-        weights = robust_weights(fit.squared, k)
+        used = robust_weights(fit.squared, k)
+        weights, residuals = np.zeros(len(self.counts)), np.zeros((len(self.counts), 2))
+        weights[self.counts], residuals[self.counts] = used, fit.off.T
         poses = fit.state.poses.copy()
         poses[self.free, :3, :3] = nearest_rotation(poses[self.free, :3, :3])
         return Adjusted(
@@ -317,10 +321,10 @@ class _Problem:
             camera=fit.camera,
             focal_sigma=float(np.sqrt(covariance[-1, -1])) if bundle.focal_sigma > 0 else 0.0,
             weights=weights,
-            residuals=fit.off.T,
+            residuals=residuals,
             covariance=whole,
             log_depth_variance=own_variances[:, 0],
-            parallax=self.parallax(fit, weights),
+            parallax=self.parallax(fit, used),
             cost=self.cost(fit, k),
         )
 

@@ -58,15 +58,16 @@ def observe(
     Of a perturbation of the camera's pose the derivative is [-g, g x ray], g the one by the point, ray from the camera
     to the point.
     """
-    right, down, forward = np.swapaxes(rotations, 0, 1)  # the camera's axes in the world
-    rays = points - centres
-    depth = (forward * rays).sum(axis=0)
-    front = depth > NEAREST
-    depth = np.where(front, depth, 1.0)
-    x, y = (np.where(front, (axis * rays).sum(axis=0), 0.0) / depth for axis in (right, down))
-    derivatives = [camera.fx / depth * (right - x * forward), camera.fy / depth * (down - y * forward)]
-    pixels = np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy])
-    return pixels, np.stack(derivatives, axis=1), front
+    rays, focal = points - centres, np.array([[camera.fx], [camera.fy]])
+    one = rotations.shape[2] == 1
+    local = rotations[..., 0].T @ rays if one else (rotations * rays[:, None]).sum(axis=0)
+    front = local[2] > NEAREST
+    depth = np.where(front, local[2], 1.0)
+    side = np.where(front, local[:2], 0.0) / depth
+    # In the camera the derivatives by x and y are focal / depth, by z -side * focal / depth; along its axes in the
+    # world, which the columns of the rotations are.
+    derivatives = (rotations[:, :2] - side * rotations[:, 2:]) * (focal / depth)
+    return focal * side + [[camera.cx], [camera.cy]], derivatives, front
 
 
 def columns(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

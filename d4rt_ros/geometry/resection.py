@@ -109,17 +109,19 @@ def resect(
     if not is_rigid(start):
         raise ValueError("start is no rigid transform; give a finite (4, 4) pose")
     finite = np.isfinite(np.concatenate([points, spread, pixels], axis=1)).all(axis=1)
-    points, spread, pixels = (np.where(finite[:, None], x, 0.0) for x in (points, spread, pixels))
+    # Side by side, as `columns` are.
+    points, spread, pixels = (np.where(finite, x.T, 0.0) for x in (points, spread, pixels))
 
     def linearise(pose: np.ndarray):
         rotation, centre = columns(pose[None])
-        seen, by_point, front = observe(rotation, centre, points.T, camera)
+        seen, by_point, front = observe(rotation, centre, points, camera)
         used = finite & front
         _check_count(used)
-        off = np.where(used, pixels.T - seen, 0.0)
-        jacobian = np.concatenate([-by_point, cross(by_point, (points.T - centre)[:, None])])
-        line = (by_point * spread.T[:, None]).sum(axis=0)
-        return off, _whitened(off, line, pixel_sigma), _whitened(jacobian, line, pixel_sigma), used
+        off = np.where(used, pixels - seen, 0.0)
+        by_turn = cross(by_point, (points - centre)[:, None])
+        line = (by_point * spread[:, None]).sum(axis=0)
+        residual, *jacobian = _whitened(np.concatenate([off[None], -by_point, by_turn]), line, pixel_sigma)
+        return off, residual, np.array(jacobian), used
 
     def descended(widths) -> _Descent:
         pose = start

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,17 @@ from d4rt_ros.geometry.transforms import quaternion_from_pose
 
 _VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
 _PLY_TYPES = {"f4": "float", "u1": "uchar"}
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Where to write what becomes `file` once it is complete: nobody meets half a file, however writing ends."""
+    partial = file.with_name(f"{file.name}.part")
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_trajectory(file: Path, stamps, world_from_camera) -> int:
@@ -26,7 +39,7 @@ def write_trajectory(file: Path, stamps, world_from_camera) -> int:
         )
     known = np.isfinite(poses).all(axis=(1, 2))
     rows = np.hstack([poses[known, :3, 3], quaternion_from_pose(poses[known]).reshape(-1, 4)])
-    with open(file, "w", encoding="ascii") as out:
+    with whole(Path(file)) as partial, open(partial, "w", encoding="ascii") as out:
         out.write("# timestamp tx ty tz qx qy qz qw\n")
         for stamp, row in zip(np.asarray(stamps)[known].tolist(), rows):
             # Of nanoseconds since 1970 a float keeps hundreds at best.
@@ -49,6 +62,12 @@ def write_ply(file: Path, xyz, rgb) -> None:
         vertices[name] = xyz[:, i] if i < 3 else rgb[:, i - 3]
     fields = (f"property {_PLY_TYPES[_VERTEX[name].str[1:]]} {name}" for name in _VERTEX.names)
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}", *fields, "end_header"]
-    with open(file, "wb") as out:
+    with whole(Path(file)) as partial, open(partial, "wb") as out:
         out.write("".join(f"{line}\n" for line in header).encode("ascii"))
         vertices.tofile(out)
+
+
+def write_arrays(file: Path, **arrays) -> None:
+    """Write arrays by their names as a compressed .npz."""
+    with whole(Path(file)) as partial, open(partial, "wb") as out:
+        np.savez_compressed(out, **arrays)

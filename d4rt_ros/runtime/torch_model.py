@@ -68,9 +68,8 @@ class Model(SceneModel):
             weight.data = weight.float() if name.startswith("decoder.heads.") else weight.to(dtype)
         self._uploaded: list[tuple[np.ndarray, torch.Tensor]] = []  # the last window's images
         self._graphs: tuple[CapturedFunction, CapturedDecoder] | None = None
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        else:
+        keep_freed_memory()  # on a GPU too: what follows the images in numpy and OpenCV has it as well
+        if self.device.type != "cpu":
             self.chunk = 16384
             if cuda_graphs:
                 self._replay_graphs()

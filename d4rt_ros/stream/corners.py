@@ -29,7 +29,10 @@ def corners(grey: np.ndarray, taken: np.ndarray, allowed: np.ndarray | None = No
         strength *= allowed
     found = np.zeros((0, 2))
     for _ in range(ROUNDS):
-        found = np.concatenate([found, _peaks(strength, np.concatenate([taken, found]))])
+        more = _peaks(strength, np.concatenate([taken, found]))
+        if not len(more):
+            break
+        found = np.concatenate([found, more])
     twins = cKDTree(found).query_pairs(
         APART, output_type="ndarray"
     )  # equally strong, on two sides of a cell's border
@@ -85,4 +88,4 @@ def noise_level(grey: np.ndarray) -> float:
     curved = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     parts = cv2.resize(curved, (max(1, w // CELL), max(1, h // CELL)), interpolation=cv2.INTER_AREA)
     parts = parts[parts > 0.1]  # what is black or burnt out has no noise
-    return float(np.percentile(parts, 20)) if len(parts) else 0.0
+    return float(np.sort(parts)[len(parts) // 5]) if len(parts) else 0.0

@@ -20,12 +20,12 @@ from d4rt_ros.tasks.questions import pixel_grid
 NODES = 18  # of the lattice along the shorter side
 SPREAD = 0.2  # typical sd of the model's log depth about a common offset
 TYPICAL = 20.0  # points that this counts for, beside what the points themselves say
-NEIGHBOURS = 0.8  # sd between neighbouring nodes, in units of that
+NEIGHBOURS = 1.0  # sd between neighbouring nodes, in units of that
 DEVIATION = 20.0  # sd of each node from the common offset besides, in units of that
 DEPTH_JUMP, INTENSITY_JUMP = 0.1, 20.0  # in log depth and of 255, which loosen a node from its neighbour
 PASSES = 3
 CUT = 2.5  # sd at which a point loses most of its weight (Geman-McClure)
-MODEL_SIGMA = 0.25  # of the model's log depth about any smooth correction, in units of that
+MODEL_SIGMA = 0.15  # of the model's log depth about any smooth correction, in units of that
 BLUR = 0.1  # nodes whose log depth differs by more say little of a pixel between them (Kopf 2007)
 SURFACE = 0.15  # pixels of a grid that differ less in log depth are of one surface
 
@@ -227,6 +227,8 @@ class _Lattice:
         calm = cv2.medianBlur(log_depth.astype(np.float32), 3)
         depth = _nearest(calm, np.stack([u.ravel(), v.ravel()], 1)).reshape(rows, columns).astype(float)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+        while min(grey.shape) >= 4 * NODES:  # halving is many times as fast as what follows
+            grey = cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
         grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).astype(float)
         if rows <= columns:
             depth, grey = depth.T, grey.T

@@ -15,7 +15,7 @@ from d4rt_ros.stream.pixels import PATCH, likeness, local_contrast, patches_arou
 SIDE = 320
 SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
 COARSE = 4  # times smaller is the image in which guesses are compared
-WINDOW, LEVELS = 11, 3  # of optical flow; the coarsest level is 2^LEVELS times smaller
+WINDOW, LEVELS = 11, 2  # of optical flow; the coarsest level is 2^LEVELS times smaller
 ROUND_TRIP = 0.7  # pixels that flow there and back may differ
 SURE = 17  # the same where nothing can have changed much: so much does not look alike by chance
 TILE = 33  # pixels of the side of what is kept of a point, to search it when it is not in the last image
@@ -93,14 +93,15 @@ def search(
     from the next where it fails.
     """
     there, alike = np.full(points.shape, np.nan), np.full(len(points), np.nan)
-    for start in _best_first(a, b, points, np.stack(guesses)) if len(points) else ():
-        rows = np.flatnonzero(np.isnan(alike) & b.inside(start))
+    guesses = _best_first(a, b, points, np.stack(guesses)) if len(points) else guesses[:0]
+    for starts in (guesses[:1], guesses[1:]):
+        rows, start = _to_try(np.isnan(alike), b, starts)
         if not len(rows):
             continue
-        at, good = _flow(a.even, b.even, points[rows], start[rows], LEVELS)
+        at, good = _flow(a.even, b.even, points[rows], start, LEVELS)
         rows, at = rows[good], at[good]
         like = likeness(patches(a, points[rows], SURE), patches(b, at, SURE))
-        good = (like > LIKE) & b.inside(at)
+        good = np.flatnonzero((like > LIKE) & b.inside(at))[::-1]  # of several of a point the first stands
         there[rows[good]], alike[rows[good]] = at[good], like[good]
     return there, alike
 
@@ -115,18 +116,20 @@ def search_tiles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where `b` shows the middles of tiles (N, TILE, TILE), and whether they are found there; guesses as above."""
     there, found = np.full((len(known), 2), np.nan), np.zeros(len(known), bool)
-    for start in _distinct(np.stack(guesses)) if len(known) else ():
-        rows = np.flatnonzero(~found & b.inside(start))
+    guesses = _distinct(np.stack(guesses)) if len(known) else guesses[:0]
+    for starts in (guesses[:1], guesses[1:]):
+        rows, start = _to_try(~found, b, starts)
         if not len(rows):
             continue
         # All tiles side by side are one image, and so is what surrounds the guesses: one call finds them all.
         one, middle = _side_by_side(known[rows])
-        other, _ = _side_by_side(tiles(b, start[rows]))
+        other, _ = _side_by_side(tiles(b, start))
         at, good = _flow(one, other, middle, middle, TILE_LEVELS)
         at = at - middle
         good &= np.abs(at).max(axis=1) < TILE // 2
-        rows, at = rows[good], at[good] + start[rows[good]]
-        good = likeness(middles(known[rows], SURE), patches(b, at, SURE)) > LIKE
+        rows, at = rows[good], at[good] + start[good]
+        good = likeness(middles(known, SURE)[rows], patches(b, at, SURE)) > LIKE
+        good = np.flatnonzero(good)[::-1]
         there[rows[good]], found[rows[good]] = at[good], True
     return there, found & b.inside(there)
 
@@ -142,14 +145,23 @@ def middles(known: np.ndarray, side: int = PATCH) -> np.ndarray:
     return known[:, edge : edge + side, edge : edge + side].astype(np.float32)
 
 
+def _to_try(missing: np.ndarray, b: Picture, starts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of what is missing (N,) bool, each as often as it has a start in the picture, and these starts (M, 2), the
+    likelier first. Most is found from the first; the rest is cheapest tried all at once, since a call of flow costs as
+    much as a hundred points."""
+    rows = [np.flatnonzero(missing & b.inside(start)) for start in starts]
+    if not rows:
+        return np.zeros(0, int), np.zeros((0, 2))
+    return np.concatenate(rows), np.concatenate([start[row] for start, row in zip(starts, rows)])
+
+
 def _best_first(a: Picture, b: Picture, points: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """The guesses (G, N, 2), for each point the likeliest first."""
     shrink = np.array(a.coarse.shape[::-1]) / a.size
     coarse = resized_pixels(np.concatenate([points[None], guesses]), shrink)
     before = patches_around(a.coarse, coarse[0], PATCH)
-    likely = np.stack(
-        [likeness(before, patches_around(b.coarse, np.nan_to_num(at), PATCH)) for at in coarse[1:]]
-    )
+    after = patches_around(b.coarse, np.nan_to_num(coarse[1:]).reshape(-1, 2), PATCH)
+    likely = likeness(before, after.reshape(len(guesses), *before.shape))
     known = np.isfinite(guesses).all(axis=2)
     # Where a guess is right for most it is likely right for a point whose own surroundings tell nothing.
     score = likely + (likely * known).sum(axis=1, keepdims=True) / np.maximum(

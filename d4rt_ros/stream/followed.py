@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry.transforms import invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import CHECKED, invert, nearest_rotation, pose_matrix
 from d4rt_ros.stream.world import grown
 from d4rt_ros.tasks.relative_pose import RelativePose
 
 LONGEST_STEP = 2.0  # of the last interval, for which constant velocity is believed
+RETURN = 0.2  # of a motion, at most, by which the world's camera draws nearer to the map's meanwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,24 @@ def continued(last: Followed, pose: np.ndarray) -> np.ndarray:
     return world
 
 
+def returning(last: Followed, world_from_camera: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A pose (4, 4) after the last one's, nearer to where it would be had the past been known as well as it now is.
+
+    What was said of the past stays, and so do its errors, in all that follows. They are made up for while the camera
+    moves, by a small share of its motion: nothing jumps, and what stands still stands still.
+    """
+    step, gap = invert(last.world_from_camera) @ world_from_camera, invert(world_from_camera) @ target
+    turn, way = Rotation.from_matrix(gap[:3, :3]).as_rotvec(), gap[:3, 3]
+    most_turn = RETURN * Rotation.from_matrix(step[:3, :3]).magnitude()
+    most_way = RETURN * np.linalg.norm(step[:3, 3])
+    turn, way = (
+        x * min(1.0, most / max(np.linalg.norm(x), 1e-12)) for x, most in ((turn, most_turn), (way, most_way))
+    )
+    pose = world_from_camera @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), way)
+    pose[:3, :3] = nearest_rotation(pose[:3, :3])
+    return pose
+
+
 def predicted(recent: Sequence[Followed], stamp: int) -> np.ndarray | None:
     """map_from_camera (4, 4) at constant velocity by the newest of some images, oldest first; None where they are no
     two in a row whose poses are known."""
@@ -64,5 +83,5 @@ def predicted(recent: Sequence[Followed], stamp: int) -> np.ndarray | None:
         return None
     share = min((stamp - b.stamp) / (b.stamp - a.stamp), LONGEST_STEP)
     step = invert(a.pose) @ b.pose
-    turn = share * Rotation.from_matrix(step[:3, :3]).as_rotvec()
+    turn = share * Rotation.from_matrix(step[:3, :3], **CHECKED).as_rotvec()
     return b.pose @ pose_matrix(Rotation.from_rotvec(turn).as_matrix(), share * step[:3, 3])

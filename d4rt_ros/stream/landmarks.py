@@ -33,10 +33,11 @@ def positions(
     """
     if not len(landmarks):
         return np.zeros((0, 3)), np.zeros((0, 3))
-    numbers, which = np.unique(landmarks["keyframe"], return_inverse=True)
-    world_from_anchor = np.stack([poses[n] for n in numbers])[which]
+    numbers = sorted(poses)
+    which = np.searchsorted(numbers, landmarks["keyframe"])
+    world_from_anchor = np.array([poses[n] for n in numbers])[which]
     arms = camera.backproject(landmarks["pixel"], np.exp(landmarks["log_depth"]))
-    arms = np.einsum("nij,nj->ni", world_from_anchor[:, :3, :3], arms)
+    arms = (world_from_anchor[:, :3, :3] @ arms[..., None])[..., 0]
     return world_from_anchor[:, :3, 3] + arms, arms * np.sqrt(landmarks["variance"])[:, None]
 
 

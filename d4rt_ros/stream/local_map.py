@@ -7,9 +7,10 @@ where they were, which carries the scale. A depth leaves the model's only as far
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.bundle import Adjusted, Bundle, BundleError, adjust
@@ -29,6 +30,7 @@ ALIKE_SIGMA = 1.0  # pixels, of what neighbours drift by alike
 PRIOR_SIGMA = 0.5  # of the model's log depth, point by point
 FIT_ERROR = 0.05  # of a landmark's log depth, with what the adjustment leaves out
 SURE = 0.4  # sd of the log depth of landmarks that correct others
+ITERATIONS = 5  # of a pose: from 15 degrees off it ends where eight do, within a tenth of its sd
 HIDDEN = 0.4  # of log depth: a landmark that differs so much from the model's surface is hidden, or wrong
 KEYFRAMES, HELD = 8, 2  # that are adjusted together; how many of the oldest of these are held
 REMEMBERED = 40  # keyframes whose landmarks are kept
@@ -39,6 +41,8 @@ MOVED, MOVED_LITTLE = 10.0, 2.0  # pixels of median motion that make a keyframe;
 SOON, LATE = 2, 8
 KNOWN = 0.7  # share of the points that are landmarks, below which there is a keyframe
 NEAR = 60.0  # pixels over which landmarks tell how wrong the model's depth is
+LOCAL_SIGMA = 0.1  # of the model's log depth from one landmark to the next
+MANY = 60  # landmarks, much surer than that, that are believed about the model's depth as a whole
 OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
@@ -67,16 +71,16 @@ class Keyframe:
 class LocalMap:
     """camera: of all images; its focal length is refined.
 
-    focal: what is known of that of a camera that was not calibrated, else None.
-
-    poses: map_from_camera (4, 4) of the keyframes, by number. growth: (6, 6) by which the covariance of the camera's
-    pose grows a second, about the map's axes. offset: log of what the model's depth must be multiplied by, as a whole.
+    focal: what is known of it where the camera was not calibrated, else None.
+    given: the camera as it was calibrated, None where it was not. poses: map_from_camera (4, 4) of the keyframes, by
+    number. growth: (6, 6) by which the covariance of the camera's pose grows a second, about the map's axes. offset:
+    log of what the model's depth must be multiplied by, as a whole.
     """
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
         self.camera = camera
         self.focal = None if calibrated else FocalLength(camera)
-        self._given_focal = camera.fx
+        self.given = camera if calibrated else None
         self.landmarks = np.zeros(0, LANDMARK)
         self.keyframes: list[Keyframe] = []
         self.poses: dict[int, np.ndarray] = {}
@@ -94,6 +98,22 @@ class LocalMap:
     def usual_offset(self) -> float:
         """What `offset` is on the whole, over time."""
         return self._drift.offset
+
+    def use(self, camera: Pinhole) -> bool:
+        """The next images are of this calibrated camera: it has zoomed, or is known only now. Returns whether it is,
+        so that what images show means another pose."""
+        if camera == self.given:
+            return False
+        known = self.given is not None
+        if known:  # what was seen through the other lens is where it was
+            self.landmarks["pixel"] = reprojected(self.landmarks["pixel"], self.camera, camera)
+            self.keyframes = [
+                replace(k, points=replace(k.points, pixels=reprojected(k.points.pixels, self.camera, camera)))
+                for k in self.keyframes
+            ]
+        self.camera = self.given = camera
+        self.focal = None
+        return not known
 
     def project(self, rows: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (N, 2) and depths (N,) of landmarks in an image; NaN behind it."""
@@ -123,7 +143,8 @@ class LocalMap:
             return None, len(rows)
         where, spread = positions(self.landmarks[rows], self.poses, self.camera)
         try:
-            fit = resect(where, spread, pixels[rest], self.camera, start, PIXEL_SIGMA * self.unit, prior)
+            sigma = PIXEL_SIGMA * self.unit
+            fit = resect(where, spread, pixels[rest], self.camera, start, sigma, prior, ITERATIONS)
         except ResectionError:
             fit = None
         return fit, len(rows)
@@ -172,6 +193,10 @@ class LocalMap:
         off = np.log(self.project(rows[use], view.pose)[1]) - view.said[use] - self._drift.offset
         self.landmarks = np.delete(self.landmarks, rows[use][~(np.abs(off) < CONTRADICTED)])
 
+    def forget(self, ids: np.ndarray) -> None:
+        """These points are no landmarks."""
+        self.landmarks = self.landmarks[~np.isin(self.landmarks["id"], ids)]
+
     def contradicted(self, view: View) -> bool:
         """Whether the depths of what is followed are none that the model could be so wrong about: then rather the pose
         is wrong, since it follows something that moves."""
@@ -207,19 +232,31 @@ class LocalMap:
         sigmas = np.sqrt(self.landmarks["variance"][rows[near]] + 0.05**2)
         return pixels[near], values[near], sigmas
 
+    def believed(self, values: np.ndarray, sigmas: np.ndarray) -> tuple[np.ndarray, float]:
+        """`known` values (N,) as far as they are believed, and how far that is, 0..1.
+
+        Few landmarks, or such of little parallax, err alike: with the pose, with what moves, with the past scale. What
+        they say then is drawn towards the usual error of the model. Each counts by its share of what it and the model
+        know of its depth.
+        """
+        count = float((1.0 / (1.0 + (sigmas / LOCAL_SIGMA) ** 2)).sum())
+        share = min(count / MANY, 1.0)
+        return self.usual_offset + share * (values - self.usual_offset), share
+
     def error_near(self, view: View, pixels: np.ndarray) -> np.ndarray:
         """How wrong the model's log depth is at pixels (N, 2), by the sure landmarks around."""
         at, values, sigmas = self.known(view)
+        values, _ = self.believed(values, sigmas)
         if len(values) >= FEWEST:
             self.offset = float(np.median(values))
-        information = 1.0 / (sigmas**2 + 0.1**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
-        distance = ((pixels[:, None] - at[None]) ** 2).sum(axis=2) / (NEAR * self.unit) ** 2
+        information = 1.0 / (sigmas**2 + LOCAL_SIGMA**2) / (1.0 + ((values - self.offset) / 0.6) ** 2) ** 2
+        distance = cdist(pixels, at, "sqeuclidean") / (NEAR * self.unit) ** 2
         weight = np.exp(-0.5 * distance) * information
         return (weight @ values + self.offset / OFFSET_SIGMA**2) / (weight.sum(axis=1) + 1 / OFFSET_SIGMA**2)
 
     def _is_sure(self, rows: np.ndarray) -> np.ndarray:
-        landmarks = self.landmarks[rows]
-        return (landmarks["weight"] > AGREES) & (landmarks["variance"] < SURE**2)
+        weight, variance = self.landmarks["weight"][rows], self.landmarks["variance"][rows]
+        return (weight > AGREES) & (variance < SURE**2)
 
     # What a keyframe does
 
@@ -256,8 +293,8 @@ class LocalMap:
                 landmarks=which,
                 pixels=np.concatenate([k.points.pixels[s] for s, k in zip(shown, keyframes)]),
                 camera=self.camera,
-                focal_sigma=0.0 if self.focal else CALIBRATED_FOCAL_SIGMA,
-                focal_prior=self._given_focal,
+                focal_sigma=0.0 if self.given is None else CALIBRATED_FOCAL_SIGMA,
+                focal_prior=self.given and self.given.fx,
                 pixel_sigma=PIXEL_SIGMA * self.unit,
                 drift_sigma=DRIFT_SIGMA * self.unit,
             ))  # fmt: skip
@@ -289,7 +326,7 @@ class LocalMap:
         if len(values) < FEWEST:
             return
         seconds = (view.points.stamp - self.keyframes[-2].points.stamp) / 1e9
-        information = float((1.0 / (sigmas**2 + 0.1**2)).sum())
+        information = float((1.0 / (sigmas**2 + LOCAL_SIGMA**2)).sum())
         drift, centre = self._drift.seen(float(np.median(values)), information, seconds), view.pose[:3, 3]
         for number, pose in self.poses.items():
             self.poses[number] = pose.copy()
@@ -315,3 +352,8 @@ class LocalMap:
         ]
         used = {*self.landmarks["keyframe"].tolist(), *(k.number for k in self.keyframes)}
         self.poses = {n: pose for n, pose in self.poses.items() if n in used}
+
+
+def reprojected(pixels: np.ndarray, camera: Pinhole, other: Pinhole) -> np.ndarray:
+    """Where another camera at the same place has what one has at pixels (N, 2)."""
+    return other.project(camera.backproject(pixels, np.ones(len(pixels))))

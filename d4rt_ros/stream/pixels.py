@@ -172,9 +172,15 @@ def patches_around(image: np.ndarray, at: np.ndarray, side: int = PATCH) -> np.n
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Normalised cross-correlation (N,) of patches (N, p, p) float32; 0 where one of them is flat."""
-    one, other = (p - p.mean(axis=(1, 2), keepdims=True) for p in (one, other))
-    return (one * other).sum((1, 2)) / np.sqrt((one * one).sum((1, 2)) * (other * other).sum((1, 2)) + 1e-6)
+    """Normalised cross-correlation (..., N) of patches (..., N, p, p) float32, broadcast; 0 where one of them is
+    flat."""
+    one, other = (p.reshape(*p.shape[:-2], p.shape[-1] * p.shape[-2]) for p in (one, other))
+    one, other = (p - p.mean(axis=-1, keepdims=True) for p in (one, other))
+    # Sums of squares without an array of them in between.
+    both, ones, others = (
+        np.einsum("...i,...i", *pair) for pair in ((one, other), (one, one), (other, other))
+    )
+    return both / np.sqrt(ones * others + 1e-6)
 
 
 def _corners(grey: np.ndarray, contrast: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.geometry.voxels import thinned
-from d4rt_ros.io.result_files import write_ply, write_trajectory
+from d4rt_ros.io.result_files import write_arrays, write_ply, write_trajectory
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 
 EDGE = 0.15  # by which depth changes from a point of the grid to the next where one thing hides another
@@ -173,13 +173,14 @@ class Reconstruction:
         main, tracks = self._in(self.main_world), self.tracks
         write_trajectory(files[0], self.stamps[main], self.world_from_camera[main])
         write_ply(files[1], *self.points)
-        np.savez_compressed(
+        write_arrays(
             files[2], stamps=self.stamps, world_from_camera=self.world_from_camera, trusted=self.trusted,
             reason=np.array(self.reason), pose_covariance=self.pose_covariance, world=self.world,
-            intrinsics=self.intrinsics, depth=self.depth, depth_sigma=self.depth_sigma, metric=self.metric,
+            intrinsics=self.intrinsics, depth=self.depth, depth_sigma=self.depth_sigma,
+            confidence=self.confidence, rgb=self.rgb, metric=self.metric,
             scale_sigma=self.scale_sigma, image_size=self.image_size,
         )  # fmt: skip
-        np.savez_compressed(
+        write_arrays(
             files[3], ids=tracks.ids, track=tracks.track, frame=tracks.frame, position=tracks.position,
             pixel=tracks.pixel, visible=tracks.seen, stamps=self.stamps,
         )  # fmt: skip
@@ -195,9 +196,16 @@ class Reconstruction:
         """What frame k saw: xyz (h·w, 3) in the world, rgb (h·w, 3), and what each weighs (h·w,)."""
         depth = self.depth[k]
         xyz = self._grid_camera(k).backproject_map(depth).reshape(-1, 3)
-        weights = np.where(at_edges(depth), 0.0, self.confidence[k])
-        weights[weights < np.quantile(self.confidence[k], LEAST_CONFIDENT)] = 0.0
+        weights = point_weights(depth, self.confidence[k])
         return transform(self.world_from_camera[k], xyz), self.rgb[k].reshape(-1, 3), weights.ravel()
+
+
+def point_weights(depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """(h, w): what the points of a grid weigh in a cloud of many; 0 at edges of depth, which belong to no surface, and
+    where they are the least confident ones."""
+    weights = np.where(at_edges(depth), 0.0, confidence)
+    weights[weights < np.quantile(confidence, LEAST_CONFIDENT)] = 0.0
+    return weights
 
 
 def at_edges(depth: np.ndarray) -> np.ndarray:

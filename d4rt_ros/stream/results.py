@@ -265,11 +265,12 @@ def velocities(positions: np.ndarray, stamps: np.ndarray, weights: np.ndarray) -
     positions = np.where(known[..., None], positions, 0.0).astype(np.float64)
     seconds = (stamps - stamps[-1]) / 1e9
     powers = np.stack([np.ones_like(seconds), seconds, seconds**2 / 2], axis=1)
-    normal = np.einsum("ti,nt,tj->nij", powers, weights, powers)
+    products = powers[:, :, None] * powers[:, None]
+    normal = (weights @ products.reshape(len(products), -1)).reshape(-1, 3, 3)
     normal[:, 2, 2] += DOUBT_OF_ACCELERATION
     enough = known.sum(axis=1) >= 2
     normal[~enough] = np.eye(3)
     # Two frames of little weight determine a slope as well as any.
     normal[:, [0, 1], [0, 1]] *= 1 + 1e-9
-    solved = np.linalg.solve(normal, np.einsum("ti,nt,ntk->nik", powers, weights, positions))
+    solved = np.linalg.solve(normal, (powers.T * weights[:, None]) @ positions)
     return np.where(enough[:, None], solved[:, 1], np.nan).astype(np.float32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from d4rt_ros.stream.corners import APART, corners
 from d4rt_ros.stream.flow import (
@@ -27,7 +28,10 @@ from d4rt_ros.stream.flow import (
 from d4rt_ros.stream.pixels import likeness
 
 RESERVE = 5  # one in so many places is for those who may come back
-SPARED = int(0.25e9)  # ns that a point of some age which is not seen makes way for no other
+AGED, SPARED = (
+    int(0.25e9),
+    int(0.7e9),
+)  # ns that a point must have lived, and is then spared while it is hidden
 NEIGHBOURS = 40.0  # pixels within which points move alike, about
 KEPT = 300  # images whose points can be asked for: answers may take seconds
 # A point's patch still has so much correlation with that of its birth. The latter is renewed when less than RENEWED is
@@ -112,7 +116,7 @@ class Tracker:
 
     def at(self, stamp: int) -> TrackedPoints | None:
         """The points of one of the newest images, None where it is none of them."""
-        return next((points for points in self._recent if points.stamp == stamp), None)
+        return next((points for points in reversed(self._recent) if points.stamp == stamp), None)
 
     def forget(self, ids: np.ndarray) -> None:
         """Let go of points for good."""
@@ -135,7 +139,7 @@ class Tracker:
         rows, at = rows[first > LIKE_FIRST], at[first > LIKE_FIRST]
         self._note(rows, new, at, stamp)
 
-        lost = np.setdiff1d(np.arange(len(points)), rows)
+        lost = np.delete(np.arange(len(points)), rows)
         beside = before[lost] + _with_neighbours(points[lost], before[lost], points[rows], before[rows], at)
         guesses = [*(guess[lost] for guess in expected), beside]
         points["seen"][lost] = False
@@ -176,9 +180,10 @@ class Tracker:
     def _make_room(self, wanted: int, stamp: int) -> int:
         """How many points may be born, at most so many as wanted; unseen ones make way for them."""
         points = self._points
-        lived = points["last_seen"] - points["born"]
-        # After a blurred image all come back: for a moment nobody takes their place.
-        stays = points["seen"] | ((stamp - points["last_seen"] < SPARED) & (lived >= SPARED))
+        lived, hidden = points["last_seen"] - points["born"], stamp - points["last_seen"]
+        # What has left the image makes way; what something hides, or a blurred image, will come back.
+        inside = self._picture.inside(self._picture.small(points["pixel"]))
+        stays = points["seen"] | (inside & (hidden < SPARED) & (lived >= AGED))
         way = np.flatnonzero(~stays)
         way = way[np.argsort(lived[way])]
         kept = min(self._most // RESERVE, len(way))
@@ -214,7 +219,6 @@ def _with_neighbours(
     """
     if not len(points):
         return np.zeros_like(at)
-    x, y = (at[:, None, i] - before[None, :, i] for i in (0, 1))
-    weight = np.exp((x * x + y * y) / (-2 * NEIGHBOURS**2)) + 1e-9
+    weight = np.exp(cdist(at, before, "sqeuclidean") / (-2 * NEIGHBOURS**2)) + 1e-9
     weight *= np.where(points["born"] <= lost["last_seen"][:, None], 1.0, 1e-12)
     return weight @ (now - before) / weight.sum(axis=1, keepdims=True)

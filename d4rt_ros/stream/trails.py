@@ -49,12 +49,15 @@ class Trails:
                 positions[found[moving], t] = where[there[moving]]
         finite = np.isfinite(positions).all(-1)
         visible, confidence = seen & finite, np.where(finite, confidence[:, None], 0).astype(np.float32)
-        speed = velocities(positions, stamps, visible * confidence)
-        speed[rest & np.isfinite(newest).all(-1)] = 0.0
+        speed, moves = np.zeros((len(ids), 3), np.float32), ~(rest & np.isfinite(newest).all(-1))
+        speed[moves] = velocities(positions[moves], stamps, (visible * confidence)[moves])
         return StreamTracks(ids, stamps, positions, visible, confidence, pixels, speed)
 
 
 def _rows(among: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `ids` that are among others, and where there."""
-    _, found, there = np.intersect1d(ids, among, assume_unique=True, return_indices=True)
-    return found, there
+    """Rows of `ids` that are among others, which are in their order, and where there."""
+    if not len(among):
+        return np.zeros(0, int), np.zeros(0, int)
+    there = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    found = np.flatnonzero(among[there] == ids)
+    return found, there[found]

@@ -16,11 +16,11 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
-from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
-from d4rt_ros.stream.dense import Correction, correction
-from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted
+from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.stream.dense import SPREAD, Correction, correction
+from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted, returning
 from d4rt_ros.stream.hidden import Gone
-from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View
+from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View, reprojected
 from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
 from d4rt_ros.stream.tracker import KEPT, TrackedPoints, Tracker
@@ -61,9 +61,11 @@ class VisualOdometry:
         self.tracker, self.world, self.last_loss = tracker, world, ""
         self.map: LocalMap | None = None
         self.recent: deque[Followed] = deque(maxlen=KEPT)
+        self._world_from_map = np.eye(4)  # where the world began, at which both were one
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
+        self._moving = np.zeros(0, np.uint64)  # ids of points that the last window said to move
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
@@ -82,7 +84,7 @@ class VisualOdometry:
 
     def at(self, stamp: int) -> Followed | None:
         """One of the newest images."""
-        return next((followed for followed in self.recent if followed.stamp == stamp), None)
+        return next((followed for followed in reversed(self.recent) if followed.stamp == stamp), None)
 
     # Every image
 
@@ -93,6 +95,12 @@ class VisualOdometry:
         start = predicted(self.recent, stamp)
         if start is None:
             start = last.pose if last else np.eye(4)
+        camera = frame.frame.camera
+        if self.map is not None and camera is not None and self.map.use(camera) and last is self.recent[-1]:
+            # By the camera as it is now known, so that the next step is no jump.
+            fit, _ = self.map.resect(self.tracker.at(last.stamp), last.pose)
+            if fit is not None:
+                last = self._note(replace(last, pose=fit.world_from_camera))
         expected = [] if self.map is None else [self.map.expected(self.tracker.ids, start)]
         if self._gone is not None:
             expected.append(self._gone.expected(self.tracker.ids, stamp, start, self.map.camera))
@@ -131,6 +139,7 @@ class VisualOdometry:
         """An image with its pose, which the landmarks show."""
         last, keyframe, pose = self._good, self.map.keyframes[-1], fit.world_from_camera
         own, world = INFLATION * fit.covariance, continued(last, pose)
+        world = returning(last, world, self._world_from_map @ pose)
         # An image's own error is anew each time: it counts at both ends of every second.
         turned = adjoint(pose_matrix((world @ invert(pose))[:3, :3]))
         rate = turned @ (INFLATION * self.map.growth + 2.0 * own) @ turned.T
@@ -167,6 +176,17 @@ class VisualOdometry:
 
     # Every window
 
+    def _points(self, frame: WindowFrame) -> TrackedPoints | None:
+        """Of one of the newest images, in pixels of the map's camera, which may have zoomed since."""
+        points, camera = self.tracker.at(frame.stamp), frame.frame.camera
+        if points is None or not self._zoomed(frame):
+            return points
+        return replace(points, pixels=reprojected(points.pixels, camera, self.map.camera))
+
+    def _zoomed(self, frame: WindowFrame) -> bool:
+        camera = frame.frame.camera
+        return self.map is not None and camera is not None and camera != self.map.given
+
     def reference(self, clip: Sequence[WindowFrame]) -> int | None:
         """Where pixels say little of the newest image: the place in the window of one whose pose is known, from which
         the model is to say how the camera has moved. None where they say enough, or there is none."""
@@ -193,17 +213,24 @@ class VisualOdometry:
         start: np.ndarray,
         recover: float,
         motion: tuple[int, RelativePose] | None = None,
+        moves: np.ndarray | None = None,
     ) -> Followed:
         """The newest image of a window, of whose points (`tracker.at`) the model said log depths (N,); or a problem.
 
         start: (4, 4) where a new world begins. recover: seconds for which a lost camera is looked for. motion: where
         pixels say little (`reference`), the camera in that of an earlier image, by its stamp, as the model has it.
+        moves: (N,) bool, which of the points it says to move; None: none. These are no landmarks.
         """
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        followed, points = self.at(frame.stamp), self._points(frame)
         if problem:
             if followed is None:  # it came too long ago
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
+        if moves is not None:
+            said, moving = np.where(moves, np.nan, said), points.ids[moves]
+            if self.map is not None:  # what is one already goes once two windows say so
+                self.map.forget(np.intersect1d(moving, self._moving))
+            self._moving = moving
         if self.map is None:
             return self._begin(followed, points, said, frame, camera, start)
         as_said = None if motion is None else self._as_said(*motion)
@@ -245,7 +272,7 @@ class VisualOdometry:
 
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
-        self.map = LocalMap(camera, frame.frame.camera is not None)
+        self.map, self._world_from_map = LocalMap(camera, frame.frame.camera is not None), np.eye(4)
         self._views.clear()
         self._gone = None
         first = Followed(
@@ -325,7 +352,7 @@ class VisualOdometry:
 
     def begin_world(self, followed: Followed, start: np.ndarray) -> None:
         """Have the world begin at this image, wherever the map did: nothing was said in it before."""
-        world_from_map = start @ invert(followed.pose)
+        self._world_from_map = world_from_map = start @ invert(followed.pose)
         for i, other in enumerate(self.recent):
             if not other.reason and other.world == followed.world:
                 world = world_from_map @ other.pose
@@ -335,32 +362,30 @@ class VisualOdometry:
     def correct(self, frame: WindowFrame, area: Area, log_depth: np.ndarray, said: np.ndarray) -> Correction:
         """What the model's depth of an area of a window's newest image is to be multiplied by. log_depth: (h, w) on a
         grid over the area."""
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
-        corner, offset = np.array([area.x, area.y]), self.offset
+        followed, points = self.at(frame.stamp), self._points(frame)
+        corner, offset, share = np.array([area.x, area.y]), self.map.usual_offset, 0.0
         known = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
-        if not followed.reason:
+        if not followed.reason and not self._zoomed(frame):
             view = View(points, followed.pose, said)
             near = self.map.known(view)
-            offset = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
-            far = self.map.known_elsewhere(view, log_depth, corner, area.size, offset)
-            known = tuple(np.concatenate(pair) for pair in zip(near, far))
-            # Few landmarks err alike: as far as they are few, the model stands as it is on the whole.
-            share = min(followed.agree / FEW, 1.0) if followed.shown else 1.0
-            usual = self.map.usual_offset
-            offset = usual + share * (offset - usual)
-            known = known[0], usual + share * (known[1] - usual), known[2]
+            median = float(np.median(near[1])) if len(near[1]) >= FEWEST else offset
+            far = self.map.known_elsewhere(view, log_depth, corner, area.size, median)
+            pixels, values, sigmas = (np.concatenate(pair) for pair in zip(near, far))
+            believed, share = self.map.believed(np.append(values, median), near[2])
+            known, offset = (pixels, believed[:-1], sigmas), believed[-1]
         pixels, values, sigmas = known
         inside = area.contains(pixels)
         found = correction(
             log_depth, area.crop(frame.image), pixels[inside] - corner, values[inside], sigmas[inside],
             (offset, OFFSET_SIGMA),
         )  # fmt: skip
-        return replace(found, sigma=np.hypot(found.sigma, SCALE_SIGMA))
+        unsaid = (1.0 - share) * (OFFSET_SIGMA**2 + SPREAD**2)  # of the model's error
+        return replace(found, sigma=np.sqrt(found.sigma**2 + SCALE_SIGMA**2 + unsaid))
 
     def depths(self, frame: WindowFrame, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depths (N,) of a window's newest image's points: of landmarks at rest their own, else the model's, corrected;
         NaN where not known. And which are at rest (N,) bool, as far as is known."""
-        followed, points = self.at(frame.stamp), self.tracker.at(frame.stamp)
+        followed, points = self.at(frame.stamp), self._points(frame)
         depth = np.exp(said + self.map.error_near(View(points, followed.pose, said), points.pixels))
         rest, rows = self.map.at_rest(points.ids)
         depth[rest] = self.map.project(rows, followed.pose)[1]
@@ -370,7 +395,9 @@ class VisualOdometry:
 def _stepped(pose: np.ndarray, since: Followed, step: RelativePose) -> _Placed:
     """A step away from a pose (4, 4) in the map, that of `since`."""
     turned = adjoint(pose_matrix(pose[:3, :3]))
-    return _Placed(pose @ step.i_from_j, since, turned @ step.covariance @ turned.T)
+    moved = pose @ step.i_from_j
+    moved[:3, :3] = nearest_rotation(moved[:3, :3])  # or rounding adds up from step to step
+    return _Placed(moved, since, turned @ step.covariance @ turned.T)
 
 
 def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:

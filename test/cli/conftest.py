@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# For analytic_stream, a stream of images and a model that knows what they show.
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tasks", "stream"))
+# For analytic_stream, a stream of images and a model that knows what they show, and for wall, a run of the demo.
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("cli", "tasks", "stream"))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -95,6 +94,5 @@ def test_a_model_that_knows_the_truth_is_measured_as_exact(oracle):
     # Not less: at an object's edge, the truth of half the resolution and the grid may see different things.
     assert errors["depth"].count >= 15 and errors["depth"].ours < 0.04 < errors["depth"].baseline
     assert errors["rotation"].ours < 0.3 < errors["rotation"].baseline
-    if find_spec("evo"):
-        assert errors["trajectory"].ours < 0.05 * errors["trajectory"].baseline
+    assert errors["trajectory"].ours < 0.05 * errors["trajectory"].baseline
     assert listener.recording.records and report.queries[0].count

@@ -1,7 +1,6 @@
 """The demo's figures on recordings whose figures are known."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -58,7 +57,6 @@ def test_depth_error_is_free_of_scale_and_ignores_holes():
 
 
 def test_pose_errors_are_free_of_world_and_scale():
-    pytest.importorskip("evo", reason="the trajectory's error needs evo")
     truth = trajectory()
     rotation, path = demo_report.pose_errors(elsewhere(truth), truth)
     assert rotation.ours == pytest.approx(0, abs=1e-4) and rotation.baseline == pytest.approx(10, rel=0.2)
@@ -70,14 +68,6 @@ def test_pose_errors_of_a_pose_that_never_moves_are_the_baselines():
     truth = trajectory()
     errors = demo_report.pose_errors({stamp: np.eye(4) for stamp in truth}, truth)
     assert errors and all(e.ours == pytest.approx(e.baseline) for e in errors)
-
-
-def test_without_evo_there_is_no_error_of_the_trajectory(monkeypatch):
-    monkeypatch.setitem(sys.modules, "evo", None)
-    monkeypatch.setitem(sys.modules, "evo.core", None)
-    truth = trajectory()
-    (rotation,) = demo_report.pose_errors(elsewhere(truth), truth)
-    assert rotation.name == "rotation over 0.5 s" and rotation.ours == pytest.approx(0, abs=1e-4)
 
 
 def test_few_poses_give_no_figure():
@@ -92,6 +82,7 @@ def test_the_report_of_a_recording_is_shown_and_written(tmp_path):
     ]
     recording.queries[1], recording.queries[10_000] = [0.01, 0.012, 0.02], [0.2]
     recording.problems = ["camera: stopped"] * 4 + ["just once"]
+    recording.told = {"images": "96", "images not followed": "3", "results": "12", "dropped: stamp": "1"}
     report = demo_report.report(recording)
     assert [q.name for q in report.queries] == ["/d4rt/query, 1 point", "/d4rt/query, 10,000 points"]
     assert report.queries[0].median == pytest.approx(12)
@@ -100,6 +91,21 @@ def test_the_report_of_a_recording_is_shown_and_written(tmp_path):
     demo_report.show(report, console)
     shown = console.export_text()
     assert "/d4rt/points" in shown and "50.0" in shown and "camera: stopped" in shown
+    assert "received 96 images, 1 dropped (stamp); too busy for 3 of them; 12 results" in shown
     demo_report.write(report, tmp_path / "report.json")
     read = json.loads((tmp_path / "report.json").read_text())
     assert read["topics"][3]["name"] == "/d4rt/points" and read["topics"][3]["count"] == 9
+
+
+def test_poses_of_another_world_are_left_out_and_it_is_said():
+    truth = trajectory()
+    recording = Recording(poses=elsewhere(truth), true_poses=truth)
+    stamps = sorted(truth)
+    recording.worlds = {stamps[0] - 5: 1, stamps[30]: 2}  # what followed began anew, from another place
+    for stamp in stamps[30:]:
+        recording.poses[stamp] = recording.poses[stamp] @ pose_matrix(np.eye(3), [1, 2, 3])
+    report = demo_report.report(recording)
+    assert report.errors[-1].ours == pytest.approx(0, abs=1e-6) and report.errors[-1].count == 30
+    assert report.warnings == [
+        "the camera was lost and another world began: path and cloud are of 30 of 40 poses"
+    ]

@@ -111,6 +111,17 @@ def test_ctrl_c_before_anything_is_placed(model, video, tmp_path, capsys):
     )
 
 
+def test_ctrl_c_while_files_are_written_leaves_whole_ones(model, video, tmp_path, monkeypatch, capsys):
+    def interrupted(file, **_):
+        file.write(b"half of it")
+        interrupt()
+
+    monkeypatch.setattr(np, "savez_compressed", interrupted)
+    assert run(video, tmp_path / "out") == 130
+    assert "interrupted while writing to" in capsys.readouterr().err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"trajectory.txt", "cloud.ply"}
+
+
 def test_a_fault_loses_nothing(model, video, tmp_path, capsys):
     def fail():
         raise RuntimeError("out of memory")

@@ -5,7 +5,7 @@ import pytest
 
 from d4rt_ros.geometry.transforms import pose_from_quaternion, rotation_angle
 from d4rt_ros.io.pose_track import pose_track
-from d4rt_ros.io.result_files import write_ply, write_trajectory
+from d4rt_ros.io.result_files import whole, write_arrays, write_ply, write_trajectory
 
 # As cameras stamp their images: of so many nanoseconds a float has 256 at best.
 STAMPS = np.array([1_700_000_000_000_000_001, 1_700_000_000_066_666_667, 1_700_000_000_133_333_333])
@@ -95,3 +95,24 @@ def test_a_cloud_that_is_none(tmp_path):
         with pytest.raises(ValueError, match="expected \\(N, 3\\) both"):
             write_ply(tmp_path / "cloud.ply", xyz, rgb)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_come_back(tmp_path):
+    write_arrays(tmp_path / "a.npz", depth=np.eye(3), reason=np.array(("", "lost")))
+    read = np.load(tmp_path / "a.npz")
+    assert read["depth"].sum() == 3 and tuple(read["reason"]) == ("", "lost")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_nobody_meets_half_a_file(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        with whole(file) as partial:
+            partial.write_text("hal")
+            raise KeyboardInterrupt
+    assert file.read_text() == "before" and [f.name for f in tmp_path.iterdir()] == ["a.txt"]
+    with whole(file) as partial:
+        partial.write_text("after")
+        assert file.read_text() == "before"
+    assert file.read_text() == "after" and [f.name for f in tmp_path.iterdir()] == ["a.txt"]

@@ -1,7 +1,6 @@
 """A camera node in a process of its own, and a subscriber to it, on a domain of their own."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -9,16 +8,22 @@ import tempfile
 import time
 
 import rclpy
+from domains import claim_domain
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
+
+
+def end_limit():
+    """Seconds that an end may take: twice what is promised, and more on a machine that has much else to do."""
+    return 4.0 * (1 + os.getloadavg()[0] / os.cpu_count())
 
 
 class RosProcess:
     """A program on a domain of its own, with a subscriber to it; a context manager that always ends it."""
 
     def __init__(self, *command, stdin=None):
-        self.domain = random.SystemRandom().randint(1, 101)
+        self.domain, self._lock = claim_domain()
         self._stdin = stdin
         self._command = [str(word) for word in command]
         self.messages = {}
@@ -63,6 +68,7 @@ class RosProcess:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
+        self._lock.close()
 
     def subscribe(self, message_type, topic, qos=10):
         """Keep every message of a topic in self.messages[topic]; reliable by default."""

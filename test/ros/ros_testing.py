@@ -211,6 +211,10 @@ class Running:
     def state(self):
         return self.user.call(GetState, "/d4rt/get_state", GetState.Request()).current_state.label
 
+    def becomes(self, label):
+        """Wait for a state; diagnostics tell of a failure before its transition has ended."""
+        return self.user.until(lambda: self.state() == label)
+
     def listen(self, kind, topic):
         """Keep what the node publishes on a topic from now on; what listens."""
         subscription = self.user.listen(kind, topic)

@@ -159,7 +159,7 @@ def test_in_a_namespace_the_map_is_the_namespaces():
 def test_a_map_that_is_the_base_is_refused_with_a_sentence():
     with Running({"frames.map": "base_link"}) as running:
         assert running.user.told("geometry", "frames.map and frames.base are both 'base_link'")
-        assert running.state() == "unconfigured"
+        assert running.becomes("unconfigured")
 
 
 def test_services_answer_in_the_map():

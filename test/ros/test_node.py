@@ -209,7 +209,7 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_node_stays_for_another_tr
     with Running({"model.checkpoint": "gone.safetensors"}, load_model=load) as running:
         assert running.user.told("geometry", "gone.safetensors: no such file")
         assert running.user.status("geometry").level == DiagnosticStatus.ERROR
-        assert running.state() == "unconfigured"
+        assert running.becomes("unconfigured")
         assert not transition(running.user, CONFIGURE)
         assert set_parameter(running.user, "model.checkpoint", "there.safetensors").successful
         assert transition(running.user, CONFIGURE) and transition(running.user, ACTIVATE)

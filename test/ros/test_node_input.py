@@ -99,7 +99,9 @@ def test_the_newest_window_wins_and_what_is_skipped_is_counted(running):
     model.hold.clear()
     running.stream(count=4, computed=False)
     assert user.until(model.encoding.is_set)
-    running.stream(begin=4, count=10, computed=False)
+    for k in range(4, 14):
+        running.stream(begin=k, count=1, computed=False)
+        assert user.until(lambda: not running.node._streaming._waiting)  # it has been followed
     model.hold.set()
     assert user.until(lambda: len(user.heard[DEPTH]) == 2)
     assert [m.header.stamp for m in user.heard[DEPTH]] == [image(t).header.stamp for t in (100.3, 101.3)]

@@ -358,7 +358,7 @@ def test_a_camera_that_is_named_as_the_world_has_no_pose():
 def test_names_that_cannot_be_are_refused_with_a_sentence(parameters, says):
     with Running(parameters) as running:
         assert running.user.told("geometry", says)
-        assert running.state() == "unconfigured"
+        assert running.becomes("unconfigured")
 
 
 def test_in_a_namespace_the_world_is_the_namespaces():
@@ -400,7 +400,8 @@ def test_a_covered_lens_ends_tf_tracks_and_path_within_a_window():
         assert user.until(lambda: len(user.heard[ODOMETRY]) == 13)
         assert not running.model.encoding.is_set()  # there is nothing to compute
         assert user.told("geometry", "not trusted")
-        assert len(user.heard["/tf"]) == len(user.heard[TRACKS]) == len(user.heard[PATH]) < 5 + 4
+        assert user.until(lambda: len(user.heard["/tf"]) == len(user.heard[TRACKS]) == len(user.heard[PATH]))
+        assert len(user.heard["/tf"]) < 5 + 4
         np.testing.assert_array_equal(np.reshape(user.heard[ODOMETRY][-1].pose.covariance, (6, 6)), ALL_SIX)
         request = Query.Request(u=[1.0], v=[1.0], t_src=[-1], t_tgt=[-1], t_cam=[-1], frame_id="world")
         response = user.call(Query, "/d4rt/query", request)

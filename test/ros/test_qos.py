@@ -33,6 +33,12 @@ def becomes(running, topic, reliability):
     )
 
 
+def offered(running, topic):
+    """The reliability of the node's publisher on a topic, once the graph tells of it."""
+    published = running.user.until(lambda: running.user.node.get_publishers_info_by_topic(topic))
+    return published[0].qos_profile.reliability
+
+
 def test_it_takes_what_the_publisher_offers_and_follows_when_that_changes():
     with Running() as running:
         running.active()
@@ -65,7 +71,7 @@ def test_the_parameter_decides_where_it_is_given(choice):
         publisher = running.active().user.node.create_publisher(Image, "image", other)
         running.user.until(lambda: running.node.get_publishers_info_by_topic("/image"))
         running.node._inputs.refresh()
-        assert subscribed(running, "/image").reliability == ReliabilityPolicy[choice.upper()]
+        assert becomes(running, "/image", ReliabilityPolicy[choice.upper()])
         assert publisher
 
 
@@ -98,15 +104,13 @@ def test_an_override_of_a_publisher_works_in_a_namespace_too():
     given = {"qos_overrides./d4rt/points.publisher.reliability": "best_effort"}
     with Running(given, namespace="/robot") as running:
         running.active()
-        published = running.node.get_publishers_info_by_topic("/robot/d4rt/points")
         assert (
-            published[0].qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            offered(running, "/robot/d4rt/points") == ReliabilityPolicy.RELIABLE
         )  # ~/points, not /d4rt/points
     given = {"qos_overrides./robot/d4rt/points.publisher.reliability": "best_effort"}
     with Running(given, namespace="/robot") as running:
         running.active()
-        published = running.node.get_publishers_info_by_topic("/robot/d4rt/points")
-        assert published[0].qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+        assert offered(running, "/robot/d4rt/points") == ReliabilityPolicy.BEST_EFFORT
 
 
 def test_overrides_that_nothing_reads_are_told_with_the_right_name(capfd):
@@ -121,7 +125,7 @@ def test_overrides_that_nothing_reads_are_told_with_the_right_name(capfd):
 def test_an_override_that_cannot_be_is_a_sentence_and_can_be_tried_again(capfd):
     with Running({"qos_overrides./image.subscription.reliability": "very"}) as running:
         assert running.user.told("geometry", "'very'; it must be one of")
-        assert running.state() == "inactive"
+        assert running.becomes("inactive")
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -117,9 +117,10 @@ def test_who_comes_later_hears_the_last_one_at_once():
         heard = listening(running)
         assert running.user.until(lambda: heard)
         assert heard[0].header.stamp == image(100.5).header.stamp and heard[0].state == Status.TRACKING
-        running.user.node.create_subscription(
-            Status, STATUS, lambda m: heard.append(m), 1
-        )  # volatile: from now on
+        # Volatile: from now on, once the two have met.
+        running.user.node.create_subscription(Status, STATUS, lambda m: heard.append(m), 1)
+        publisher = running.node._status._publisher
+        assert running.user.until(lambda: publisher.get_subscription_count() == 2)
         running.stream(begin=6, count=1)
         assert running.user.until(lambda: len(heard) == 3)
 

@@ -155,3 +155,25 @@ def test_drift_of_scale_that_thin_landmarks_carry(sign):
         moved.append(sum(drift.seen(0.1 + sign * 0.3, information, 0.2) for _ in range(20)))
     assert sign * moved[0] > 0.1
     assert abs(moved[1]) < 0.02
+
+
+@pytest.mark.parametrize(
+    "count, sigma, share", [(200, 0.05, 1.0), (20, 0.05, 0.27), (200, 0.4, 0.2), (0, 0.05, 0.0)]
+)
+def test_few_and_unsure_landmarks_are_not_believed_about_the_model(count, sigma, share):
+    local = LocalMap(CAMERA, True)
+    values, found = local.believed(np.full(count, 0.3), np.full(count, sigma))
+    assert found == pytest.approx(share, abs=0.01)
+    np.testing.assert_allclose(values, 0.3 * found)
+
+
+def test_few_landmarks_bear_others_with_the_models_depth():
+    points = world()
+    local = mapped(way(5), points)
+    last = view(points, way(5)[-1], 10**9)
+    errors = []
+    for count in (200, 15):
+        local.landmarks = local.landmarks[:count]
+        errors.append(local.error_near(View(last.points, last.pose, last.said - 0.3), last.points.pixels))
+    assert abs(np.median(errors[0]) - 0.3) < 0.03
+    assert abs(np.median(errors[1])) < 0.12

@@ -487,7 +487,16 @@ def test_files(tmp_path):
     np.testing.assert_allclose(path[:, 1:4], result.world_from_camera[result.trusted, :3, 3], atol=1e-6)
     assert f"element vertex {len(result.points[0])}\n".encode() in files["cloud.ply"].read_bytes()[:300]
     depth, tracks = np.load(files["depth.npz"]), np.load(files["tracks.npz"])
-    for name in ("stamps", "depth", "world_from_camera", "trusted", "pose_covariance", "world", "intrinsics"):
+    for name in (
+        "stamps",
+        "depth",
+        "world_from_camera",
+        "trusted",
+        "pose_covariance",
+        "world",
+        "intrinsics",
+        "rgb",
+    ):
         np.testing.assert_array_equal(depth[name], getattr(result, name))
     assert tuple(depth["reason"]) == result.reason and not depth["metric"]
     np.testing.assert_array_equal(tracks["ids"], result.tracks.ids)

@@ -198,6 +198,24 @@ def test_never_more_than_most_and_none_too_near_another(most, seed):
         assert (apart > 6).all()
 
 
+def test_what_is_hidden_keeps_its_place_for_a_while_and_what_has_left_does_not():
+    many = int(0.4e9 // STEP) + 1
+    cover = shot()
+    cover[:, WIDTH // 3 :] = OTHER[:HEIGHT, WIDTH // 3 : WIDTH]
+    tracker = followed([shot()] * many, most=60)
+    hidden = tracker.ids[tracker.pixels[:, 0] > WIDTH // 3 + 10]
+    for i in range(many, 2 * many):
+        tracker.follow(cover, i * STEP)
+    assert np.isin(hidden, tracker.ids).all() and again(tracker, hidden)[0].mean() < 0.1
+    tracker.follow(shot(), 2 * many * STEP)
+    assert again(tracker, hidden)[0].mean() > 0.9
+    # Half of the view leaves at one side; what comes in at the other is covered at once.
+    tracker = followed([shot()] * many, most=60)
+    for i in range(8):
+        tracker.follow(shot((-20 * (i + 1), 0)), (many + i) * STEP)
+    assert (tracker.pixels[tracker.seen, 0] > WIDTH - 150).sum() >= 20
+
+
 def test_points_are_born_where_they_may_be():
     fillable = np.zeros((HEIGHT, WIDTH), bool)
     fillable[:, :100] = True

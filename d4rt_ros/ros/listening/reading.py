@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from geometry_msgs.msg import Pose
 from nav_msgs.msg import Odometry
@@ -14,19 +16,30 @@ REJECTED_VARIANCE = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """xyz: (h, w, 3) float32 in the camera frame, NaN where there is none. rgb: (h, w, 3) uint8. confidence: (h, w)."""
+
+    xyz: np.ndarray
+    rgb: np.ndarray
+    confidence: np.ndarray
+
+
 def depth_pixels(msg: Image) -> np.ndarray:
     """(H, W) float32 of a 32FC1 image."""
     return np.frombuffer(msg.data, np.float32).reshape(msg.height, msg.width)
 
 
-def cloud_points(msg: PointCloud2) -> tuple[np.ndarray, np.ndarray]:
-    """xyz (N, 3) float32 and rgb (N, 3) uint8 of the finite points of a cloud with float fields x y z rgb."""
-    rows = np.frombuffer(msg.data, np.uint8).reshape(-1, msg.point_step)
+def organised_cloud(msg: PointCloud2) -> Cloud:
+    """The points of a cloud with float fields x y z rgb confidence, as its grid has them."""
+    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width, msg.point_step)
     offset = {f.name: f.offset for f in msg.fields}
-    xyz = np.stack([rows[:, offset[n] : offset[n] + 4].copy().view("<f4")[:, 0] for n in "xyz"], -1)
-    rgb = rows[:, offset["rgb"] : offset["rgb"] + 3][:, ::-1]
-    finite = np.isfinite(xyz).all(-1)
-    return xyz[finite], rgb[finite]
+
+    def value(name: str) -> np.ndarray:
+        return rows[..., offset[name] : offset[name] + 4].copy().view("<f4")[..., 0]
+
+    rgb = rows[..., offset["rgb"] : offset["rgb"] + 3][..., ::-1]
+    return Cloud(np.stack([value(n) for n in "xyz"], -1), rgb, value("confidence"))
 
 
 def world_from_child(pose: Pose) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The demo's listener on messages that are known."""
 
-import random
 import time
 
 import numpy as np
@@ -11,7 +10,8 @@ pytest.importorskip("d4rt_ros.msg", reason="the interfaces are not built")
 
 import rclpy  # noqa: E402
 from d4rt_ros.msg import Tracks  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
+from domains import claim_domain  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -34,7 +34,9 @@ def test_a_grid_keeps_the_corners():
 
 @pytest.fixture
 def domain():
-    return random.SystemRandom().randint(1, 101)
+    domain, lock = claim_domain()
+    yield domain
+    lock.close()
 
 
 @pytest.fixture
@@ -115,20 +117,21 @@ def test_what_belongs_together_is_put_together(node, domain):
     record = recording.records[0]
     np.testing.assert_array_equal(record.image, picture)
     np.testing.assert_array_equal(record.true_depth, true)
-    np.testing.assert_allclose(record.camera, small.matrix)
+    assert list(recording.clouds) == stamps and recording.clouds[stamps[1]].xyz.shape == (6, 10, 3)
     assert record.tracks[0][1, 0].tolist() == [8, 9] and not record.tracks[1][1, 3]
     assert len(recording.depths) == 6
     np.testing.assert_allclose(recording.depths[0][0], recording.depths[0][1] * 2)
     assert set(recording.poses) == set(recording.true_poses) == set(stamps)
     np.testing.assert_allclose(recording.poses[stamps[0]], pose)
     listener.begin()
-    assert not recording.poses and not recording.true_poses and not recording.depths
+    assert not recording.poses and not recording.true_poses and not recording.depths and not recording.clouds
     assert not any(recording.arrivals.values()) and recording.records, "records are kept for the picture"
 
 
 def test_what_diagnostics_complain_of_is_kept(node, domain):
     def content(_, stamp):
         fine = DiagnosticStatus(level=DiagnosticStatus.OK, name="queries", message="ok")
+        fine.values = [KeyValue(key="requests", value=str(stamp - NOW))]
         bad = DiagnosticStatus(level=DiagnosticStatus.WARN, name="camera", message="stopped")
         return DiagnosticArray(header=messages.header_message(stamp, ""), status=[fine, bad])
 
@@ -140,6 +143,7 @@ def test_what_diagnostics_complain_of_is_kept(node, domain):
     finally:
         listener.close()
     assert listener.recording.problems == ["camera: stopped"] * 2
+    assert listener.recording.told == {"requests": "1"}
 
 
 def test_memory_is_bounded_where_results_never_come(node, domain):
@@ -152,6 +156,39 @@ def test_memory_is_bounded_where_results_never_come(node, domain):
             node, {"/image": Image}, stamps, lambda _, s: rgb_image(messages.header_message(s, "eye"), image)
         )
         wait_for(lambda: len(listener.recording.arrivals["/image"]) == 12)
-        assert len(listener._waiting) <= 4
+        assert len(listener._waiting) <= 6
     finally:
         listener.close()
+
+
+def test_of_a_long_run_some_clouds_are_kept_over_the_whole_time(node, domain, monkeypatch):
+    monkeypatch.setattr("d4rt_ros.ros.listening.listener.MOST_CLOUDS", 8)
+
+    def content(_, stamp):
+        header = messages.header_message(stamp, "eye")
+        return messages.point_cloud(header, np.ones((2, 3, 3)), np.zeros((2, 3, 3)), np.ones((2, 3)))
+
+    listener = Listener(domain)
+    try:
+        publish(node, {"/d4rt/points": PointCloud2}, [NOW + i for i in range(40)], content)
+        wait_for(lambda: len(listener.recording.arrivals["/d4rt/points"]) == 40)
+    finally:
+        listener.close()
+    assert [stamp - NOW for stamp in listener.recording.clouds] == [0, 8, 16, 24, 32]
+
+
+def test_after_the_end_nothing_more_is_kept(node, domain):
+    listener = Listener(domain)
+    try:
+        diagnostics = [DiagnosticStatus(level=DiagnosticStatus.WARN, name="camera", message="stopped")]
+        array = lambda _, stamp: DiagnosticArray(  # noqa: E731
+            header=messages.header_message(stamp, ""), status=diagnostics
+        )
+        publish(node, {"/diagnostics": DiagnosticArray}, [NOW], array)
+        wait_for(lambda: listener.recording.problems)
+        listener.end()
+        publish(node, {"/diagnostics": DiagnosticArray}, [NOW + 1], array)
+        time.sleep(0.5)
+    finally:
+        listener.close()
+    assert len(listener.recording.problems) == 1 and len(listener.recording.arrivals["/diagnostics"]) == 1

@@ -10,8 +10,8 @@ from geometry_msgs.msg import Pose  # noqa: E402
 from d4rt_ros.geometry import pose_matrix  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
 from d4rt_ros.ros.listening.reading import (  # noqa: E402
-    cloud_points,
     depth_pixels,
+    organised_cloud,
     pose_is_known,
     world_from_child,
 )
@@ -19,15 +19,15 @@ from d4rt_ros.ros.listening.reading import (  # noqa: E402
 NOW = 1_700_000_000_000_000_000
 
 
-def test_a_cloud_comes_back_with_its_colours_and_without_holes():
+def test_a_cloud_comes_back_with_its_grid_its_colours_and_its_holes():
     xyz = np.random.default_rng(0).uniform(1, 2, (3, 5, 3)).astype(np.float32)
     xyz[1, 2] = np.nan
     rgb = np.arange(45, dtype=np.uint8).reshape(3, 5, 3)
-    message = messages.point_cloud(messages.header_message(NOW, "eye"), xyz, rgb, np.ones((3, 5)))
-    points, colours = cloud_points(message)
-    keep = np.arange(15) != 7
-    np.testing.assert_array_equal(points, xyz.reshape(-1, 3)[keep])
-    np.testing.assert_array_equal(colours, rgb.reshape(-1, 3)[keep])
+    confidence = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)
+    cloud = organised_cloud(messages.point_cloud(messages.header_message(NOW, "eye"), xyz, rgb, confidence))
+    np.testing.assert_array_equal(cloud.xyz, xyz)
+    np.testing.assert_array_equal(cloud.rgb, rgb)
+    np.testing.assert_array_equal(cloud.confidence, confidence)
 
 
 def test_depth_comes_back_with_its_holes():
