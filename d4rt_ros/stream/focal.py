@@ -26,6 +26,7 @@ INFLATION = (
     8.0  # of variances: points err alike, and half of the keyframes are in the next set too; by measurement
 )
 KEYFRAMES, FEWEST = 8, 4  # of a set; the next one has half of them in common
+REMEMBERED = 50  # sets
 ITERATIONS = 6
 SAYS_NOTHING = 0.8  # of the prior's sd; what leaves more of it is no estimate
 POINT_SIGMA, DRIFT_SIGMA = 1.0, 0.25  # pixels where the larger side has SIDE, as of the map's landmarks
@@ -61,7 +62,7 @@ class FocalLength:
         shown = shown_by(self._sightings, self.camera)
         if shown is None:
             return False
-        self._shown = np.concatenate([self._shown, [shown]])
+        self._shown = np.concatenate([self._shown, [shown]])[-REMEMBERED:]
         log, variance = _mean(*self._shown.T)
         variances = np.array([MODEL_SIGMA**2, variance + LENS_SIGMA**2])
         log, variance = _mean(np.array([self._said, log]), variances)

@@ -90,6 +90,11 @@ class LocalMap:
         self._next = 0
 
     @property
+    def focal_sigma(self) -> float:
+        """Standard deviation of the logarithm of the focal length."""
+        return self.focal.sigma if self.focal else CALIBRATED_FOCAL_SIGMA
+
+    @property
     def unit(self) -> float:
         """Pixels of the image in one of those of which the constants speak."""
         return max(self.camera.width, self.camera.height) / SIDE

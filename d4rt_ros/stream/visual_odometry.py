@@ -75,7 +75,7 @@ class VisualOdometry:
 
     @property
     def focal_sigma(self) -> float:
-        return self.map.focal.sigma if self.map and self.map.focal else np.nan
+        return self.map.focal_sigma if self.map else np.nan
 
     @property
     def offset(self) -> float:

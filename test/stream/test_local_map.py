@@ -102,7 +102,7 @@ def test_focal_length_of_an_uncalibrated_camera():
             view(points, pose_matrix(turn, [-0.08 * i, 0.02 * i, 0]), i * 200_000_000), 1 + 3 * i
         )
     assert abs(local.camera.fx / right.fx - 1) < 0.04
-    assert local.focal.sigma < 0.6 * MODEL_SIGMA
+    assert local.focal_sigma < 0.6 * MODEL_SIGMA
 
 
 def test_another_focal_length_leaves_what_was_seen_where_it_was():
