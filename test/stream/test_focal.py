@@ -44,6 +44,19 @@ def test_a_camera_that_turns_and_moves_shows_it(factor, moving):
     assert abs(log - np.log(CAMERA.fx)) < min(0.05, 2 * np.sqrt(variance))
 
 
+def test_poses_that_were_found_with_a_wrong_one_do_not_hold_it():
+    """As the map has them: turned and shifted by so much more, that its pixels agree."""
+    found = []
+    for sighting in sightings(0.05, 0.08):
+        turn, shift = (
+            Rotation.from_matrix(sighting.pose[:3, :3]).as_rotvec(),
+            sighting.pose[:3, 3] / [0.8, 0.8, 1.0],
+        )
+        found.append(replace(sighting, pose=pose_matrix(Rotation.from_rotvec(turn / 0.8).as_matrix(), shift)))
+    log, variance = shown_by(found, wrong_by(0.8))
+    assert abs(log - np.log(CAMERA.fx)) < min(0.05, 2 * np.sqrt(variance))
+
+
 def test_a_camera_that_does_not_turn_shows_little_and_one_that_stands_nothing():
     slow = shown_by(sightings(0.0, 0.05), wrong_by(0.9))
     turning = shown_by(sightings(0.05, 0.08), wrong_by(0.9))
