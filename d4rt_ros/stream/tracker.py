@@ -181,9 +181,12 @@ class Tracker:
         """How many points may be born, at most so many as wanted; unseen ones make way for them."""
         points = self._points
         lived, hidden = points["last_seen"] - points["born"], stamp - points["last_seen"]
-        # What has left the image makes way; what something hides, or a blurred image, will come back.
+        # What has left the image makes way; what something hides, or a blurred image, will come back. Half of the
+        # places are for others, since the camera may have gone elsewhere.
         inside = self._picture.inside(self._picture.small(points["pixel"]))
-        stays = points["seen"] | (inside & (hidden < SPARED) & (lived >= AGED))
+        spared = np.flatnonzero(~points["seen"] & inside & (hidden < SPARED) & (lived >= AGED))
+        stays = points["seen"].copy()
+        stays[spared[np.argsort(-lived[spared], kind="stable")][: self._most // 2]] = True
         way = np.flatnonzero(~stays)
         way = way[np.argsort(lived[way])]
         kept = min(self._most // RESERVE, len(way))

@@ -201,9 +201,9 @@ def test_never_more_than_most_and_none_too_near_another(most, seed):
 def test_what_is_hidden_keeps_its_place_for_a_while_and_what_has_left_does_not():
     many = int(0.4e9 // STEP) + 1
     cover = shot()
-    cover[:, WIDTH // 3 :] = OTHER[:HEIGHT, WIDTH // 3 : WIDTH]
+    cover[:, WIDTH // 2 :] = OTHER[:HEIGHT, WIDTH // 2 : WIDTH]
     tracker = followed([shot()] * many, most=60)
-    hidden = tracker.ids[tracker.pixels[:, 0] > WIDTH // 3 + 10]
+    hidden = tracker.ids[tracker.pixels[:, 0] > WIDTH // 2 + 10]
     for i in range(many, 2 * many):
         tracker.follow(cover, i * STEP)
     assert np.isin(hidden, tracker.ids).all() and again(tracker, hidden)[0].mean() < 0.1
