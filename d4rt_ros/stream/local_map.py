@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry.bundle import Adjusted, Bundle, BundleError, adjust
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.resection import GaussianPose, Resection, ResectionError, resect
-from d4rt_ros.geometry.transforms import invert
+from d4rt_ros.geometry.transforms import invert, pose_matrix
 from d4rt_ros.stream.dense import sample_depth
+from d4rt_ros.stream.focal import FocalLength, Sighting
 from d4rt_ros.stream.landmarks import LANDMARK, positions, rows_of, seen_from
 from d4rt_ros.stream.scale_drift import ScaleDrift
 from d4rt_ros.stream.tracker import TrackedPoints
@@ -44,8 +46,6 @@ MANY = 60  # landmarks, much surer than that, that are believed about the model'
 OFFSET_SIGMA = 0.15  # of how wrong it is as a whole, beside what they tell
 CONTRADICTED = 0.5  # of log depth: the model is not so wrong as a whole, rather what is followed moves
 CALIBRATED_FOCAL_SIGMA = 0.02  # of the focal length of a camera that was calibrated
-FOCAL_SIGMA = 0.25  # of one that was not
-FOCAL_MEMORY = 3.0  # by which its sd grows from keyframe to keyframe, since the windows overlap
 SCALE_SIGMA = 0.03  # of the log of the map's scale, with what the adjustment leaves out
 
 
@@ -69,8 +69,9 @@ class Keyframe:
 
 
 class LocalMap:
-    """camera: of all images; its focal length is refined, focal_sigma is the sd of its logarithm.
+    """camera: of all images; its focal length is refined.
 
+    focal: what is known of it where the camera was not calibrated, else None.
     given: the camera as it was calibrated, None where it was not. poses: map_from_camera (4, 4) of the keyframes, by
     number. growth: (6, 6) by which the covariance of the camera's pose grows a second, about the map's axes. offset:
     log of what the model's depth must be multiplied by, as a whole.
@@ -78,7 +79,7 @@ class LocalMap:
 
     def __init__(self, camera: Pinhole, calibrated: bool) -> None:
         self.camera = camera
-        self.focal_sigma = CALIBRATED_FOCAL_SIGMA if calibrated else FOCAL_SIGMA
+        self.focal = None if calibrated else FocalLength(camera)
         self.given = camera if calibrated else None
         self.landmarks = np.zeros(0, LANDMARK)
         self.keyframes: list[Keyframe] = []
@@ -87,6 +88,11 @@ class LocalMap:
         self.offset = 0.0
         self._drift = ScaleDrift()
         self._next = 0
+
+    @property
+    def focal_sigma(self) -> float:
+        """Standard deviation of the logarithm of the focal length."""
+        return self.focal.sigma if self.focal else CALIBRATED_FOCAL_SIGMA
 
     @property
     def unit(self) -> float:
@@ -111,7 +117,7 @@ class LocalMap:
                 for k in self.keyframes
             ]
         self.camera = self.given = camera
-        self.focal_sigma = CALIBRATED_FOCAL_SIGMA
+        self.focal = None
         return not known
 
     def project(self, rows: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +184,8 @@ class LocalMap:
         if len(self.keyframes) > 1:
             self._adjust()
             self._undo_drift(View(view.points, self.poses[number], view.said))
+        if self.focal and self.focal.add(Sighting(view.points, self.poses[number], view.said + self.offset)):
+            self._refocus(self.focal.camera, self.poses[number])
         self._forget(number - REMEMBERED, view.points.ids)
         return {n: pose @ invert(before[n]) for n, pose in self.poses.items()}
 
@@ -290,7 +298,7 @@ class LocalMap:
                 landmarks=which,
                 pixels=np.concatenate([k.points.pixels[s] for s, k in zip(shown, keyframes)]),
                 camera=self.camera,
-                focal_sigma=self.focal_sigma,
+                focal_sigma=0.0 if self.given is None else CALIBRATED_FOCAL_SIGMA,
                 focal_prior=self.given and self.given.fx,
                 pixel_sigma=PIXEL_SIGMA * self.unit,
                 drift_sigma=DRIFT_SIGMA * self.unit,
@@ -298,8 +306,6 @@ class LocalMap:
         except BundleError:
             return  # what was, stands
         self.camera = fit.camera
-        if self.given is None:
-            self.focal_sigma = float(np.clip(FOCAL_MEMORY * fit.focal_sigma, 0.01, FOCAL_SIGMA))
         landmarks["log_depth"] = fit.log_depth
         # What is followed drifts about as its neighbours do, which the adjustment does not know.
         drift = (ALIKE_SIGMA * self.unit / np.maximum(fit.parallax, 1e-3)) ** 2
@@ -332,6 +338,18 @@ class LocalMap:
             self.poses[number][:3, 3] = centre + np.exp(-drift) * (pose[:3, 3] - centre)
         self.landmarks["log_depth"] -= drift
         self.landmarks["prior"] -= drift
+
+    def _refocus(self, camera: Pinhole, here: np.ndarray) -> None:
+        """Go on with another focal length. Depths stay: what turns or shifts the image of the camera `here` (4, 4) does
+        so by as much as before, and what seems to be less of a turn and of a way is less of it."""
+        ratio = self.camera.fx / camera.fx
+        share, from_map = np.array([ratio, ratio, 1.0]), invert(here)
+        for number, pose in self.poses.items():
+            step = from_map @ pose
+            turn = Rotation.from_matrix(step[:3, :3]).as_rotvec()
+            turned = Rotation.from_rotvec(share * turn).as_matrix()
+            self.poses[number] = here @ pose_matrix(turned, share * step[:3, 3])
+        self.camera = camera
 
     def _forget(self, oldest: int, alive: np.ndarray) -> None:
         self.landmarks = self.landmarks[

@@ -8,6 +8,7 @@ import pytest
 from d4rt_ros.geometry import Pinhole, invert, transform
 from d4rt_ros.geometry.transforms import pose_matrix
 from d4rt_ros.stream import local_map
+from d4rt_ros.stream.focal import MODEL_SIGMA
 from d4rt_ros.stream.local_map import LocalMap, View
 from d4rt_ros.stream.scale_drift import ScaleDrift
 from d4rt_ros.stream.tracker import TrackedPoints
@@ -100,8 +101,19 @@ def test_focal_length_of_an_uncalibrated_camera():
         local.add_keyframe(
             view(points, pose_matrix(turn, [-0.08 * i, 0.02 * i, 0]), i * 200_000_000), 1 + 3 * i
         )
-    assert abs(local.camera.fx / right.fx - 1) < 0.03
-    assert local.focal_sigma < local_map.FOCAL_SIGMA
+    assert abs(local.camera.fx / right.fx - 1) < 0.04
+    assert local.focal_sigma < 0.6 * MODEL_SIGMA
+
+
+def test_another_focal_length_leaves_what_was_seen_where_it_was():
+    points, poses = world(), way(6)
+    local = mapped(poses, points, calibrated=False)
+    rest, rows = local.at_rest(np.arange(1, 201, dtype=np.uint64))
+    here = local.poses[local.keyframes[-1].number]
+    local._refocus(replace(local.camera, fx=1.1 * local.camera.fx, fy=1.1 * local.camera.fy), here)
+    seen = CAMERA.project(transform(invert(poses[-1]), points[rest]))
+    off = np.linalg.norm(local.project(rows, here)[0] - seen, axis=1)
+    assert np.median(off) < 0.5 and np.median(np.abs(depth_errors(local, points))) < 0.02
 
 
 def test_depths_that_contradict_the_model():
