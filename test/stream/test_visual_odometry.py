@@ -1,12 +1,14 @@
 """Poses image by image, of a camera before a textured wall and a board, through the true tracker."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry import Pinhole, invert
+from d4rt_ros.geometry import Pinhole, invert, pose_matrix
 from d4rt_ros.geometry.region import area_of
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.stream import followed
@@ -114,6 +116,25 @@ def test_frozen_images_stand_still():
         np.testing.assert_array_equal(stood.world_from_camera, last.world_from_camera)
         np.testing.assert_array_equal(stood.covariance, last.covariance)
         assert not stood.reason
+
+
+def test_few_landmarks_that_are_wrong_together_do_not_turn_the_camera(monkeypatch):
+    """A step that the other points contradict is not trusted, however well landmarks agree with it."""
+    run = Run()
+    run.walk(WAY[:12])
+    resect, turn = run.odometry.map.resect, pose_matrix(Rotation.from_rotvec([0, 0, 0.08]).as_matrix())
+
+    def wrong(*args):
+        fit, shown = resect(*args)
+        return replace(fit, world_from_camera=fit.world_from_camera @ turn), shown
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.odometry.map, "resect", wrong)
+        image, _ = seen(WAY[12])
+        lost = run.odometry.follow(WindowFrame(Frame(image, 13 * FRAME, CAMERA)))
+    assert "went where the camera's motion takes them" in lost.reason and lost.covariance[0, 0] > 1e3
+    run.number = 13
+    assert not run.walk(WAY[13:15])[-1].reason
 
 
 def test_dark_and_found_again():
