@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d4rt_ros.geometry.transforms import CHECKED, invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import CHECKED, adjoint, invert, nearest_rotation, pose_matrix
 from d4rt_ros.stream.world import grown
 from d4rt_ros.tasks.relative_pose import RelativePose
 
@@ -46,6 +46,23 @@ class Followed:
 def grown_since(last: Followed, world_from_camera: np.ndarray, step: np.ndarray) -> np.ndarray:
     """`world.grown` of a pose (4, 4) after the last one's."""
     return grown(last.covariance, world_from_camera[:3, 3] - last.world_from_camera[:3, 3], step)
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A pose (4, 4) in the map, and the covariance (6, 6) of the step to it from an image that was placed before."""
+
+    pose: np.ndarray
+    since: Followed
+    covariance: np.ndarray
+
+
+def stepped(pose: np.ndarray, since: Followed, step: RelativePose) -> Placed:
+    """A step away from a pose (4, 4) in the map, that of `since`."""
+    turned = adjoint(pose_matrix(pose[:3, :3]))
+    moved = pose @ step.i_from_j
+    moved[:3, :3] = nearest_rotation(moved[:3, :3])  # or rounding adds up from step to step
+    return Placed(moved, since, turned @ step.covariance @ turned.T)
 
 
 def continued(last: Followed, pose: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from d4rt_ros.model.protocol import Scene
 from d4rt_ros.model.query import Answer, Queries
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pixels import CONFIRMED, confirmed, resized_pixels
-from d4rt_ros.stream.relocation import Landmarks, find
+from d4rt_ros.stream.relocation import KnownView, find
 from d4rt_ros.stream.results import Pose
 from d4rt_ros.stream.stitching import StitchError, Unit, scaled_step
 from d4rt_ros.stream.trust import reason_of
@@ -140,7 +140,7 @@ class Localiser:
         try:
             if keyframe is None:
                 place = place if still else self._found_again(newest, camera)
-                world.unit = self._unit_across(place, Landmarks(newest, camera, answers.depths[-1]))
+                world.unit = self._unit_across(place, KnownView(newest, camera, answers.depths[-1]))
             else:
                 world.unit = self._unit_again(answers)
                 if not still:
@@ -155,7 +155,7 @@ class Localiser:
         return step, ""
 
     def _set_keyframe(self, newest: WindowFrame, camera: Pinhole, depths: np.ndarray) -> None:
-        self.world.set_keyframe(Landmarks(newest, camera, self.world.unit.scale * depths[-1]))
+        self.world.set_keyframe(KnownView(newest, camera, self.world.unit.scale * depths[-1]))
 
     def _searched(self, stamp: int) -> float:
         """Seconds since the camera's place was known last."""
@@ -187,7 +187,7 @@ class Localiser:
             )
         return self.world.keyframe.pose.moved(step)
 
-    def _unit_across(self, place: WorldPose, newest: Landmarks) -> Unit:
+    def _unit_across(self, place: WorldPose, newest: KnownView) -> Unit:
         """Of a window from which the keyframe has gone, whose newest frame, with depth in this unit, is here: by the
         points of the keyframe that it shows. Raises StitchError."""
         keyframe, known = self.world.keyframe, self.world.keyframe.landmarks
@@ -203,7 +203,7 @@ def proposed_step(
     """The newest camera in the keyframe's frame as the model says; and why it is not to be trusted, its answers being
     too few or contradicted by the images, in a sentence, or ""."""
     step, problem = _measured(answers.pose, camera, config)
-    seen = Landmarks(clip[answers.keyframe], camera, answers.depths[0])
+    seen = KnownView(clip[answers.keyframe], camera, answers.depths[0])
     return step, problem or _refuted(seen, step, clip[-1], camera)
 
 
@@ -221,7 +221,7 @@ def _measured(
     return step, ""
 
 
-def _refuted(landmarks: Landmarks, step: RelativePose, newest: WindowFrame, camera: Pinhole) -> str:
+def _refuted(landmarks: KnownView, step: RelativePose, newest: WindowFrame, camera: Pinhole) -> str:
     """Whether the images contradict a step from the keyframe, in a sentence, or ""."""
     known = landmarks.frame.look.view
     pixels = resized_pixels(known.points, 1 / known.scale)

@@ -23,7 +23,7 @@ DEPTH_ERROR = 0.2  # of the model's depth, as a whole: what a shift is uncertain
 
 
 @dataclass(frozen=True)
-class Landmarks:
+class KnownView:
     """A frame by which the camera can be found again.
 
     frame: its image. camera: of it. depth: (rows, columns) along z, of a grid whose corners are the image's corner
@@ -58,7 +58,7 @@ class Landmarks:
         return np.where(inside, depth.reshape(inside.shape), np.nan)
 
 
-def find(landmarks: Landmarks, image: np.ndarray, camera: Pinhole) -> RelativePose | None:
+def find(landmarks: KnownView, image: np.ndarray, camera: Pinhole) -> RelativePose | None:
     """The pose of the camera of `image` in the frame of the landmarks' camera; None where it is not found."""
     import cv2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -17,13 +17,13 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import Area
 from d4rt_ros.geometry.resection import GaussianPose, Resection
-from d4rt_ros.geometry.transforms import adjoint, invert, nearest_rotation, pose_matrix
+from d4rt_ros.geometry.transforms import adjoint, invert, pose_matrix
 from d4rt_ros.stream.dense import SPREAD, Correction, correction
 from d4rt_ros.stream.flow_check import explained
-from d4rt_ros.stream.followed import Followed, continued, grown_since, predicted, returning
+from d4rt_ros.stream.followed import Followed, Placed, continued, grown_since, predicted, returning, stepped
+from d4rt_ros.stream.gallery import Gallery
 from d4rt_ros.stream.hidden import Gone
 from d4rt_ros.stream.local_map import AGREES, FEWEST, OFFSET_SIGMA, SCALE_SIGMA, LocalMap, View, reprojected
-from d4rt_ros.stream.relocation import Landmarks, find
 from d4rt_ros.stream.results import Pose, WindowCameras
 from d4rt_ros.stream.tracker import KEPT, TrackedPoints, Tracker
 from d4rt_ros.stream.window import WindowFrame
@@ -39,21 +39,10 @@ FEW, FEW_SHARE = 40, 0.75
 # nearer than so much of the nearest landmarks: of right steps 0.76 and more, of those that are off by 4 degrees 0.3.
 LEAST_EXPLAINED, OFF, NEAREST = 0.6, 3.0, 0.5
 LONG_PAUSE, PERIODS = 5, 15  # in periods of the stream, which are the median of so many
-VIEWS, TRIES = 10, 3  # keyframes by which a lost camera is looked for, and by how many of them a window
-GRID = (12, 16)  # of the depth of such a keyframe
 UNKNOWN = "no window of images has been placed in the world yet"
 CONTRADICTED = (
     "the camera would move with something that moves: the depths of what is followed are not as the model's"
 )
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A pose (4, 4) in the map, and the covariance (6, 6) of the step to it from an image that was placed before."""
-
-    pose: np.ndarray
-    since: Followed
-    covariance: np.ndarray
 
 
 class VisualOdometry:
@@ -70,7 +59,7 @@ class VisualOdometry:
         self._good: Followed | None = None  # the last image whose pose is known
         self._images, self._last_image = 0, None
         self._zoom = 0  # the number of the image with which the camera changed
-        self._views: deque[tuple[Landmarks, Followed]] = deque(maxlen=VIEWS)
+        self._gallery = Gallery()
         self._moving = np.zeros(0, np.uint64)  # ids of points that the last window said to move
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
@@ -267,7 +256,7 @@ class VisualOdometry:
             if self.map.is_due(points, followed.number):
                 followed = self._add_keyframe(followed, points, said, frame)
             return followed
-        found = as_said or self._found(frame)
+        found = as_said or self._gallery.find(frame.image, self.map.camera, self.map.poses, self._images)
         if found is not None:
             return self._rejoin(followed, points, said, frame, found)
         if (frame.stamp - self._good.stamp) / 1e9 >= recover:
@@ -275,14 +264,14 @@ class VisualOdometry:
             return self._begin(followed, points, said, frame, camera, start)
         return followed
 
-    def _as_said(self, stamp: int, step: RelativePose) -> _Placed | None:
+    def _as_said(self, stamp: int, step: RelativePose) -> Placed | None:
         """By the model, from an earlier image."""
         since = self.at(stamp)
         if since is None or since.reason or since.world != self.world:
             return None
-        return _stepped(since.pose, since, step.scaled(float(np.exp(self.map.offset))))
+        return stepped(since.pose, since, step.scaled(float(np.exp(self.map.offset))))
 
-    def _helped(self, followed: Followed, points: TrackedPoints, said: _Placed) -> Followed:
+    def _helped(self, followed: Followed, points: TrackedPoints, said: Placed) -> Followed:
         """What pixels say of an image and what the model says, together."""
         try:
             prior = GaussianPose(said.pose, np.linalg.inv(said.covariance))
@@ -298,14 +287,14 @@ class VisualOdometry:
     def _begin(self, followed, points, said, frame, camera, start) -> Followed:
         """A new world."""
         self.map, self._world_from_map = LocalMap(camera, frame.frame.camera is not None), np.eye(4)
-        self._views.clear()
+        self._gallery.clear()
         self._gone = None
         first = Followed(
             followed.number, frame.stamp, self.world, start.copy(), start.copy(), COVARIANCE_FLOOR
         )
         return self._add_keyframe(first, points, said, frame)
 
-    def _rejoin(self, followed, points, said, frame, found: _Placed) -> Followed:
+    def _rejoin(self, followed, points, said, frame, found: Placed) -> Followed:
         """A lost camera was found."""
         self.map.begin_again(View(points, found.pose, said))
         world = continued(self._good, found.pose)
@@ -326,21 +315,8 @@ class VisualOdometry:
                 self.recent[i] = replace(other, keyframe=keyframe, pose=pose)
         followed = self._note(self.at(followed.stamp))
         depth = said + self.map.error_near(View(points, followed.pose, said), points.pixels)
-        landmarks = Landmarks(frame, self.map.camera, _grid(points, depth, frame.image.shape[:2]))
-        self._views.append((landmarks, followed))
+        self._gallery.add(frame, followed, self.map.camera, points, depth)
         return followed
-
-    def _found(self, frame: WindowFrame) -> _Placed | None:
-        """A lost camera in the map, by the features of an earlier keyframe."""
-        views = list(self._views)[::-1]
-        others = views[1:]
-        turn = self._images % max(len(others), 1)
-        for view, since in [*views[:1], *(others[turn:] + others[:turn])[: TRIES - 1]]:
-            keyframe = self.map.poses.get(since.keyframe)
-            step = None if keyframe is None else find(view, frame.image, self.map.camera)
-            if step is not None:
-                return _stepped(keyframe, since, step)
-        return None
 
     # What it is good for
 
@@ -415,23 +391,3 @@ class VisualOdometry:
         rest, rows = self.map.at_rest(points.ids)
         depth[rest] = self.map.project(rows, followed.pose)[1]
         return depth, rest
-
-
-def _stepped(pose: np.ndarray, since: Followed, step: RelativePose) -> _Placed:
-    """A step away from a pose (4, 4) in the map, that of `since`."""
-    turned = adjoint(pose_matrix(pose[:3, :3]))
-    moved = pose @ step.i_from_j
-    moved[:3, :3] = nearest_rotation(moved[:3, :3])  # or rounding adds up from step to step
-    return _Placed(moved, since, turned @ step.covariance @ turned.T)
-
-
-def _grid(points: TrackedPoints, log_depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Depth (rows, columns) over an image, everywhere that of the nearest point."""
-    good = np.isfinite(log_depth) & points.seen
-    if not good.any():
-        return np.full(GRID, np.nan)
-    v, u = np.meshgrid(
-        np.linspace(0, size[0] - 1, GRID[0]), np.linspace(0, size[1] - 1, GRID[1]), indexing="ij"
-    )
-    away = ((np.stack([u, v], -1)[..., None, :] - points.pixels[good]) ** 2).sum(-1)
-    return np.exp(log_depth[good])[away.argmin(-1)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL, adjoint, nearest_rotation, pose_matrix
-from d4rt_ros.stream.relocation import Landmarks
+from d4rt_ros.stream.relocation import KnownView
 from d4rt_ros.stream.stitching import Unit
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, RelativePose
 
@@ -51,7 +51,7 @@ class Keyframe:
 
     pose: WorldPose
     unit: Unit
-    landmarks: Landmarks
+    landmarks: KnownView
 
     @property
     def stamp(self) -> int:
@@ -77,7 +77,7 @@ class World:
         """The camera is there, at this time."""
         self.camera, self.stamp = camera, stamp
 
-    def set_keyframe(self, landmarks: Landmarks) -> None:
+    def set_keyframe(self, landmarks: KnownView) -> None:
         """New windows are joined to this frame, seen where the camera now is, by a window of the present unit."""
         self.keyframe = Keyframe(self.camera, self.unit, landmarks)
         self.stamp = self.keyframe.stamp

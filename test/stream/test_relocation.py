@@ -4,14 +4,14 @@ import numpy as np
 from analytic_scene import CAMERA
 
 from d4rt_ros.stream import Frame, WindowFrame
-from d4rt_ros.stream.relocation import Landmarks
+from d4rt_ros.stream.relocation import KnownView
 
 
 def test_depth_between_the_points_of_a_grid_and_nowhere_else():
     v, u = np.mgrid[0:65:8, 0:97:8]
     depth = 1.0 + u / 96 + v / 64
     depth[:3, :3] = np.nan
-    landmarks = Landmarks(WindowFrame(Frame(np.zeros((65, 97, 3), np.uint8), 0, CAMERA)), CAMERA, depth)
+    landmarks = KnownView(WindowFrame(Frame(np.zeros((65, 97, 3), np.uint8), 0, CAMERA)), CAMERA, depth)
     pixels = np.stack([u, v], axis=-1).astype(float)
     np.testing.assert_allclose(landmarks.depth_at(pixels), depth, rtol=1e-5)
     np.testing.assert_allclose(landmarks.depth_at(pixels.reshape(-1, 2)), depth.ravel(), rtol=1e-5)

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, is_rigid, pose_from_quaternion, pose_matrix
 from d4rt_ros.stream import Frame, WindowFrame
-from d4rt_ros.stream.relocation import Landmarks
+from d4rt_ros.stream.relocation import KnownView
 from d4rt_ros.stream.stitching import Unit
 from d4rt_ros.stream.world import LOST_COVARIANCE, World, WorldPose
 from d4rt_ros.tasks import RelativePose
@@ -20,7 +20,7 @@ def step(i_from_j, covariance=None):
 
 def landmarks(stamp):
     frame = WindowFrame(Frame(np.zeros((65, 97, 3), np.uint8), stamp, CAMERA))
-    return Landmarks(frame, CAMERA, np.ones((9, 13)))
+    return KnownView(frame, CAMERA, np.ones((9, 13)))
 
 
 def chained(steps, covariance=None):
