@@ -222,8 +222,6 @@ import cv2, numpy as np
 from d4rt_ros.io.encoded_images import ImageError, decoded
 jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))[1].tobytes()
 libc = ctypes.CDLL(None)
-stderr = ctypes.c_void_p.in_dll(libc, "stderr")
-libc.fputs.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
 done = threading.Event()
 def decode():
     while not done.is_set():
@@ -235,7 +233,8 @@ def decode():
 threads = [threading.Thread(target=decode) for _ in range(2)]
 [t.start() for t in threads]
 for i in range(200):
-    libc.fputs(b"C %d\\n" % i, stderr.value)
+    line = b"C %d\\n" % i
+    libc.write(2, line, len(line))  # a whole line at once, which fputs does not promise
     print("Python", i, file=sys.stderr)
 for i in range(10):
     subprocess.run(["sh", "-c", f"echo program {i} >&2"])
