@@ -6,7 +6,7 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
-from d4rt_ros.stream.tracker import TrackedPoints
+from d4rt_ros.stream.tracker import TrackedPoints, rows_among
 
 
 def explained(
@@ -17,7 +17,7 @@ def explained(
     least so near, (N,) bool: within so many pixels of the epipolar line from its far to its near end. A turn leaves
     nothing of this line but a point. moving: ids of points that say nothing, since they move by themselves.
     """
-    _, i, j = np.intersect1d(now.ids, before.ids, assume_unique=True, return_indices=True)
+    i, j = rows_among(now.ids, before.ids)
     use = now.seen[i] & before.seen[j] & ~np.isin(now.ids[i], moving)
     i, j = i[use], j[use]
     rays = camera.backproject(before.pixels[j], np.ones(len(j)))

@@ -10,7 +10,7 @@ import numpy as np
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, transform
 from d4rt_ros.model.protocol import Scene
-from d4rt_ros.stream.tracker import Tracker
+from d4rt_ros.stream.tracker import Tracker, rows_among
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.batch import Task
 from d4rt_ros.tasks.questions import questions, usable_points
@@ -29,8 +29,8 @@ class HiddenPoints:
 
 @dataclass(frozen=True, eq=False)
 class Gone:
-    """Where hidden points are, and how they move. ids: (N,). stamp: ns, of the positions (N, 3), NaN where not known;
-    velocities: (N, 3) a second. confidence: (N,) in 0..1."""
+    """Where hidden points are, and how they move. ids: (N,), ascending. stamp: ns, of the positions (N, 3), NaN where
+    not known; velocities: (N, 3) a second. confidence: (N,) in 0..1."""
 
     stamp: int
     ids: np.ndarray
@@ -47,7 +47,7 @@ class Gone:
     def expected(self, ids: np.ndarray, stamp: int, pose: np.ndarray, camera: Pinhole) -> np.ndarray:
         """Pixels (N, 2) where an image of this stamp and pose would show points, NaN for others than these."""
         pixels = np.full((len(ids), 2), np.nan)
-        _, rows, there = np.intersect1d(ids, self.ids, assume_unique=True, return_indices=True)
+        rows, there = rows_among(ids, self.ids)
         where = self.positions[there] + (stamp - self.stamp) / 1e9 * self.velocities[there]
         pixels[rows] = camera.project(transform(invert(pose), where))
         return pixels
@@ -63,7 +63,7 @@ def hidden_points(clip: Sequence[WindowFrame], tracker: Tracker) -> HiddenPoints
     for i, frame in enumerate(clip[:-1]):
         points = tracker.at(frame.stamp)
         if points is not None:
-            _, rows, there = np.intersect1d(ids, points.ids, assume_unique=True, return_indices=True)
+            rows, there = rows_among(ids, points.ids)
             seen = points.seen[there]
             pixels[rows[seen]], frames[rows[seen]] = points.pixels[there[seen]], i
     known = frames >= 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import invert, transform
+from d4rt_ros.stream.tracker import rows_among
 
 # id: of the tracked point. keyframe: number of the one that it was found in, its anchor; pixel: where.
 # log_depth: log of z in the anchor; prior: what the model said of it. variance: of log_depth.
@@ -18,10 +19,10 @@ LANDMARK = np.dtype([
 
 def rows_of(landmarks: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Rows of landmarks, which are sorted by id, with these ids; -1 where there is none."""
-    if not len(landmarks):
-        return np.full(len(ids), -1)
-    rows = np.minimum(np.searchsorted(landmarks["id"], ids), len(landmarks) - 1)
-    return np.where(landmarks["id"][rows] == ids, rows, -1)
+    rows = np.full(len(ids), -1)
+    found, there = rows_among(ids, landmarks["id"])
+    rows[found] = there
+    return rows
 
 
 def positions(

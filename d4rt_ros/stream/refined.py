@@ -14,7 +14,7 @@ from d4rt_ros.stream.hidden import HiddenPoints, hidden_points
 from d4rt_ros.stream.localiser import proposed_step
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Points, Pose, StreamTracks, WindowCameras
-from d4rt_ros.stream.tracker import TrackedPoints, Tracker
+from d4rt_ros.stream.tracker import TrackedPoints, Tracker, rows_among
 from d4rt_ros.stream.trails import Trails
 from d4rt_ros.stream.visual_odometry import VisualOdometry
 from d4rt_ros.stream.window import WindowFrame
@@ -124,7 +124,7 @@ class Refined:
         local[~(points.seen | rest)] = np.nan
         confidence, gone = answers.confidence.copy(), proposal.gone
         if gone is not None:
-            _, there, rows = np.intersect1d(points.ids, gone.ids, return_indices=True)
+            there, rows = rows_among(points.ids, gone.ids)
             there, rows = there[~rest[there]], rows[~rest[there]]
             local[there], confidence[there] = self.unit * gone.positions[rows], gone.confidence[rows]
         self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))

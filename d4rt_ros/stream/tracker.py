@@ -196,6 +196,15 @@ class Tracker:
         return room
 
 
+def rows_among(ids: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ids (N,) that are among others (M,), which ascend, as those of a tracker's points do; and where there."""
+    if not len(others):
+        return np.zeros(0, int), np.zeros(0, int)
+    there = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    found = np.flatnonzero(others[there] == ids)
+    return found, there[found]
+
+
 def _shrunk(fillable: np.ndarray, new: Picture) -> np.ndarray:
     """(h, w) bool of the small image: pixels all of whose area is fillable."""
     import cv2

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from d4rt_ros.stream.results import StreamTracks, velocities
-from d4rt_ros.stream.tracker import Tracker
+from d4rt_ros.stream.tracker import Tracker, rows_among
 
 KEPT = 64  # windows
 
@@ -39,12 +39,12 @@ class Trails:
         for t, stamp in enumerate(stamps):
             points = tracker.at(int(stamp))
             if points is not None:
-                found, there = _rows(points.ids, ids)
+                found, there = rows_among(ids, points.ids)
                 pixels[found, t], seen[found, t] = points.pixels[there], points.seen[there]
                 positions[found, t] = np.where(rest[found, None], newest[found], np.nan)
             if int(stamp) in placed:
                 known, where = placed[int(stamp)]
-                found, there = _rows(known, ids)
+                found, there = rows_among(ids, known)
                 moving = ~rest[found]
                 positions[found[moving], t] = where[there[moving]]
         finite = np.isfinite(positions).all(-1)
@@ -52,12 +52,3 @@ class Trails:
         speed, moves = np.zeros((len(ids), 3), np.float32), ~(rest & np.isfinite(newest).all(-1))
         speed[moves] = velocities(positions[moves], stamps, (visible * confidence)[moves])
         return StreamTracks(ids, stamps, positions, visible, confidence, pixels, speed)
-
-
-def _rows(among: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `ids` that are among others, which are in their order, and where there."""
-    if not len(among):
-        return np.zeros(0, int), np.zeros(0, int)
-    there = np.minimum(np.searchsorted(among, ids), len(among) - 1)
-    found = np.flatnonzero(among[there] == ids)
-    return found, there[found]
