@@ -23,7 +23,7 @@ PROGRAMS = {
     "d4rt_video_camera": "d4rt_ros.ros.programs:video_camera",
 }
 TOOLS = ["rich", "matplotlib"]
-TRAIN = [*TOOLS, "scikit-image", "rosbags", "tfrecord", "tensorboard"]
+TRAIN = [*TOOLS, "rosbags", "tfrecord", "tensorboard"]
 # A program of lib/d4rt_ros (where `ros2 run` and launch files look) calls its namesake of bin/, whose first
 # line names the right Python; that line cannot be written here: a wheel does not know its place.
 LIB_PROGRAM = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
@@ -135,6 +135,11 @@ setup(
         # The OpenCV that needs no GUI libraries. A robot's cv_bridge never meets it: with a ROS 2 from apt
         # the package is built by colcon, and rosdep brings that distribution's own OpenCV (package.xml).
         "opencv-python-headless>=4.5",
+        # What moves: k-means and multi-Otsu thresholds of VGGT4D's cues, connected bodies.
+        "scikit-learn>=1.0",
+        "scikit-image>=0.19",
+        # VGGT's images are resized as it was trained: Pillow's antialiased bicubic, to the last bit.
+        "pillow>=9",
         # Before 2.6 weights_only, which keeps a checkpoint from running code, could be got round.
         "torch>=2.6",
         "safetensors>=0.4",

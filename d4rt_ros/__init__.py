@@ -18,7 +18,18 @@ _OFFERED = {
     "reconstruct": "stream.offline",
     "Reconstruction": "stream.reconstruction",
 }
-_SUBPACKAGES = ("evaluation", "geometry", "io", "model", "runtime", "scenes", "stream", "tasks", "training")
+_SUBPACKAGES = (
+    "dynamics",
+    "evaluation",
+    "geometry",
+    "io",
+    "model",
+    "runtime",
+    "scenes",
+    "stream",
+    "tasks",
+    "training",
+)
 
 
 def __getattr__(name: str):

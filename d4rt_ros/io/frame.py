@@ -22,6 +22,7 @@ class Frame:
     lens: what the camera's raw image was rectified from, whose pixels the user speaks of; None: the image's own.
     depth: (H, W) float32 metres along z as it was measured, registered to `image`, NaN where unknown; None: none was.
     world_from_camera: (4, 4) float64 metres, the optical camera as it was measured; None: it was not.
+    masked: (H, W) bool, pixels that nothing may be taken from, such as the robot's own body; None: there are none.
     """
 
     image: np.ndarray
@@ -30,6 +31,7 @@ class Frame:
     lens: Lens | None = None
     depth: np.ndarray | None = None
     world_from_camera: np.ndarray | None = None
+    masked: np.ndarray | None = None
 
     @property
     def valid(self) -> np.ndarray | None:

@@ -21,6 +21,7 @@ class Scene(Protocol):
 
     num_frames: T. size: (height, width) of the frames.
     frames: T images (H, W, 3) uint8 RGB, as they were given.
+    tells_motion: whether it can tell where a point goes; where not, questions have t_src = t_tgt.
     nbytes: memory that it holds besides the frames, as far as it knows.
     queries_per_second: how fast its model answered of late; None where that is not known.
     """
@@ -33,6 +34,9 @@ class Scene(Protocol):
 
     @property
     def frames(self) -> Sequence[np.ndarray]: ...
+
+    @property
+    def tells_motion(self) -> bool: ...
 
     @property
     def nbytes(self) -> int: ...
@@ -50,11 +54,32 @@ class Scene(Protocol):
         ...
 
 
+class NoAttentionError(ValueError):
+    """A model whose attention cannot be looked into or masked."""
+
+
+class AttentionListener(Protocol):
+    """Who hears an encoder's attention while it computes; it keeps of it what it needs, and no more."""
+
+    def begin(self, layers: int, rows: int, columns: int) -> None:
+        """A clip begins: how many layers of global attention there are, and the grid of each frame's image tokens."""
+        ...
+
+    def attention(self, layer: int, q: Any, k: Any) -> None:
+        """Queries and keys (heads, frames, rows·columns, dim), torch, of the image tokens of the global layer 0, 1, …,
+        after any norm and rotary embedding: what the layer multiplies but for the softmax's scale."""
+        ...
+
+    def features(self, tokens: Any) -> None:
+        """What the image tokens show (frames, rows·columns, C), torch: for clustering."""
+        ...
+
+
 @runtime_checkable
 class Model(Protocol):
     """What encodes clips. One thread uses it at a time, but for `prepare`, which any thread may call.
 
-    num_frames: T, of the clips that it takes.
+    num_frames: T, of the clips that it takes; None: of any length.
     between_chunks: called in the pauses of a long answer, if it has any, so that its owner can do what is urgent;
         the owner sets it. None: nothing is.
     queries_per_second: how fast it answered of late; None until it is known.
@@ -63,7 +88,7 @@ class Model(Protocol):
     between_chunks: Callable[[], None] | None
 
     @property
-    def num_frames(self) -> int: ...
+    def num_frames(self) -> int | None: ...
 
     @property
     def queries_per_second(self) -> float | None: ...
@@ -73,6 +98,13 @@ class Model(Protocol):
         ValueError for what is no image."""
         ...
 
-    def encode(self, frames: Sequence[Any]) -> Scene:
-        """The scene of T prepared frames of one size, oldest first. Raises ValueError for other numbers or sizes."""
+    def encode(
+        self, frames: Sequence[Any], mask: np.ndarray | None = None, listener: AttentionListener | None = None
+    ) -> Scene:
+        """The scene of T prepared frames of one size, oldest first.
+
+        mask: (T, H, W) bool, pixels of the frames whose tokens the first layers' attention leaves out (early-stage
+        masking); listener: hears the attention. Raises ValueError for other numbers or sizes, NoAttentionError where
+        the attention can neither be masked nor heard.
+        """
         ...

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.moving import Moving
+from d4rt_ros.dynamics.objects import Objects
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.model.protocol import Scene
@@ -82,6 +84,7 @@ class Points:
     rgb: (h, w, 3) uint8. confidence: (h, w) float32 in 0..1, 0 where xyz is NaN.
     camera: of the grid, as if it were an image of w x h pixels.
     sigma: (h, w) float32, sd of the depth, as a share of it; NaN where it is not known.
+    dynamic: (h, w) bool, what is seen moves in the world; None where that is not determined.
     """
 
     xyz: np.ndarray
@@ -89,6 +92,7 @@ class Points:
     confidence: np.ndarray
     camera: Pinhole
     sigma: np.ndarray
+    dynamic: np.ndarray | None = None
 
     @property
     def depth(self) -> np.ndarray:
@@ -106,6 +110,7 @@ class StreamTracks:
     confidence: (N, T) float32 in 0..1, 0 where the position is NaN.
     pixels: (N, T, 2) float32 of the stream's images, NaN where there is none.
     velocities: (N, 3) float32 m/s in the world at the newest stamp, NaN where fewer than two frames see the point.
+    dynamic: (N,) bool, the point moves in the world; None where that is not determined.
     """
 
     ids: np.ndarray
@@ -115,6 +120,7 @@ class StreamTracks:
     confidence: np.ndarray
     pixels: np.ndarray
     velocities: np.ndarray
+    dynamic: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +130,8 @@ class Result:
     camera: that of the newest frame. pose: its place. window: the cameras of all frames.
     scale: of all lengths here. unit: by which the lengths of the scene's own answers must be multiplied to be such.
     points: what the newest frame shows. tracks: how it moves, where its pose is trusted.
+    moving: which of its pixels move in the world; None where that is not determined. objects: the moving bodies, where
+        its pose is trusted.
     scene: answers further queries, in pixels of the frames; None where there is a problem.
     problem: why the images show nothing to measure, in a sentence; then there are no points, and there is nothing to
         ask. "" where they do.
@@ -137,6 +145,8 @@ class Result:
     unit: float = 1.0
     points: Points | None = None
     tracks: StreamTracks | None = None
+    moving: Moving | None = None
+    objects: Objects | None = None
     scene: Scene | None = None
     problem: str = ""
     frozen_seconds: float = 0.0
