@@ -17,7 +17,7 @@ from d4rt_ros.ros.scale_inputs import ScaleInputs
 from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, only, window_of
 from d4rt_ros.stream.scale import ScaleMeasurement
 
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
@@ -251,7 +251,7 @@ class Streaming:
                 self.pipeline.start_at(start)
                 self._world_epoch = clip[-1].epoch
             elif self._world_epoch != clip[-1].epoch:
-                wanted = replace(wanted, pose=False, tracks=False)
+                wanted = only(points=wanted.points)
         return wanted
 
     def _fit_depth(self, took: float) -> None:
