@@ -170,20 +170,26 @@ class D4rtNode(NodeMixin, Node):
             )
             streaming.interest.choose(region_of(values["roi"]))
         except Exception as error:
-            self._failure = f"cannot be configured: {error or type(error).__name__}"
-            if not process.told():
-                self.get_logger().error(self._failure)
-                self._status.becomes(status.STOPPED, self._failure)
-            self._release()
-            self._phase = "unconfigured"
-            return FAILURE
+            return self._cannot_be_configured(error)
         with self._changing:
             self._streaming, self._phase, self._failure = streaming, "inactive", ""
             pending = self._pending
         self._status.becomes(status.STARTING, "the node is inactive; activate it")
         if pending:
-            self._parameters_changed(pending)
+            try:
+                self._parameters_changed(pending)
+            except ValueError as error:
+                return self._cannot_be_configured(error)
         return NodeMixin.on_configure(self, state)
+
+    def _cannot_be_configured(self, error: Exception) -> TransitionCallbackReturn:
+        self._failure = f"cannot be configured: {error or type(error).__name__}"
+        if not process.told():
+            self.get_logger().error(self._failure)
+            self._status.becomes(status.STOPPED, self._failure)
+        self._release()
+        self._phase = "unconfigured"
+        return FAILURE
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         compressed = self.get_parameter("image_transport").value == "compressed"

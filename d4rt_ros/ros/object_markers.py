@@ -26,8 +26,8 @@ class ObjectMarkers:
         self._world: int | None = None
 
     def drawn(self, header, objects: Objects | None, world: int) -> MarkerArray | None:
-        """What changes where these bodies are seen in this world, in header.frame_id; None: what moves is not known, and
-        nothing is shown. None where nothing changes by that."""
+        """What changes where these bodies are seen in this world, which is header.frame_id; None where nothing does.
+        objects: None where what moves is not known: then nothing is shown."""
         markers = [] if objects is None else _markers(objects)
         now = {(marker.ns, marker.id) for marker in markers}
         if objects is not None and world != self._world:

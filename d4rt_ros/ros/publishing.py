@@ -209,11 +209,10 @@ class Publishers:
         known = self._broadcast.child is not None
         clouds, bodies = {POINTS, STATIC, DYNAMIC}, {OBJECTS, OBJECT_MARKERS}
         return Outputs(
-            # Bodies are found in the cloud.
-            points=bool((clouds | bodies | {DEPTH, DEPTH_INFO}) & subscribed),
-            tracks=known and bool(({TRACKS, MARKERS} | bodies) & subscribed),
+            points=bool((clouds | {DEPTH, DEPTH_INFO}) & subscribed),
+            tracks=known and bool({TRACKS, MARKERS} & subscribed),
             pose=known and pose,
-            masks=known and bool((clouds | bodies | {MASK, MASK_INFO}) & subscribed),
+            masks=known and bool((clouds | {MASK, MASK_INFO}) & subscribed),
             objects=known and bool(bodies & subscribed),
         )
 
