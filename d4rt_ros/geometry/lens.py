@@ -15,6 +15,9 @@ TABLE = 4096  # angles at which the lens is inverted, before Newton's method mak
 STEPS = 12  # of Newton's method, at most; it needs two or three
 EXACT = 1e-3  # pixels: what a way there and back may miss
 OUTSIDE = -2.0  # where no pixel is, not even half of one
+APART = (
+    8  # pixels between those of a raw image whose way to the view is computed; a lens bends evenly in between
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,13 @@ class Lens:
         if np.allclose(self.rotation, np.eye(3)):
             return view
         return view / self._grid_rays()[..., 2]  # along the view's optical axis, which R turned
+
+    def unrectify(self, mask: np.ndarray) -> np.ndarray:
+        """A mask (H, W) bool of the view as one of the raw image; False where the view has no such pixel."""
+        import cv2
+
+        outside = dict(borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        return cv2.remap(mask.astype(np.uint8), *self._raw_maps, cv2.INTER_NEAREST, **outside) > 0
 
     @cached_property
     def valid(self) -> np.ndarray | None:
@@ -191,6 +201,26 @@ class Lens:
         x[~valid] = y[~valid] = OUTSIDE
         valid.flags.writeable = False
         return x, y, valid
+
+    @cached_property
+    def _raw_maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """View pixels x and y, each (H, W) float32, of the raw image's, OUTSIDE where there are none."""
+        import cv2
+
+        width, height = self.camera.width, self.camera.height
+        across, down = (-(-(side - 1) // APART) + 1 for side in (width, height))
+        u, v = np.linspace(0, width - 1, across), np.linspace(0, height - 1, down)
+        few = self.to_view(np.stack(np.meshgrid(u, v), axis=-1)).astype(np.float32)
+        at = np.meshgrid(
+            np.linspace(0, across - 1, width, dtype=np.float32),
+            np.linspace(0, down - 1, height, dtype=np.float32),
+        )
+        x, y = (
+            cv2.remap(few[..., i], *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for i in (0, 1)
+        )
+        known = np.isfinite(x) & np.isfinite(y)
+        x[~known] = y[~known] = OUTSIDE
+        return x, y
 
     @cached_property
     def _fast_maps(self) -> tuple[np.ndarray, np.ndarray]:

@@ -45,11 +45,28 @@ def read_depth(file: Path, scale: float = 0.001) -> np.ndarray:
     )
 
 
-def _read(file: Path, wanted: str, convert) -> np.ndarray:
+def read_mask(file: str | Path) -> np.ndarray:
+    """(H, W) bool of an image file, in the order of its bytes, not as EXIF says: True where any colour is not 0.
+
+    Raises ImageError that names the file, also where it masks every pixel.
+    """
+    mask = _read(
+        expanded(file), "a mask (png), whose pixels are 0 where the image is used", _nonzero, upright=False
+    )
+    if mask.all():
+        raise ImageError(f"{file}: masks every pixel; it must be 0 where the image is used (is it inverted?)")
+    return mask
+
+
+def _nonzero(image: np.ndarray) -> np.ndarray:
+    return image.reshape(*image.shape[:2], -1).any(axis=-1)
+
+
+def _read(file: Path, wanted: str, convert, upright: bool = True) -> np.ndarray:
     try:
-        return convert(decoded(file.read_bytes(), upright=True))
+        return convert(decoded(file.read_bytes(), upright=upright))
     except FileNotFoundError:
-        raise ImageError(f"{file}: is missing; expected {wanted}") from None
+        raise ImageError(f"{file}: is missing{undefined(file)}; expected {wanted}") from None
     except OSError as error:
         raise ImageError(f"{file}: cannot be read ({error.strerror}); expected {wanted}") from None
     except ImageError as error:

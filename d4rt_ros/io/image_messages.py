@@ -78,6 +78,7 @@ _BARE = {"UC1": _COLOURS["mono"], "UC3": _COLOURS["bgr"], "UC4": _COLOURS["bgra"
 _BAYER = {"rggb": "BG", "bggr": "RG", "gbrg": "GR", "grbg": "GB"}
 # Encodings of depth: numpy's type, and metres a step (REP 118).
 DEPTH_ENCODINGS = {"16UC1": ("u2", 0.001), "32FC1": ("f4", 1.0)}
+MASK_ENCODINGS = "mono8", "8UC1"
 NO_DEPTH = 65535  # in 16UC1, beside 0
 _YUV = {"yuv422": "UYVY", "uyvy": "UYVY", "yuv422_yuy2": "YUYV", "yuyv": "YUYV"}
 # A plane of brightness, then one of both colours: as often a row and column as the brightness, or half as often.
@@ -186,6 +187,14 @@ def depth_from_compressed(msg) -> np.ndarray:
     a, b = data[4:12].view("<f4")
     with np.errstate(divide="ignore"):
         return _metres(np.where(raw > 0, a / (raw - b), 0), 1.0)
+
+
+def mask_from_image(msg) -> np.ndarray:
+    """The mask (height, width) bool of a sensor_msgs/Image, True where it is not 0. Raises ImageError."""
+    if msg.encoding not in MASK_ENCODINGS:
+        raise ImageError(f"encoding '{msg.encoding}' is no mask; mono8 is wanted, not 0 where it masks")
+    _check_size(msg.height, msg.width)
+    return _rows(msg, msg.width) != 0
 
 
 def is_depth(msg) -> bool:

@@ -22,6 +22,11 @@ class Calibration:
         self._content: tuple | None = None
         self._views: dict[tuple, tuple[View, str]] = {}  # and the problem, by what they were made for
 
+    @property
+    def info(self):
+        """The newest camera_info; None where none has come."""
+        return self._info
+
     def update(self, info) -> None:
         """Take a camera_info; what was made of the last one is kept where it says the same."""
         content = _content(info)

@@ -96,8 +96,9 @@ class NodeState:
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
 
 
-def node_state(phase: str, failure: str, inputs, calibration, streaming, now: float) -> NodeState:
-    """Of the node's parts; inputs and streaming are None where there are none. now: seconds of a steady clock."""
+def node_state(phase: str, failure: str, inputs, calibration, streaming, now: float, masks=None) -> NodeState:
+    """Of the node's parts; inputs, streaming and masks are None where there are none. now: seconds of a steady
+    clock."""
     result = streaming.result if streaming is not None else None
     window = streaming.window if streaming is not None else None
     return NodeState(
@@ -107,7 +108,10 @@ def node_state(phase: str, failure: str, inputs, calibration, streaming, now: fl
         info_topic=inputs.info_topic if inputs else "camera_info",
         image_qos=inputs.image_qos if inputs else "",
         silence=inputs.silence if inputs else str,
-        input_problems=inputs.problems(now) if inputs else [],
+        input_problems=[
+            *(inputs.problems(now) if inputs else []),
+            *(masks.topic.problems if masks else []),
+        ],
         info_problem=calibration.problem,
         window_fill=f"{len(window)} of {window.frames}" if window is not None else "",
         restart_reason=window.restart_reason if window is not None else "",

@@ -18,7 +18,9 @@ from std_msgs.msg import Header
 from d4rt_ros.geometry import Pinhole, pose_from_quaternion, quaternion_from_pose
 from d4rt_ros.stream import Result
 
-CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
+FLOAT_FIELDS = ("x", "y", "z", "rgb", "confidence")  # of a cloud, one after another; `dynamic` follows
+POINT_STEP = 24  # bytes: five floats and one, of which three pad
+AT_REST, MOVES, NOT_DETERMINED = 0, 1, 255  # of a cloud's field `dynamic`
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -41,28 +43,33 @@ def flat(values, typecode: str = "f") -> array:
     return out
 
 
-def point_cloud(header: Header, xyz, rgb, confidence) -> PointCloud2:
+def point_cloud(header: Header, xyz, rgb, confidence, dynamic=None) -> PointCloud2:
     """An organised cloud of xyz (h, w, 3), rgb (h, w, 3) uint8 and confidence (h, w): h rows, w columns.
 
-    Points that are not finite or not in front of the camera become NaN, as REP 117 wants unknown ones.
+    dynamic: (h, w) bool, which of them move; None: that is not determined. Points that are not finite or not in front
+    of the camera become NaN, as REP 117 wants unknown ones.
     """
     height, width = np.shape(xyz)[:2]
-    rows = np.empty((height, width, len(CLOUD_FIELDS)), "<f4")
+    rows = np.empty((height, width, POINT_STEP // 4), "<f4")
     rows[..., :3] = xyz
-    depth = rows[..., 2]
-    rows[~(np.isfinite(rows[..., :3].sum(-1)) & (depth > 0)), :3] = np.nan
-    colours = rows.view(np.uint8)[
-        ..., 12:16
-    ]  # one float whose bytes are b, g, r, 0: the convention of PCL and RViz
-    colours[..., :3] = np.asarray(rgb)[..., ::-1]
-    colours[..., 3] = 0
+    x, y, depth = np.moveaxis(rows[..., :3], -1, 0)
+    rows[~(np.isfinite(x + y + depth) & (depth > 0)), :3] = np.nan
+    words = rows.view("<u4")
+    # One float whose bytes are b, g, r, 0: the convention of PCL and RViz.
+    red, green, blue = np.moveaxis(np.asarray(rgb), -1, 0).astype("<u4")
+    words[..., 3] = red << 16 | green << 8 | blue
     rows[..., 4] = confidence
+    # A byte, and three that pad.
+    words[..., 5] = NOT_DETERMINED if dynamic is None else np.where(dynamic, MOVES, AT_REST)
     msg = PointCloud2(header=header, height=height, width=width, is_bigendian=False, is_dense=False)
     msg.fields = [
-        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
-        for i, name in enumerate(CLOUD_FIELDS)
+        *(
+            PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+            for i, name in enumerate(FLOAT_FIELDS)
+        ),
+        PointField(name="dynamic", offset=4 * len(FLOAT_FIELDS), datatype=PointField.UINT8, count=1),
     ]
-    msg.point_step = 4 * len(CLOUD_FIELDS)
+    msg.point_step = POINT_STEP
     msg.row_step = msg.point_step * width
     msg.data.frombytes(_bytes(rows))
     return msg
@@ -78,6 +85,14 @@ def depth_image(header: Header, depth) -> Image:
     return msg
 
 
+def mask_image(header: Header, mask) -> Image:
+    """A mono8 image of a mask (H, W) bool: 255 where it is set, else 0."""
+    height, width = np.shape(mask)
+    msg = Image(header=header, height=height, width=width, encoding="mono8", is_bigendian=0, step=width)
+    msg.data.frombytes(_bytes(np.where(mask, np.uint8(255), np.uint8(0))))
+    return msg
+
+
 def camera_info(header: Header, camera: Pinhole) -> CameraInfo:
     """The CameraInfo of an image without distortion."""
     msg = CameraInfo(header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob")
@@ -86,6 +101,12 @@ def camera_info(header: Header, camera: Pinhole) -> CameraInfo:
     msg.r = np.eye(3).ravel()
     msg.p = np.hstack([camera.matrix, np.zeros((3, 1))]).ravel()
     return msg
+
+
+def restamped(info: CameraInfo, header: Header) -> CameraInfo:
+    """What a camera_info says, of another image."""
+    fields = {name: getattr(info, name) for name in info.get_fields_and_field_types() if name != "header"}
+    return CameraInfo(header=header, **fields)
 
 
 def pose_message(pose) -> Pose:
@@ -152,6 +173,21 @@ def tracks(header: Header, result: Result, lenses=()):
     msg.positions, msg.confidence = flat(t.positions), flat(t.confidence)
     msg.pixels, msg.velocities = flat(pixels), flat(t.velocities)
     msg.visible = seen.ravel().tolist()
+    msg.dynamic = [] if t.dynamic is None else np.asarray(t.dynamic).tolist()
+    return msg
+
+
+def objects(header: Header, result: Result):
+    """d4rt_ros/Objects of a result that has some; header.frame_id is the world."""
+    from d4rt_ros.msg import Objects
+
+    bodies = result.objects
+    msg = Objects(header=header, trusted=result.trusted, reason=result.reason, metric=result.scale.metric)
+    msg.ids = flat(bodies.ids, "Q")
+    msg.centroids, msg.extents = flat(bodies.centroids), flat(bodies.extents)
+    msg.velocities, msg.covariances = flat(bodies.velocities), flat(bodies.covariances)
+    msg.track_counts = flat([len(ids) for ids in bodies.tracks], "I")
+    msg.track_ids = flat(np.concatenate([np.empty(0, np.uint64), *bodies.tracks]), "Q")
     return msg
 
 

@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 
+import numpy as np
 import rclpy
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
@@ -31,6 +32,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from d4rt_ros.io.image_files import read_mask
 from d4rt_ros.io.image_messages import BitDepth, ImageError, rgb_from_compressed
 from d4rt_ros.io.transform_tree import frame_name
 from d4rt_ros.ros import arguments, diagnostics, messages, parameters, process, qos, status
@@ -40,6 +42,7 @@ from d4rt_ros.ros.images import rgb_from_any_image
 from d4rt_ros.ros.inputs import Inputs
 from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.large_messages import large_segment
+from d4rt_ros.ros.mask_inputs import Masks
 from d4rt_ros.ros.publishing import Publishers
 from d4rt_ros.ros.scale_inputs import ScaleInputs, scale_settings
 from d4rt_ros.ros.services import Services
@@ -56,7 +59,6 @@ EXECUTOR_THREADS = 16
 
 def load_model(values: dict):
     """The model that the parameters name, warmed up. Run it in the thread that will use the model."""
-    import numpy as np
     import torch
 
     from d4rt_ros import runtime
@@ -106,6 +108,8 @@ class D4rtNode(NodeMixin, Node):
         self._streaming: Streaming | None = None
         self._outputs: Publishers | None = None
         self._inputs: Inputs | None = None
+        self._masks: Masks | None = None
+        self._mask_file: np.ndarray | None = None  # what mask.file masks
         self._calibration = Calibration()
         self._figures = diagnostics.Statistics()
         self._silent = False  # no images come, and ~/status has said so
@@ -140,6 +144,7 @@ class D4rtNode(NodeMixin, Node):
             values = parameters.values(self)
             if values["tf.publish"] != "none":
                 self._transforms.listen()  # so that what TF says is known when the weights are loaded
+            self._mask_file = read_mask(values["mask.file"]) if values["mask.file"] else None
             model = worker.ask(lambda: self._load_model(values)).result()
             outputs = self._outputs = Publishers(
                 self,
@@ -150,6 +155,7 @@ class D4rtNode(NodeMixin, Node):
                 self._transforms,
                 values["odometry.when_lost"],
                 map_frame(values["frames.map"], self.get_namespace()),
+                lambda: self._calibration.info,
             )
             streaming = Streaming(
                 model,
@@ -164,28 +170,35 @@ class D4rtNode(NodeMixin, Node):
             )
             streaming.interest.choose(region_of(values["roi"]))
         except Exception as error:
-            self._failure = f"cannot be configured: {error or type(error).__name__}"
-            if not process.told():
-                self.get_logger().error(self._failure)
-                self._status.becomes(status.STOPPED, self._failure)
-            self._release()
-            self._phase = "unconfigured"
-            return FAILURE
+            return self._cannot_be_configured(error)
         with self._changing:
             self._streaming, self._phase, self._failure = streaming, "inactive", ""
             pending = self._pending
         self._status.becomes(status.STARTING, "the node is inactive; activate it")
         if pending:
-            self._parameters_changed(pending)
+            try:
+                self._parameters_changed(pending)
+            except ValueError as error:
+                return self._cannot_be_configured(error)
         return NodeMixin.on_configure(self, state)
+
+    def _cannot_be_configured(self, error: Exception) -> TransitionCallbackReturn:
+        self._failure = f"cannot be configured: {error or type(error).__name__}"
+        if not process.told():
+            self.get_logger().error(self._failure)
+            self._status.becomes(status.STOPPED, self._failure)
+        self._release()
+        self._phase = "unconfigured"
+        return FAILURE
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         compressed = self.get_parameter("image_transport").value == "compressed"
         reliability = self.get_parameter("image.reliability").value
         self._figures.last_image, self._bits = None, BitDepth()
         callback = self._on_compressed if compressed else self._on_image
-        inputs, streaming = None, self._streaming
+        inputs, masks, streaming = None, None, self._streaming
         try:
+            masks = Masks(self, self._mask_file)
             inputs = Inputs(
                 self, compressed, reliability, callback, self._calibration.update, streaming.interest.take
             )
@@ -193,14 +206,15 @@ class D4rtNode(NodeMixin, Node):
                 self, scale_settings(parameters.values(self)), self._transforms
             )
         except Exception as error:
-            if inputs is not None:
-                inputs.close()
+            for opened in (inputs, masks):
+                if opened is not None:
+                    opened.close()
             self._failure = f"cannot be activated: {error or type(error).__name__}"
             self.get_logger().error(self._failure)
             self._status.becomes(status.STOPPED, self._failure)
             return FAILURE
         self._tell_of_unused_overrides(inputs)
-        self._inputs, self._phase, self._failure = inputs, "active", ""
+        self._masks, self._inputs, self._phase, self._failure = masks, inputs, "active", ""
         self._status.becomes(status.STARTING, "no window has been computed yet")
         self.get_logger().info(f"active: images from {inputs.image_topic} ({inputs.image_qos})")
         return NodeMixin.on_activate(self, state)
@@ -257,8 +271,10 @@ class D4rtNode(NodeMixin, Node):
 
     def _stop_listening(self, reason: str) -> None:
         inputs, self._inputs = self._inputs, None
-        if inputs is not None:
-            inputs.close()
+        masks, self._masks = self._masks, None
+        for opened in (inputs, masks):
+            if opened is not None:
+                opened.close()
         self._calibration = Calibration()
         streaming = self._streaming
         if streaming is not None:
@@ -279,14 +295,15 @@ class D4rtNode(NodeMixin, Node):
             outputs.destroy()
 
     def _follow_publishers(self) -> None:
-        inputs, streaming = self._inputs, self._streaming
-        if inputs is not None:
-            inputs.refresh()
+        inputs, masks, streaming = self._inputs, self._masks, self._streaming
+        for opened in (inputs, masks):
+            if opened is not None:
+                opened.refresh()
         if streaming is not None and (scale_inputs := streaming.scale_inputs) is not None:
             scale_inputs.refresh()
 
     def _tell_of_unused_overrides(self, inputs: Inputs) -> None:
-        names = inputs.name, "camera_info", "roi", *self._streaming.scale_inputs.topics
+        names = inputs.name, "camera_info", "roi", "mask", *self._streaming.scale_inputs.topics
         topics = dict.fromkeys(names, "subscription")
         for name in qos.unused(self, topics):
             self.get_logger().warning(
@@ -309,16 +326,15 @@ class D4rtNode(NodeMixin, Node):
             self.get_logger().info(note)
 
     def _receive(self, msg, rgb_from) -> None:
-        streaming, inputs = self._streaming, self._inputs
-        if streaming is None or not inputs or self._phase != "active":
+        streaming, inputs, masks = self._streaming, self._inputs, self._masks
+        if streaming is None or not inputs or not masks or self._phase != "active":
             return
         try:
             topic, rectified = inputs.image_topic, self.get_parameter("image.rectified").value
             image, camera, lens = self._calibration.view(rgb_from(msg), topic, rectified)
-            streaming.add(
-                Frame(image, messages.nanoseconds(msg.header.stamp), camera, lens),
-                msg.header.frame_id,
-            )
+            stamp, frame_id = messages.nanoseconds(msg.header.stamp), msg.header.frame_id
+            masked = masks.masked(stamp, image.shape[:2], frame_id, lens)
+            streaming.add(Frame(image, stamp, camera, lens, masked=masked), frame_id)
         except ImageError as error:
             self._drop("image", str(error))
         except StampError as error:
@@ -369,7 +385,9 @@ class D4rtNode(NodeMixin, Node):
             return
         header = messages.header_message(self.get_clock().now().nanoseconds, "")
         now, camera = time.monotonic(), self._calibration
-        state = diagnostics.node_state(self._phase, self._failure, self._inputs, camera, self._streaming, now)
+        state = diagnostics.node_state(
+            self._phase, self._failure, self._inputs, camera, self._streaming, now, self._masks
+        )
         report, problems = self._reporter.report(header, state, self._figures, now)
         self._reports.publish(report)
         self._terminal.tell(problems, now)

@@ -15,7 +15,7 @@ from d4rt_ros.ros.interest import region_of
 from d4rt_ros.ros.scale_inputs import DEPTH_FROM
 from d4rt_ros.ros.transforms import TF_MODES
 from d4rt_ros.stream import PipelineConfig
-from d4rt_ros.stream.config import REFINEMENTS, SCALE_SOURCES
+from d4rt_ros.stream.config import DYNAMICS, REFINEMENTS, SCALE_SOURCES
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ SETTINGS = {
         "of it alone; width and height 0: the whole image. The topic roi sets it too; the last one counts.",
         bounds=(0, 65535),
         length=4,
+    ),
+    "mask.file": Setting(
+        "",
+        "An image of the image topic's size whose pixels are not 0 where nothing may be taken from: the robot's own "
+        "body, a gripper, a watermark. The topic mask masks besides it; empty: no file.",
+        live=False,
     ),
     "model.checkpoint": Setting(
         "",
@@ -163,6 +169,15 @@ SETTINGS = {
         "none: windows of the model alone, joined where they overlap.",
         choices=REFINEMENTS,
         live=False,
+    ),
+    "dynamics.method": Setting(
+        "motion",
+        "What says what moves. motion: the pixels and points that disagree with a rigid world; attention: what the "
+        "model attends to (VGGT4D), not of an exported model; both; off: nothing, and what tells of it is silent.",
+        choices=DYNAMICS,
+    ),
+    "dynamics.release": Setting(
+        1.0, "Seconds after which a thing that has stopped is at rest again.", bounds=(0, 60)
     ),
     "tracks.max": Setting(300, "Most points that are followed at a time.", bounds=(50, 5000), live=False),
     "tracks.unseen": Setting(
@@ -280,6 +295,8 @@ def pipeline_config(values: dict) -> PipelineConfig:
         metres=values["scale.metres"] if values["scale.source"] == "fixed" else 0.0,
         scale_source=values["scale.source"],
         refine=values["refine"],
+        dynamics=values["dynamics.method"],
+        dynamics_release=values["dynamics.release"],
         tracks_max=values["tracks.max"],
         tracks_unseen_seconds=values["tracks.unseen"],
     )

@@ -18,12 +18,16 @@ from d4rt_ros.io.transform_tree import NotHeardYet, TransformError
 from d4rt_ros.ros import broadcasting, messages, odometry, qos
 from d4rt_ros.ros.broadcasting import ERROR, WARN, Broadcast, FrameNames
 from d4rt_ros.ros.markers import Drawing, Keyframes, marker_array
+from d4rt_ros.ros.object_markers import ObjectMarkers
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE, Placed
 from d4rt_ros.ros.transforms import TransformListener
-from d4rt_ros.stream import Outputs, Result
+from d4rt_ros.stream import Outputs, Points, Result
 
 POINTS, DEPTH, DEPTH_INFO = "~/points", "~/depth/image", "~/depth/camera_info"
+STATIC, DYNAMIC = "~/points/static", "~/points/dynamic"
+MASK, MASK_INFO = "~/dynamic_mask", "~/dynamic_mask/camera_info"
 ODOMETRY, PATH, TRACKS, MARKERS = "~/odometry", "~/path", "~/tracks", "~/markers"
+OBJECTS, OBJECT_MARKERS = "~/objects", "~/objects/markers"
 PATIENCE = 0.1  # seconds to wait for where the camera was on the base, with a joint between
 
 
@@ -36,28 +40,62 @@ def result_messages(
     before: Placed | None = None,
     when_lost: str = "inflate",
     lenses=(),
+    info: CameraInfo | None = None,
 ) -> dict:
     """The messages of a result by topic: of those `topics` that the result has something for, and may say.
 
     child: the frame that the odometry is of. placed: the result with its place, None where the child's is not
     known; before: the last result that was placed, for the velocity. lenses: of the window's frames (io.Frame).
+    info: the camera's own camera_info, None where it has none.
     """
     camera_header = messages.header_message(result.stamp, frames.camera)
     world_header = messages.header_message(result.stamp, frames.world)
     made = {}
     if not result.problem and result.points is not None:
         points = result.points
+        dynamic = points.dynamic if moves_known(result) else None
         if POINTS in topics:
-            made[POINTS] = messages.point_cloud(camera_header, points.xyz, points.rgb, points.confidence)
+            made[POINTS] = messages.point_cloud(
+                camera_header, points.xyz, points.rgb, points.confidence, dynamic
+            )
+        for topic, value in ((STATIC, False), (DYNAMIC, True)):
+            if topic in topics and dynamic is not None:
+                made[topic] = _part_of_cloud(camera_header, points, dynamic == value)
         if DEPTH in topics:
             made[DEPTH] = messages.depth_image(camera_header, points.depth)
         if DEPTH_INFO in topics:
             made[DEPTH_INFO] = messages.camera_info(camera_header, points.camera)
+    if moves_known(result):
+        if MASK in topics:
+            lens = lenses[-1] if lenses else None
+            mask = result.moving.mask if lens is None else lens.unrectify(result.moving.mask)
+            made[MASK] = messages.mask_image(camera_header, mask)
+        if MASK_INFO in topics:
+            own = info if result.camera.calibrated else None
+            made[MASK_INFO] = (
+                messages.camera_info(camera_header, result.camera.pinhole)
+                if own is None
+                else messages.restamped(own, camera_header)
+            )
+        if OBJECTS in topics and result.trusted and result.objects is not None:
+            made[OBJECTS] = messages.objects(world_header, result)
     if result.trusted and result.tracks is not None and TRACKS in topics:
         made[TRACKS] = messages.tracks(world_header, result, lenses)
     if placed is not None and ODOMETRY in topics and (result.trusted or when_lost == "inflate"):
         made[ODOMETRY] = _odometry(world_header, child, placed, before)
     return made
+
+
+def moves_known(result: Result) -> bool:
+    """Whether what moves may be said: it is determined, and nothing of the result is distrusted."""
+    return result.moving is not None and not result.reason
+
+
+def _part_of_cloud(header, points: Points, chosen: np.ndarray) -> PointCloud2:
+    """The cloud, in which what is not chosen (h, w) is none."""
+    xyz = np.where(chosen[..., None], points.xyz, np.float32(np.nan))
+    confidence = np.where(chosen, points.confidence, np.float32(0))
+    return messages.point_cloud(header, xyz, points.rgb, confidence, points.dynamic)
 
 
 def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odometry:
@@ -70,7 +108,7 @@ def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odom
 
 class Publishers:
     """The node's topics. `listener` hears the robot's own transforms. world, base, map_name: frames; "" for no map.
-    Raises ValueError for frames that cannot be.
+    info() -> the camera's own camera_info, None where none is known. Raises ValueError for frames that cannot be.
 
     One thread at a time follows TF and publishes; `wanted`, `problems` and `change` are for any.
     """
@@ -85,10 +123,11 @@ class Publishers:
         listener: TransformListener,
         when_lost: str = "inflate",
         map_name: str = "",
+        info: Callable[[], CameraInfo | None] = lambda: None,
     ) -> None:
-        from d4rt_ros.msg import Tracks
+        from d4rt_ros.msg import Objects, Tracks
 
-        self._node, self._listener, self._tf_mode = node, listener, tf_mode
+        self._node, self._listener, self._tf_mode, self._info = node, listener, tf_mode, info
         (self.world, wrong_world), (self._base, wrong_base) = (
             broadcasting.mended(name, what) for name, what in ((world, "frames.world"), (base, "frames.base"))
         )
@@ -103,6 +142,12 @@ class Publishers:
         self._camera, self._wrong_camera = "", ""
         types = {
             POINTS: PointCloud2,
+            STATIC: PointCloud2,
+            DYNAMIC: PointCloud2,
+            MASK: Image,
+            MASK_INFO: CameraInfo,
+            OBJECTS: Objects,
+            OBJECT_MARKERS: MarkerArray,
             DEPTH: Image,
             DEPTH_INFO: CameraInfo,
             ODOMETRY: Odometry,
@@ -123,6 +168,7 @@ class Publishers:
         self._before: Placed | None = None
         self._world = 0  # that of the path
         self._keyframes, self._drawn = Keyframes(), -1  # and the world that was drawn last
+        self._bodies = ObjectMarkers()
 
     @property
     def map(self) -> str:
@@ -161,10 +207,13 @@ class Publishers:
         subscribed = self._subscribed()
         pose = pose_asked or self._broadcast.kind != "none" or bool({ODOMETRY, PATH, MARKERS} & subscribed)
         known = self._broadcast.child is not None
+        clouds, bodies = {POINTS, STATIC, DYNAMIC}, {OBJECTS, OBJECT_MARKERS}
         return Outputs(
-            points=bool({POINTS, DEPTH, DEPTH_INFO} & subscribed),
+            points=bool((clouds | {DEPTH, DEPTH_INFO}) & subscribed),
             tracks=known and bool({TRACKS, MARKERS} & subscribed),
             pose=known and pose,
+            masks=known and bool((clouds | {MASK, MASK_INFO}) & subscribed),
+            objects=known and bool(bodies & subscribed),
         )
 
     def start_pose(self, stamp: int) -> np.ndarray | None:
@@ -200,6 +249,11 @@ class Publishers:
             header = messages.header_message(result.stamp, self.world)
             made[MARKERS] = marker_array(header, self._drawing(result), self._drawn != result.pose.world)
             self._drawn = result.pose.world
+        if OBJECT_MARKERS in subscribed:
+            header = messages.header_message(result.stamp, self.world)
+            bodies = result.objects if moves_known(result) and result.trusted else None
+            if drawn := self._bodies.drawn(header, bodies, result.pose.world if result.pose else self._drawn):
+                made[OBJECT_MARKERS] = drawn
         self._send(made, current)
 
     def _follow_world(self, result: Result) -> None:
@@ -213,7 +267,9 @@ class Publishers:
     def _messages(self, result: Result, topics: set[str], placed=None, before=None, lenses=()) -> dict:
         frames = FrameNames(self.world, self._base, self._camera)
         child = self._broadcast.child or self._camera
-        return result_messages(result, frames, topics, child, placed, before, self._when_lost, lenses)
+        return result_messages(
+            result, frames, topics, child, placed, before, self._when_lost, lenses, self._info()
+        )
 
     def _send(self, made: dict, current: Callable[[], bool]) -> None:
         for topic, message in made.items():

@@ -9,7 +9,10 @@ import traceback
 from dataclasses import replace
 from typing import Callable
 
+import numpy as np
+
 from d4rt_ros.geometry import Region
+from d4rt_ros.model.protocol import NoAttentionError
 from d4rt_ros.ros.diagnostics import WARN, Statistics
 from d4rt_ros.ros.interest import Interest
 from d4rt_ros.ros.publishing import Publishers
@@ -17,14 +20,40 @@ from d4rt_ros.ros.scale_inputs import ScaleInputs
 from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, window_of
+from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, only, window_of
 from d4rt_ros.stream.scale import ScaleMeasurement
 
+ATTENTIVE = "attention", "both"  # methods of dynamics.method that listen to the model's attention
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
 
+class _Deaf:
+    """Hears a model's attention (model.protocol.AttentionListener), and keeps nothing of it."""
+
+    def begin(self, layers, rows, columns):
+        pass
+
+    attention = begin
+
+    def features(self, tokens):
+        pass
+
+
+def check_attention(model, method: str) -> None:
+    """Raises ValueError with a sentence where the attention of a model, which this method needs, cannot be heard. It
+    encodes a clip to see: call it in the model's thread."""
+    clip = [model.prepare(np.zeros((48, 64, 3), np.uint8))] * (model.num_frames or 2)
+    try:
+        model.encode(clip, listener=_Deaf())
+    except NoAttentionError as error:
+        raise ValueError(
+            f"dynamics.method is {method}, and {error}; or set dynamics.method to motion, which needs none"
+        ) from None
+
+
 class Streaming:
-    """Owns the window, the pipeline and the encoded windows that are kept.
+    """Owns the window, the pipeline and the encoded windows that are kept. Raises ValueError with a sentence for a
+    configuration that the model cannot do.
 
     warn(kind, sentence): tells the user, not too often of one kind. windows: what services answer from, the newest
     first. history: seconds for which they are kept. device: what the model runs on, "" where it does not say.
@@ -43,7 +72,7 @@ class Streaming:
         depth_rate: float = 0.0,
         history: float = 0.0,
     ) -> None:
-        self.pipeline = Pipeline(model, config)
+        self.pipeline, self._model = Pipeline(model, config), model
         self.window = window_of(self.pipeline)
         self.device = str(getattr(model, "device", ""))
         self.scale_inputs: ScaleInputs | None = None  # what measures the scale while the node is active
@@ -56,6 +85,7 @@ class Streaming:
         self._pose_wanted = False
         self._world_epoch = -1  # the epoch in which a world could begin
         self._worker, self._statistics, self._warn = worker, statistics, warn
+        self._check_method(config.dynamics)
         # Images wait for the first, so nothing is published under it; who resets waits for the second as well, so
         # that nothing of before is published after.
         self._lock = threading.Lock()  # of the window, and of what a restart changes
@@ -152,7 +182,10 @@ class Streaming:
         history: float = 0.0,
     ) -> None:
         """Take a new configuration of window and pipeline, the path's length, the depth's rate, what odometry is while
-        the pose is not trusted, and for how long windows are kept."""
+        the pose is not trusted, and for how long windows are kept. Raises ValueError with a sentence for what the model
+        cannot do."""
+        if config.dynamics != self.pipeline.config.dynamics:
+            self._check_method(config.dynamics)
         with self._lock:
             self.window.change(config.stride, config.hop, config.max_gap)
             self.publishers.change(path_length, when_lost)
@@ -160,6 +193,15 @@ class Streaming:
             now = self.pipeline.config
             self.pipeline.change(replace(config, depth_queries=now.depth_queries, region=now.region))
             self._depth_rate, self._history = depth_rate, history
+
+    def _check_method(self, method: str) -> None:
+        """Raises ValueError with a sentence where the model cannot say what moves by this dynamics.method."""
+        if method not in ATTENTIVE:
+            return
+        try:
+            self.run(lambda: check_attention(self._model, method))
+        except RuntimeError as error:  # of the worker, which has stopped, or of a GPU
+            raise ValueError(f"dynamics.method {method} cannot be tried: {error}") from None
 
     def _look_at(self, region: Region | None) -> None:
         with self._lock:
@@ -251,7 +293,7 @@ class Streaming:
                 self.pipeline.start_at(start)
                 self._world_epoch = clip[-1].epoch
             elif self._world_epoch != clip[-1].epoch:
-                wanted = replace(wanted, pose=False, tracks=False)
+                wanted = only(points=wanted.points)
         return wanted
 
     def _fit_depth(self, took: float) -> None:

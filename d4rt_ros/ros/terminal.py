@@ -8,13 +8,14 @@ from typing import Callable
 from d4rt_ros.ros.diagnostics import ERROR, WARN, Problem
 
 # Seconds that a problem lasts before it is said; others are said at once.
-PATIENCE = {"silence": 5.0, "uncalibrated": 5.0, "publishers": 2.0}
+PATIENCE = {"silence": 5.0, "uncalibrated": 5.0, "publishers": 2.0, "mask": 2.0}
 # What is said when it is over; of others nothing is.
 OVER = {
     "silence": "images arrive",
     "uncalibrated": "the camera is calibrated",
     "camera_info": "camera_info is used",
     "lost": "the images arrive again",
+    "mask": "the images are masked",
     "frozen": "the image changes again",
     "trust": "the pose is trusted again",
 }

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's messages")
-from sensor_msgs.msg import PointCloud2  # noqa: E402
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField  # noqa: E402
 from small_results import small_result  # noqa: E402
 
+from d4rt_ros.dynamics.objects import Objects  # noqa: E402
 from d4rt_ros.geometry import Pinhole, pose_from_quaternion, pose_matrix  # noqa: E402
 from d4rt_ros.ros import messages  # noqa: E402
 from d4rt_ros.stream import Scale  # noqa: E402
@@ -28,11 +29,11 @@ def _cloud(height=4, width=7):
 
 
 def _read(msg: PointCloud2):
-    names = [f.name for f in msg.fields]
+    formats = {PointField.FLOAT32: "<f4", PointField.UINT8: "u1"}
     dtype = np.dtype(
         {
-            "names": names,
-            "formats": ["<f4"] * len(names),
+            "names": [f.name for f in msg.fields],
+            "formats": [formats[f.datatype] for f in msg.fields],
             "offsets": [f.offset for f in msg.fields],
             "itemsize": msg.point_step,
         }
@@ -53,9 +54,19 @@ def test_cloud_is_organised():
     assert len(msg.data) == msg.height * msg.row_step and not msg.is_dense and not msg.is_bigendian
     np.testing.assert_array_equal(np.stack([points[n] for n in "xyz"], -1), xyz)
     np.testing.assert_array_equal(points["confidence"], confidence)
+    assert msg.fields[-1].name == "dynamic" and (points["dynamic"] == messages.NOT_DETERMINED).all()
     packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)
     np.testing.assert_array_equal(np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], -1), rgb)
     assert (packed >> 24 == 0).all()
+
+
+def test_points_say_whether_they_move():
+    xyz, rgb, confidence = _cloud()
+    moves = confidence > 0.5
+    points = _read(messages.point_cloud(HEADER, xyz, rgb, confidence, moves))
+    np.testing.assert_array_equal(points["dynamic"], np.where(moves, messages.MOVES, messages.AT_REST))
+    np.testing.assert_array_equal(points["confidence"], confidence)
+    assert (messages.AT_REST, messages.MOVES, messages.NOT_DETERMINED) == (0, 1, 255)
 
 
 def test_points_that_are_nowhere_are_nan():
@@ -97,6 +108,25 @@ def test_depth_image():
     unknown = np.isnan(read)
     assert unknown.sum() == 3 and unknown[0, 0] and unknown[1, 1] and unknown[2, 2]
     np.testing.assert_array_equal(read[~unknown], depth[~unknown])
+
+
+def test_mask_image():
+    mask = np.arange(12).reshape(3, 4) % 5 == 0
+    msg = messages.mask_image(HEADER, mask)
+    assert (msg.height, msg.width, msg.step, msg.encoding, msg.header) == (3, 4, 4, "mono8", HEADER)
+    np.testing.assert_array_equal(np.frombuffer(msg.data, np.uint8).reshape(3, 4), np.where(mask, 255, 0))
+
+
+def test_a_camera_info_of_another_image():
+    info = CameraInfo(
+        width=64, height=48, distortion_model="equidistant", d=[0.1, 0.2, 0.3, 0.4], binning_x=2
+    )
+    info.k[0], info.p[3], info.roi.width = 50.0, -6.0, 64
+    info.header.frame_id = "left"
+    now = messages.restamped(info, HEADER)
+    assert now.header == HEADER and info.header.frame_id == "left"
+    now.header = info.header
+    assert now == info
 
 
 def test_camera_info_round_trip():
@@ -142,6 +172,7 @@ def _tracks(n=3, t=4):
         confidence=rng.random((n, t)),
         pixels=rng.uniform(0, 40, size=(n, t, 2)),
         velocities=rng.normal(size=(n, 3)),
+        dynamic=None,
     )
 
 
@@ -160,6 +191,8 @@ def test_tracks():
     np.testing.assert_array_equal(np.reshape(msg.visible, (n, t)), tracks.visible)
     np.testing.assert_array_equal(np.reshape(msg.velocities, (n, 3)), tracks.velocities.astype(np.float32))
     assert msg.trusted and msg.reason == ""
+    tracks.dynamic = np.array([True, False, True])
+    assert list(_message(tracks).dynamic) == [True, False, True]
     metric = _message(tracks, scale=Scale(2.0, 0.0, "fixed"))
     assert metric.metric
 
@@ -198,6 +231,44 @@ def test_tracks_pixels_are_those_of_the_topic():
     np.testing.assert_allclose(np.reshape(msg.pixels, (3, 4, 2)), moved, rtol=1e-6)
     visible = np.reshape(msg.visible, (3, 4))
     assert visible[:, [0, 2]].all() and not visible[:, 3].any() and list(visible[:, 1]) == [False, True, True]
+
+
+def _objects(count=2):
+    rng = np.random.default_rng(0)
+    return Objects(
+        ids=np.array([5, 2**63 + 1], np.uint64)[:count],
+        centroids=rng.normal(size=(count, 3)),
+        extents=rng.random((count, 3)),
+        velocities=np.array([[1.0, 2, 3], [np.nan] * 3])[:count],
+        covariances=rng.normal(size=(count, 6, 6)),
+        tracks=(np.array([7, 2**63 + 3], np.uint64), np.empty(0, np.uint64))[:count],
+    )
+
+
+def test_objects():
+    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+    bodies = _objects()
+    result = small_result([STAMP], np.eye(4), objects=bodies, scale=Scale(2.0, 0.0, "fixed"))
+    msg = messages.objects(HEADER, result)
+    assert msg.header == HEADER and msg.metric and msg.trusted and msg.reason == ""
+    assert list(msg.ids) == [5, 2**63 + 1] and list(msg.track_counts) == [2, 0]
+    assert list(msg.track_ids) == [7, 2**63 + 3]
+    for name, shape in {
+        "centroids": (2, 3),
+        "extents": (2, 3),
+        "velocities": (2, 3),
+        "covariances": (2, 6, 6),
+    }.items():
+        sent = np.reshape(getattr(msg, name), shape)
+        np.testing.assert_array_equal(sent, getattr(bodies, name).astype(np.float32))
+
+
+def test_no_objects_are_an_empty_message():
+    pytest.importorskip("d4rt_ros.msg", reason="needs our built interfaces")
+    msg = messages.objects(HEADER, small_result([STAMP], np.eye(4), objects=_objects(0)))
+    assert msg.trusted and not (
+        msg.ids or msg.centroids or msg.covariances or msg.track_counts or msg.track_ids
+    )
 
 
 def test_flat_empty():

@@ -59,7 +59,7 @@ def test_images_become_every_topic(running):
     assert (depth.height, depth.width, depth.encoding, depth.header.frame_id) == (36, 48, "32FC1", "cam")
     np.testing.assert_array_equal(np.frombuffer(depth.data, np.float32), 2.0)
     assert (cloud.height, cloud.width, cloud.header.frame_id) == (36, 48, "cam")
-    points = np.frombuffer(cloud.data, np.float32).reshape(36, 48, 5)
+    points = np.frombuffer(cloud.data, np.float32).reshape(36, 48, 6)
     np.testing.assert_allclose(points[0, 0, :3], [-31.5 * 2 / 100, -23.5 * 2 / 100, 2], rtol=1e-5)
     assert tracks.header.frame_id == "world" and tracks.header.stamp == tracks.stamps[-1]
     assert len(tracks.stamps) == 4 and len(tracks.ids) == 9 * 12
