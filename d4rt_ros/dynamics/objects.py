@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+REACH = 2  # points of the grid from one to the next of a body, with a hole of one between
+EDGE = 0.15  # share by which the distance from the camera differs where one thing is before another
+LEAST_POINTS, LEAST_SHARE = 4, 0.002  # of a body; of the grid
+OUTLYING = 3.0  # times the median distance from a body's middle: no point of it
+NEAR_TRACK = 0.1  # of the distance from the camera, by which a track may miss the grid's points
+UNSEEN = 1.0  # seconds after which a body that is not seen is forgotten
+GATE = 3.0  # sd that a body may be from where it is expected
+CHANGED = 0.1  # what a body twice or half as large as expected costs, where a gate's distance costs 1
+
+# In the distance from the camera, so that the unit of length does not matter.
+CENTROID_NOISE = 0.015  # sd of a centroid, by the depth's errors
+EXTENT_NOISE = 0.05  # the same, of the body's size, which is not seen whole
+TRACK_NOISE = 0.05  # sd a second of the velocity of a body's tracks
+FASTEST = 1.0  # sd a second of the velocity of a body that is seen the first time
+ACCELERATION = 0.125  # (a second)², a second: by how much the variance of the velocity grows
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,3 +40,270 @@ class Objects:
     velocities: np.ndarray
     covariances: np.ndarray
     tracks: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def scaled(objects: Objects, metres: float, offset: np.ndarray | float = 0.0) -> Objects:
+    """The bodies with lengths so many times as large, shifted by `offset` (3,) then."""
+    return replace(
+        objects,
+        centroids=objects.centroids * metres + offset,
+        extents=objects.extents * metres,
+        velocities=objects.velocities * metres,
+        covariances=objects.covariances * metres**2,
+    )
+
+
+class ObjectTracker:
+    """Finds the bodies of one moment after another and knows them again. Lengths are in one unit all the time.
+
+    Each has a Kalman filter of its centroid at constant velocity (white-noise acceleration: Bar-Shalom, Li and
+    Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, 6.2.2), and is expected where that says;
+    bodies are assigned to those expected so that all together are nearest, with common tracks and a like size counting
+    for nearness. Of bodies that merge, and of one that splits, the larger part keeps the id. A body that is not seen is
+    waited for, for UNSEEN seconds.
+
+    first_id: of the first new body. next_id: that of the next; none is used twice.
+    """
+
+    def __init__(self, first_id: int = 1) -> None:
+        self.next_id = first_id
+        self._bodies: list[_Body] = []
+        self._stamp: int | None = None
+
+    def update(
+        self,
+        stamp: int,
+        xyz: np.ndarray,
+        dynamic: np.ndarray,
+        camera: np.ndarray,
+        ids: np.ndarray = np.empty(0, np.uint64),
+        positions: np.ndarray = np.empty((0, 3)),
+        velocities: np.ndarray = np.empty((0, 3)),
+    ) -> Objects:
+        """The bodies at a stamp (ns); an earlier one than the last begins anew, with new ids.
+
+        xyz: (h, w, 3) in the world, what a grid of the image shows, NaN where that is not known.
+        dynamic: (h, w) bool, what moves. camera: (3,), its place in the world.
+        ids, positions, velocities: of the N tracks that move, now, (N,), (N, 3), (N, 3) a second; NaN where not known.
+        """
+        if self._stamp is not None and stamp < self._stamp:
+            self._bodies = []
+        self._stamp = stamp
+        seen = _seen(xyz, dynamic, camera, np.asarray(ids, np.uint64), positions, velocities)
+        waited = [body.at(stamp) for body in self._bodies if stamp - body.stamp <= UNSEEN * 1e9]
+        rows, columns = _assigned(waited, seen)
+        known = dict(zip(columns.tolist(), rows.tolist()))
+        found = []
+        for k, body in enumerate(seen):
+            if k in known:
+                found.append(waited[known[k]].updated(body))
+            else:
+                found.append(_Body.new(self.next_id, stamp, body))
+                self.next_id += 1
+        # Those that are not seen stay as they were then.
+        missing = {body.id for body in waited} - {body.id for body in found}
+        self._bodies = found + [body for body in self._bodies if body.id in missing]
+        found.sort(key=lambda body: body.id)
+        return Objects(
+            ids=np.array([body.id for body in found], np.uint64),
+            centroids=np.array([body.state[:3] for body in found]).reshape(-1, 3),
+            extents=np.array([body.seen.extent for body in found]).reshape(-1, 3),
+            velocities=np.array([body.velocity for body in found]).reshape(-1, 3),
+            covariances=np.array([body.told_covariance for body in found]).reshape(-1, 6, 6),
+            tracks=tuple(body.seen.tracks for body in found),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A body as it is seen once. centroid, extent: (3,). variance: of each coordinate of the centroid.
+    range: from the camera. share: of the grid's points. tracks: their ids (n,). velocity: (3,) by the tracks, NaN where
+    there are none; velocity_variance: of each coordinate."""
+
+    centroid: np.ndarray
+    extent: np.ndarray
+    variance: float
+    range: float
+    share: float
+    tracks: np.ndarray
+    velocity: np.ndarray
+    velocity_variance: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """A body as it is known. state: (6,) centroid and velocity. covariance: (6, 6). moving: whether anything says the
+    velocity. stamp: ns."""
+
+    id: int
+    stamp: int
+    seen: _Seen
+    state: np.ndarray
+    covariance: np.ndarray
+    moving: bool
+
+    @classmethod
+    def new(cls, number: int, stamp: int, seen: _Seen) -> _Body:
+        state = np.concatenate([seen.centroid, np.zeros(3)])
+        covariance = np.diag([seen.variance] * 3 + [(FASTEST * seen.range) ** 2] * 3)
+        return cls(number, stamp, seen, state, covariance, False)._told_by_tracks(seen)
+
+    @property
+    def velocity(self) -> np.ndarray:
+        return self.state[3:] if self.moving else np.full(3, np.nan)
+
+    @property
+    def told_covariance(self) -> np.ndarray:
+        told = self.covariance.copy()
+        if not self.moving:
+            told[3:], told[:, 3:] = np.nan, np.nan
+        return told
+
+    def at(self, stamp: int) -> _Body:
+        """As it is expected at a later stamp."""
+        dt = (stamp - self.stamp) / 1e9
+        motion = np.eye(6)
+        motion[:3, 3:] = dt * np.eye(3)
+        growth = np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], np.eye(3))
+        covariance = motion @ self.covariance @ motion.T + ACCELERATION * self.seen.range**2 * growth
+        return replace(
+            self,
+            stamp=stamp,
+            state=motion @ self.state,
+            covariance=covariance,
+            moving=self.moving or dt > 0,  # once it is seen again
+        )
+
+    def reach(self, variance: float) -> float:
+        """How far from where it is expected a body of that variance may be."""
+        return GATE * np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1] + variance)
+
+    def updated(self, seen: _Seen) -> _Body:
+        """As it is seen now, of what was expected."""
+        if np.linalg.norm(seen.centroid - self.state[:3]) > self.reach(seen.variance):
+            # Another part of it is seen than before, which is no motion.
+            state, covariance = self.state.copy(), self.covariance.copy()
+            state[:3] = seen.centroid
+            covariance[:3], covariance[:, :3] = 0.0, 0.0
+            covariance[:3, :3] = seen.variance * np.eye(3)
+            return replace(self, seen=seen, state=state, covariance=covariance)._told_by_tracks(seen)
+        return replace(self._measured(0, seen.centroid, seen.variance), seen=seen)._told_by_tracks(seen)
+
+    def _told_by_tracks(self, seen: _Seen) -> _Body:
+        if np.isnan(seen.velocity).any():
+            return self
+        return replace(self._measured(3, seen.velocity, seen.velocity_variance), moving=True)
+
+    def _measured(self, first: int, value: np.ndarray, variance: float) -> _Body:
+        """With three coordinates of the state, from the first on, measured."""
+        rows = slice(first, first + 3)
+        gain = np.linalg.solve(self.covariance[rows, rows] + variance * np.eye(3), self.covariance[rows]).T
+        left = np.eye(6)
+        left[:, rows] -= gain
+        # Joseph's form, which stays symmetric and positive.
+        covariance = left @ self.covariance @ left.T + variance * gain @ gain.T
+        return replace(self, state=self.state + gain @ (value - self.state[rows]), covariance=covariance)
+
+
+def labels_of(xyz: np.ndarray, dynamic: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """(h, w) int, -1 where nothing moves: which connected body a point of a grid is of.
+
+    Two points are of one where they are neighbours, or one is between them, at about one distance from the camera.
+    Arguments as of `ObjectTracker.update`.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    moves = dynamic & np.isfinite(xyz).all(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = np.log(np.linalg.norm(xyz - camera, axis=-1))
+    number = np.arange(moves.size).reshape(moves.shape)
+    height, width = moves.shape
+    ends = []
+    for down in range(REACH + 1):
+        for right in range(-REACH if down else 1, REACH + 1):
+            one = np.s_[: height - down, max(-right, 0) : width - max(right, 0)]
+            other = np.s_[down:, max(right, 0) : width - max(-right, 0)]
+            with np.errstate(invalid="ignore"):
+                joined = moves[one] & moves[other] & (np.abs(away[one] - away[other]) < EDGE)
+            ends.append((number[one][joined], number[other][joined]))
+    first, second = (np.concatenate(side) for side in zip(*ends))
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(moves.size, moves.size))
+    labels = connected_components(graph, directed=False)[1].reshape(moves.shape)
+    return np.where(moves, labels, -1)
+
+
+def _seen(xyz, dynamic, camera, ids, positions, velocities) -> list[_Seen]:
+    """The bodies of one moment."""
+    labels = labels_of(xyz, dynamic, camera).ravel()
+    points = xyz.reshape(-1, 3).astype(np.float64)
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    least = max(LEAST_POINTS, round(LEAST_SHARE * dynamic.size))
+    parts = [_without_outliers(points[labels == name]) for name in names[counts >= least]]
+    owners = _owners(parts, camera, positions)
+    shares = counts[counts >= least] / dynamic.size
+    found = []
+    for k, (part, share) in enumerate(zip(parts, shares)):
+        centroid, extent = part.mean(axis=0), np.ptp(part, axis=0)
+        away = float(np.linalg.norm(centroid - camera))
+        variance = (CENTROID_NOISE * away) ** 2 + (EXTENT_NOISE * np.linalg.norm(extent)) ** 2
+        velocity, spread = _velocity(velocities[owners == k])
+        velocity_variance = spread + (TRACK_NOISE * away) ** 2
+        found.append(
+            _Seen(centroid, extent, variance, away, share, ids[owners == k], velocity, velocity_variance)
+        )
+    return found
+
+
+def _without_outliers(points: np.ndarray) -> np.ndarray:
+    """Of points (n, 3) those that are not far from where most are."""
+    away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    return points[away <= OUTLYING * np.median(away)]
+
+
+def _owners(parts: list[np.ndarray], camera: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(N,) int: which of the bodies' points (n, 3) a track at positions (N, 3) is among; -1: none's."""
+    from scipy.spatial import cKDTree
+
+    owners, known = np.full(len(positions), -1), np.isfinite(positions).all(axis=1)
+    if not parts or not known.any():
+        return owners
+    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    distances, nearest = cKDTree(np.concatenate(parts)).query(positions[known])
+    near = distances <= NEAR_TRACK * np.linalg.norm(positions[known] - camera, axis=1)
+    owners[known] = np.where(near, numbers[nearest], -1)
+    return owners
+
+
+def _velocity(velocities: np.ndarray) -> tuple[np.ndarray, float]:
+    """The median (3,) of velocities (n, 3), and the variance of each of its coordinates by how they differ; NaN where
+    there are none."""
+    known = velocities[np.isfinite(velocities).all(axis=1)]
+    if not len(known):
+        return np.full(3, np.nan), np.nan
+    median = np.median(known, axis=0)
+    spread = 1.4826 * np.median(np.abs(known - median))
+    return median, float(spread**2 * np.pi / 2 / len(known))  # that of a median, of normal errors
+
+
+def _assigned(expected: list[_Body], seen: list[_Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the expected bodies, and which of those that are seen, are one."""
+    from scipy.optimize import linear_sum_assignment
+
+    never = 1e6
+    costs = np.full((len(expected), len(seen)), never)
+    for i, body in enumerate(expected):
+        for k, now in enumerate(seen):
+            size = max(np.linalg.norm(body.seen.extent), np.linalg.norm(now.extent))
+            gate = body.reach(now.variance) + size / 2  # where a part of it is hidden
+            distance = np.linalg.norm(now.centroid - body.state[:3]) / gate
+            fewest = min(len(body.seen.tracks), len(now.tracks))
+            common = len(np.intersect1d(body.seen.tracks, now.tracks)) / fewest if fewest else 0.0
+            if distance <= 1 or common > 0.5:
+                costs[i, k] = distance - common + CHANGED * abs(np.log2(now.share / body.seen.share))
+    rows, columns = linear_sum_assignment(costs)
+    good = costs[rows, columns] < never
+    return rows[good], columns[good]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,13 +34,17 @@ class Frame:
     world_from_camera: np.ndarray | None = None
     masked: np.ndarray | None = None
 
-    @property
+    @cached_property
     def valid(self) -> np.ndarray | None:
-        """(H, W) bool: which pixels show anything, where a raw image does not fill its rectified one; None: all."""
-        return self.lens.valid if self.lens else None
+        """(H, W) bool: which pixels may be used: those that a raw image fills of its rectified one, and that are not
+        masked; None: all."""
+        filled = self.lens.valid if self.lens else None
+        if self.masked is None:
+            return filled
+        return ~self.masked if filled is None else filled & ~self.masked
 
     def filled(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether pixels u, v (N,) within the image show anything."""
+        """(N,) bool: whether pixels u, v (N,) within the image may be used."""
         if self.valid is None:
             return np.ones(len(u), bool)
         return self.valid[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d4rt_ros.model.attention import layers_at
 from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.layers import (
     Rotary,
@@ -17,6 +20,7 @@ from d4rt_ros.model.layers import (
     split_heads,
     token_positions,
 )
+from d4rt_ros.model.protocol import AttentionListener
 
 
 class EncoderBlock(nn.Module):
@@ -31,12 +35,24 @@ class EncoderBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = feed_forward(width, mlp_ratio)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
-        """x: (..., N, C); angles: cos and sin of the rotary positions of the N tokens, or None."""
+    def forward(
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        seen: Tensor | None = None,
+        heard: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Tensor:
+        """x: (..., N, C); angles: cos and sin of the rotary positions of the N tokens, or None.
+
+        seen: (..., N) bool, the tokens that are attended to; heard: is told queries and keys (..., heads, N, d).
+        """
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm_attn(x)).chunk(3, -1))
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
-        x = x + self.out_proj(merge_heads(attention(q, k, v)))
+        if heard is not None:
+            heard(q, k)
+        seen = None if seen is None else seen[..., None, None, :]  # whatever the head and the query
+        x = x + self.out_proj(merge_heads(attention(q, k, v, seen)))
         return x + self.ff(self.norm_ff(x))
 
 
@@ -118,8 +134,18 @@ class Encoder(nn.Module):
         )
         self.final_norm = nn.LayerNorm(width)
 
-    def forward(self, video: Tensor, aspect: Tensor) -> Tensor:
-        """video: (B, T, 3, H, W), normalised; aspect: (B,) width / height. Returns (B, N [+ 1], C)."""
+    def forward(
+        self,
+        video: Tensor,
+        aspect: Tensor,
+        mask: Tensor | None = None,
+        listener: AttentionListener | None = None,
+    ) -> Tensor:
+        """video: (B, T, 3, H, W), normalised; aspect: (B,) width / height. Returns (B, N [+ 1], C).
+
+        mask: (B, t, rows, columns) bool of the token grid, tokens whose keys and values the early layers leave out;
+        listener: hears the layers of global attention, each temporal row of tokens as a frame, of a batch of one.
+        """
         if self.stem is not None:
             video = self.stem(video)
         x = self.patch_embed(video)
@@ -129,21 +155,59 @@ class Encoder(nn.Module):
         x = x.flatten(1, 3)
         x = x + self.table.to(x.dtype)
         extra = None if self.aspect_proj is None else self.aspect_proj(aspect.to(x.dtype)[:, None, None])
+        hears = {} if listener is None else self._begin(listener)
+        seen, early = (None, 0) if mask is None else (~mask.flatten(2), self._early_blocks())
         for i, block in enumerate(self.blocks):
-            if self.config.attention == "interleaved" and i % 2 == 0:
-                x = self._framewise(block, x)
-            elif extra is None:
-                x = block(x, self._turn(0, x.shape[1]))
-            else:
-                both = block(torch.cat((x, extra), 1), self._turn(0, x.shape[1] + 1))
-                x, extra = both[:, :-1], both[:, -1:]
+            left = seen if i < early else None
+            if self._framed(i):
+                x = self._framewise(block, x, left)
+                continue
+            both = x if extra is None else torch.cat((x, extra), 1)
+            both = block(both, self._turn(0, both.shape[1]), self._seen_of_all(left), hears.get(i))
+            x, extra = (both, None) if extra is None else (both[:, :-1], both[:, -1:])
+        if listener is not None:
+            listener.features(self.final_norm(x)[0].unflatten(0, (self.grid[0], -1)))
         return self.final_norm(x if extra is None else torch.cat((x, extra), 1))
 
-    def _framewise(self, block: EncoderBlock, x: Tensor) -> Tensor:
-        """Attention within each temporal row of tokens."""
+    def _framed(self, block: int) -> bool:
+        """Whether a block attends within temporal rows alone."""
+        return self.config.attention == "interleaved" and block % 2 == 0
+
+    def _early_blocks(self) -> int:
+        """How many blocks are as early as the first five of VGGT's 24 pairs of frame and global attention."""
+        each = 2 if self.config.attention == "interleaved" else 1
+        return each * layers_at(0, 4, -(-len(self.blocks) // each)).stop
+
+    def _begin(self, listener: AttentionListener) -> dict[int, Callable[[Tensor, Tensor], None]]:
+        """What hears the blocks of global attention, by their number."""
+        blocks = [i for i in range(len(self.blocks)) if not self._framed(i)]
+        t, rows, columns = self.grid
+        listener.begin(len(blocks), rows, columns)
+
+        def frames(x: Tensor) -> Tensor:
+            return x[0, :, : t * rows * columns].unflatten(1, (t, -1))
+
+        def hears(layer: int):
+            return lambda q, k: listener.attention(layer, frames(q), frames(k))
+
+        return {block: hears(layer) for layer, block in enumerate(blocks)}
+
+    def _seen_of_all(self, seen: Tensor | None) -> Tensor | None:
+        """(B, N [+ 1]): of (B, t, tokens), and the aspect token. Where nothing would be left, all is."""
+        if seen is None:
+            return None
+        seen = seen.flatten(1)
+        if self.aspect_proj is not None:
+            return F.pad(seen, (0, 1), value=True)
+        return seen | ~seen.any(-1, keepdim=True)
+
+    def _framewise(self, block: EncoderBlock, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Attention within each temporal row of tokens; seen: (B, t, tokens). Rows with nothing left see all."""
         rows = x.unflatten(1, (self.grid[0], -1))
+        if seen is not None:
+            seen = seen | ~seen.any(-1, keepdim=True)
         # Rotary attention sees differences of positions alone, so the first row's angles serve every row.
-        return block(rows, self._turn(0, rows.shape[2])).flatten(1, 2)
+        return block(rows, self._turn(0, rows.shape[2]), seen).flatten(1, 2)
 
     def _turn(self, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
         return None if self.rotary is None else (self.cos[start:stop], self.sin[start:stop])

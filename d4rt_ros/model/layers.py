@@ -13,13 +13,18 @@ from torch.nn import functional as F
 PLAIN_ATTENTION_KEYS = 1024
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention. q: (..., Q, d); k, v: (..., N, d). Returns (..., Q, d)."""
+def attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Softmax attention. q: (..., Q, d); k, v: (..., N, d). Returns (..., Q, d).
+
+    seen: bool, broadcasts to (..., Q, N): the keys that are attended to; None: all.
+    """
     fused = q.is_cuda or not torch.is_grad_enabled() or k.shape[-2] > PLAIN_ATTENTION_KEYS
     # For one query the fused kernel takes twice as long as two products.
     if fused and (q.shape[-2] > 1 or q.is_cuda) and not torch.onnx.is_in_onnx_export():
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, seen)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
     return scores.softmax(-1) @ v
 
 

@@ -8,6 +8,7 @@ from d4rt_ros.model.config import ModelConfig
 from d4rt_ros.model.decoder import Decoder, KeysValues, interpolate_patches, sample_patches
 from d4rt_ros.model.encoder import Encoder
 from d4rt_ros.model.layers import initialise
+from d4rt_ros.model.protocol import AttentionListener
 
 
 class D4RT(nn.Module):
@@ -23,12 +24,18 @@ class D4RT(nn.Module):
         # either: features then never hear from that head.
         initialise(self.decoder.heads, "normal")
 
-    def encode(self, video: Tensor, aspect: Tensor) -> KeysValues:
+    def encode(
+        self,
+        video: Tensor,
+        aspect: Tensor,
+        mask: Tensor | None = None,
+        listener: AttentionListener | None = None,
+    ) -> KeysValues:
         """video: (B, T, 3, H, W) RGB in [0, 1]; aspect: (B,) the original width / height.
 
-        Returns each decoder layer's keys and values of the scene.
+        mask, listener: see Encoder.forward. Returns each decoder layer's keys and values of the scene.
         """
-        return self.decoder.project(self.encoder(self._normalise(video), aspect))
+        return self.decoder.project(self.encoder(self._normalise(video), aspect, mask, listener))
 
     def decode(
         self,

@@ -18,7 +18,7 @@ from d4rt_ros.io.transform_tree import NotHeardYet, TransformError, frame_name
 from d4rt_ros.ros.inputs import Input
 from d4rt_ros.ros.messages import nanoseconds
 from d4rt_ros.ros.scale_messages import cloud_points, cone_points, scan_points, small_depth
-from d4rt_ros.stream.config import Outputs
+from d4rt_ros.stream.config import only
 from d4rt_ros.stream.scale import NoScale, ScaleMeasurement
 from d4rt_ros.stream.scale_depth import cone_scale, image_scale, points_scale
 from d4rt_ros.stream.scale_height import IMAGE_UP, ground_plane, height_scale
@@ -67,7 +67,7 @@ class ScaleInputs:
         self._source = _source(node, settings, transforms)
         self._next, self._why = 0, ""
         depth, pose = settings.source in ("depth", "height"), settings.source == "tf"
-        self.wanted = Outputs(points=depth, tracks=False, pose=pose)
+        self.wanted = only(points=depth, pose=pose)
 
     @property
     def problem(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from d4rt_ros.model.config import HEADS, ConfigError, ModelConfig
+from d4rt_ros.model.protocol import NoAttentionError
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
 from d4rt_ros.runtime.scene import SceneModel, device_parts, scene_bytes
@@ -63,7 +64,12 @@ class OnnxModel(SceneModel):
             self.chunk = GPU_CHUNK
         log.info("ONNX Runtime runs %s on %s", folder, self.providers[0])
 
-    def _encode(self, small: np.ndarray, aspect: float, images: list[np.ndarray]):
+    def _encode(self, small: np.ndarray, aspect: float, images: list[np.ndarray], mask=None, listener=None):
+        if mask is not None or listener is not None:
+            raise NoAttentionError(
+                "an exported model (ONNX) lets nobody hear or mask its attention, so it can neither be encoded with a "
+                "mask nor give attention cues; load the checkpoint that it was exported from with backend torch"
+            )
         frames = {"none": None, "encoder": list(small), "frames": images}[self.patch_source]
         binding = self._encoder.io_binding()
         binding.bind_cpu_input("frames", np.ascontiguousarray(small))

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from d4rt_ros.geometry.arguments import rgb_image
+from d4rt_ros.model.attention import token_mask
 from d4rt_ros.model.config import HEADS, ModelConfig
+from d4rt_ros.model.protocol import AttentionListener
 from d4rt_ros.model.query import Answer, QueryError, broadcast_queries, check_queries
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 
@@ -79,12 +81,20 @@ class SceneModel:
         scale, shift = self.pixel_map(height, width)
         return (uv - shift) / scale
 
-    def encode(self, frames: np.ndarray | Sequence[PreparedFrame]) -> Scene:
+    def encode(
+        self,
+        frames: np.ndarray | Sequence[PreparedFrame],
+        mask: np.ndarray | None = None,
+        listener: AttentionListener | None = None,
+    ) -> Scene:
         """Encode a clip, oldest frame first.
 
-        frames: (T, H, W, 3) uint8 RGB of any size, or T frames that `prepare` returned.
-        Raises FrameError for another number of frames, another type, frames of different sizes, or a scene that
-        is larger than memory.
+        frames: (T, H, W, 3) uint8 RGB of any size, or T frames that `prepare` returned. mask: (T, H, W) bool,
+        pixels whose tokens the first fifth of the layers leaves out; listener: hears the global attention, each
+        temporal row of tokens as a frame (see model.protocol).
+        Raises FrameError for another number of frames, another type, frames of different sizes, a mask of another
+        size or type, or a scene that is larger than memory; NoAttentionError where mask or listener are given and
+        the attention is out of reach.
         """
         check_patch_source(self.patch_source)
         try:
@@ -105,8 +115,19 @@ class SceneModel:
         images = [f.image for f in prepared]
         height, width = images[0].shape[:2]
         self._check_memory(images)
-        keys_values, patches = self._encode(np.stack([f.small for f in prepared]), width / height, images)
+        tokens = None if mask is None else self._token_mask(mask, (count, height, width))
+        small = np.stack([f.small for f in prepared])
+        keys_values, patches = self._encode(small, width / height, images, tokens, listener)
         return Scene(self, keys_values, patches, images)
+
+    def _token_mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+        mask = np.asarray(mask)
+        if mask.shape != shape or mask.dtype != bool:
+            raise FrameError(
+                f"a mask {mask.shape} {mask.dtype} given; bool of the frames' {shape} is expected, True where "
+                "attention leaves a pixel out"
+            )
+        return token_mask(mask, self.config.token_grid)
 
     def _check_memory(self, images: list[np.ndarray]) -> None:
         """Raise FrameError if encoding these would not fit; asked once for a size of frames, before allocating."""
@@ -128,8 +149,16 @@ class SceneModel:
     def _free_bytes(self) -> int:
         return available_bytes()
 
-    def _encode(self, small: np.ndarray, aspect: float, images: list[np.ndarray]) -> tuple[Any, Any]:
-        """small: (T, h, w, 3) uint8; aspect: width / height of the images (T of (H, W, 3) uint8).
+    def _encode(
+        self,
+        small: np.ndarray,
+        aspect: float,
+        images: list[np.ndarray],
+        mask: np.ndarray | None = None,
+        listener: AttentionListener | None = None,
+    ) -> tuple[Any, Any]:
+        """small: (T, h, w, 3) uint8; aspect: width / height of the images (T of (H, W, 3) uint8); mask: (t, rows,
+        columns) bool of the token grid.
 
         Returns what `decode` takes first: the scene's keys and values, and what RGB patches are taken from.
         """
@@ -156,6 +185,8 @@ class Scene:
 
     model: see SceneModel; keys_values, patches: what the model's `decode` takes; frames: T images (H, W, 3).
     """
+
+    tells_motion = True
 
     def __init__(self, model: SceneModel, keys_values: Any, patches: Any, frames: list[np.ndarray]):
         self._model = model

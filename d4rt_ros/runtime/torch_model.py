@@ -11,6 +11,7 @@ from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.protocol import AttentionListener
 from d4rt_ros.runtime.cuda_graph import CapturedDecoder, CapturedFunction
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
@@ -79,11 +80,18 @@ class Model(SceneModel):
 
     @torch.inference_mode()
     def _encode(
-        self, small: np.ndarray, aspect: float, images: list[np.ndarray]
+        self,
+        small: np.ndarray,
+        aspect: float,
+        images: list[np.ndarray],
+        mask: np.ndarray | None = None,
+        listener: AttentionListener | None = None,
     ) -> tuple[KeysValues, torch.Tensor | list[np.ndarray] | None]:
-        frames = self._upload(small)[None]
-        encode = self._graphs[0] if self._graphs else self._encode_tensors
-        flat = encode(frames, self._upload(np.array([aspect], np.float32)))
+        inputs = frames, _ = self._upload(small)[None], self._upload(np.array([aspect], np.float32))
+        if mask is not None or listener is not None:  # a recorded graph neither hears nor masks
+            flat = self._encode_tensors(*inputs, None if mask is None else self._upload(mask)[None], listener)
+        else:
+            flat = self._graphs[0](*inputs) if self._graphs else self._encode_tensors(*inputs)
         keys_values = list(zip(flat[::2], flat[1::2]))
         if self.patch_source == "frames":
             return keys_values, images if self.device.type == "cpu" else self._upload_each(images)
@@ -112,9 +120,16 @@ class Model(SceneModel):
         together = decode(scene, queries).cpu().numpy()[:count]
         return dict(zip(HEADS, np.split(together, np.cumsum(list(HEADS.values()))[:-1], -1)))
 
-    def _encode_tensors(self, frames: torch.Tensor, aspect: torch.Tensor) -> list[torch.Tensor]:
-        """frames: (1, T, h, w, 3) uint8; aspect: (1,). Returns k, v, k, v, …"""
-        keys_values = self.network.encode(frames.movedim(-1, 2).to(self.dtype) / 255, aspect)
+    def _encode_tensors(
+        self,
+        frames: torch.Tensor,
+        aspect: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        listener: AttentionListener | None = None,
+    ) -> list[torch.Tensor]:
+        """frames: (1, T, h, w, 3) uint8; aspect: (1,); mask: (1, t, rows, columns) bool. Returns k, v, k, v, …"""
+        video = frames.movedim(-1, 2).to(self.dtype) / 255
+        keys_values = self.network.encode(video, aspect, mask, listener)
         return [x for pair in keys_values for x in pair]
 
     def _decode_tensors(self, scene: list[torch.Tensor], queries: list[torch.Tensor]) -> torch.Tensor:

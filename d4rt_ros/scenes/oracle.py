@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from d4rt_ros.model.protocol import NoAttentionError
 from d4rt_ros.model.query import Answer, check_queries
 from d4rt_ros.scenes.rendering import render
 from d4rt_ros.scenes.scene import Scenes
@@ -37,6 +38,7 @@ class OracleScene:
     frames: (T, H, W, 3) uint8; rendered when first asked for where not given.
     """
 
+    tells_motion = True
     nbytes = 0
     queries_per_second = None  # its answers take no time worth measuring
 
@@ -122,8 +124,15 @@ class OracleModel:
             )
         return PreparedImage(image, time)
 
-    def encode(self, frames) -> OracleScene:
-        """frames: (T, H, W, 3) uint8, or T that `prepare` returned. Raises ValueError for another number."""
+    def encode(self, frames, mask=None, listener=None) -> OracleScene:
+        """frames: (T, H, W, 3) uint8, or T that `prepare` returned. Raises ValueError for another number.
+
+        Raises NoAttentionError for a mask or a listener: an oracle attends to nothing.
+        """
+        if mask is not None or listener is not None:
+            raise NoAttentionError(
+                "an oracle has no attention to hear or to mask; leave out mask and listener"
+            )
         if len(frames) != self.num_frames:
             raise ValueError(f"{len(frames)} frames given; this oracle takes clips of {self.num_frames}")
         prepared = [f if isinstance(f, PreparedImage) else self.prepare(f) for f in frames]

@@ -1,7 +1,7 @@
 """The online system: frames in, results out. No ROS, no thread, no clock."""
 
 from d4rt_ros.io.frame import Frame
-from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
+from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries, only
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Camera, Points, Pose, Result, Scale, StreamTracks, WindowCameras
@@ -27,5 +27,6 @@ __all__ = [
     "WindowCameras",
     "WindowFrame",
     "fitting_depth_queries",
+    "only",
     "window_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from d4rt_ros.geometry.region import Region
 from d4rt_ros.tasks.adaptive_depth import MIN_QUERIES
@@ -12,26 +12,37 @@ from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS
 
 SCALE_SOURCES = "none", "fixed", "depth", "tf", "height"
 REFINEMENTS = "pixels", "none"
+DYNAMICS = "motion", "attention", "both", "off"
 FEWEST_TRACKS = 50  # fewer do not place a camera
 LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to compute. Tracks are given in the world, so they bring the pose with them."""
+    """What to compute. All but points are of the world, and bring the pose with them.
+
+    masks: which pixels and points move. objects: the bodies that do.
+    """
 
     points: bool = True
     tracks: bool = True
     pose: bool = True
+    masks: bool = True
+    objects: bool = True
 
     def __or__(self, other: Outputs) -> Outputs:
         """What either asks for."""
-        return Outputs(self.points or other.points, self.tracks or other.tracks, self.pose or other.pose)
+        return Outputs(*(getattr(self, f.name) or getattr(other, f.name) for f in fields(self)))
 
     @property
     def world(self) -> bool:
         """Whether the camera's place in the world is needed."""
-        return self.pose or self.tracks
+        return self.pose or self.tracks or self.masks or self.objects
+
+
+def only(**wanted: bool) -> Outputs:
+    """What is named, and nothing else."""
+    return Outputs(**{f.name: False for f in fields(Outputs)} | wanted)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class PipelineConfig:
     refine: "pixels": poses and depth are refined against the images, "none": they are the model's.
     tracks_max: points that are followed, at most. tracks_unseen_seconds: after which one that is not seen any more is
         forgotten.
+    dynamics: what says what moves: "motion", the pixels that disagree with a rigid world; "attention", the model's
+        (VGGT4D); "both"; "off": nothing. dynamics_release: seconds after which what has stopped is at rest again.
     tracks_size, pose_method, pose_grid, pose_min_inliers: for refine "none"; the last is the share of points that must
         agree with a pose for it to be trusted.
     recover_seconds: for how long since it was last known (by stamps) the camera is looked for in the old world once it
@@ -72,6 +85,8 @@ class PipelineConfig:
     refine: str = "pixels"
     tracks_max: int = 300
     tracks_unseen_seconds: float = 2.0
+    dynamics: str = "motion"
+    dynamics_release: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("depth_size", "tracks_size", "pose_grid"):
@@ -90,13 +105,15 @@ class PipelineConfig:
             raise ValueError(f"pose_min_inliers = {self.pose_min_inliers}; it must be a share in 0..1")
         if self.refine not in REFINEMENTS:
             raise ValueError(f"refine = {self.refine!r}; it must be one of {', '.join(REFINEMENTS)}")
+        if self.dynamics not in DYNAMICS:
+            raise ValueError(f"dynamics = {self.dynamics!r}; it must be one of {', '.join(DYNAMICS)}")
         if self.scale_source not in SCALE_SOURCES:
             raise ValueError(
                 f"scale_source = {self.scale_source!r}; it must be one of {', '.join(SCALE_SOURCES)}"
             )
         if self.tracks_max < FEWEST_TRACKS:
             raise ValueError(f"tracks_max = {self.tracks_max}; it must be {FEWEST_TRACKS} or more")
-        for name in ("recover_seconds", "metres", "tracks_unseen_seconds"):
+        for name in ("recover_seconds", "metres", "tracks_unseen_seconds", "dynamics_release"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or more")
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d4rt_ros.stream.pixels import PATCH, likeness, local_contrast, patches_around, resized_pixels, small_grey
+from d4rt_ros.stream.pixels import (
+    PATCH,
+    likeness,
+    local_contrast,
+    patches_around,
+    resized_pixels,
+    shrunk_mask,
+    small_grey,
+)
 
 SIDE = 320
 SMOOTHING = 1.0  # pixels; sensors are noisy, and flow follows noise
@@ -29,12 +37,14 @@ MARGIN = 3  # no points nearer to the border
 class Picture:
     """A small image as it is searched. scale: (2,) its pixels per pixel of the image, x and y. grey: (h, w) uint8,
     smoothed. even: (h, w) uint8, the same without what changes slowly and at one contrast everywhere, so that
-    exposure does not matter. coarse: (h/4, w/4) float32, of `even`."""
+    exposure does not matter. coarse: (h/4, w/4) float32, of `even`. usable: (h, w) bool, pixels that may show points;
+    None: all."""
 
     scale: np.ndarray
     grey: np.ndarray
     even: np.ndarray
     coarse: np.ndarray
+    usable: np.ndarray | None = None
 
     @property
     def size(self) -> np.ndarray:
@@ -50,12 +60,16 @@ class Picture:
         return resized_pixels(pixels, 1 / self.scale)
 
     def inside(self, pixels: np.ndarray) -> np.ndarray:
-        """(N,) bool; not where NaN."""
-        return ((pixels >= MARGIN) & (pixels <= self.size - 1 - MARGIN)).all(axis=1)
+        """(N,) bool, where points may be; not where NaN."""
+        inside = ((pixels >= MARGIN) & (pixels <= self.size - 1 - MARGIN)).all(axis=1)
+        if self.usable is not None:
+            x, y = np.rint(pixels[inside]).astype(np.intp).T
+            inside[inside] = self.usable[y, x]
+        return inside
 
 
-def picture(image: np.ndarray) -> Picture:
-    """The picture of an image (H, W, 3) uint8."""
+def picture(image: np.ndarray, usable: np.ndarray | None = None) -> Picture:
+    """The picture of an image (H, W, 3) uint8. usable: (H, W) bool, pixels that may show points; None: all."""
     import cv2
 
     grey, scale = small_grey(image, SIDE)
@@ -63,7 +77,8 @@ def picture(image: np.ndarray) -> Picture:
     even = even_contrast(grey)
     h, w = even.shape
     small = cv2.resize(even, (max(2, w // COARSE), max(2, h // COARSE)), interpolation=cv2.INTER_AREA)
-    return Picture(scale, grey, even, small.astype(np.float32))
+    usable = None if usable is None else shrunk_mask(usable, even.shape)
+    return Picture(scale, grey, even, small.astype(np.float32), usable)
 
 
 def even_contrast(grey: np.ndarray) -> np.ndarray:

@@ -40,16 +40,16 @@ class Gallery:
         self._views.append((KnownView(frame, camera, depth), followed))
 
     def find(
-        self, image: np.ndarray, camera: Pinhole, poses: Mapping[int, np.ndarray], turn: int
+        self, frame: WindowFrame, camera: Pinhole, poses: Mapping[int, np.ndarray], turn: int
     ) -> Placed | None:
-        """Where the camera of an image is in the map; None where it is not found. poses: map_from_camera (4, 4) of the
+        """Where the camera of a frame is in the map; None where it is not found. poses: map_from_camera (4, 4) of the
         keyframes that the map has, by number. turn: which of the older ones are tried."""
         views = list(self._views)[::-1]
         others = views[1:]
         turn = turn % max(len(others), 1)
         for view, since in [*views[:1], *(others[turn:] + others[:turn])[: TRIES - 1]]:
             keyframe = poses.get(since.keyframe)
-            step = None if keyframe is None else find(view, image, camera)
+            step = None if keyframe is None else find(view, frame, camera)
             if step is not None:
                 return stepped(keyframe, since, step)
         return None

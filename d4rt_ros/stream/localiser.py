@@ -179,7 +179,7 @@ class Localiser:
     def _found_again(self, newest: WindowFrame, camera: Pinhole) -> WorldPose:
         """The camera in the old world by what its image shares with the keyframe's, which has gone. Raises
         StitchError."""
-        step = find(self.world.keyframe.landmarks, newest.image, camera)
+        step = find(self.world.keyframe.landmarks, newest, camera)
         if step is None:
             raise StitchError(
                 f"the camera's way is not known for the last {self._searched(newest.stamp):.1f} s (a pause, a cut, "

@@ -69,8 +69,8 @@ class View:
         return ""
 
 
-def view(image: np.ndarray) -> View:
-    """The view of an image (H, W, 3) uint8."""
+def view(image: np.ndarray, valid: np.ndarray | None = None) -> View:
+    """The view of an image (H, W, 3) uint8. valid: (H, W) bool, pixels that it has points of; None: all."""
     import cv2
 
     grey, scale = small_grey(image, SIDE)
@@ -80,7 +80,11 @@ def view(image: np.ndarray) -> View:
     even = np.clip(detail / contrast * 32 + 128, 0, 255).astype(np.uint8)
     quarter = cv2.resize(detail, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA)
     coarse = float(quarter.std() / max(detail.std(), 1e-6))
-    return View(scale, detail, even, _corners(grey, contrast), coarse)
+    points = _corners(grey, contrast)
+    if valid is not None:
+        u, v = points.astype(np.intp).T
+        points = points[shrunk_mask(valid, grey.shape)[v, u]]
+    return View(scale, detail, even, points, coarse)
 
 
 def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,6 +98,14 @@ def small_grey(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     w, h = (max(2, round(shrink * n)) for n in (width, height))
     grey = cv2.resize(grey, (w, h), interpolation=cv2.INTER_AREA)
     return grey, np.array([w / width, h / height])
+
+
+def shrunk_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool of a small image of this size: pixels all of whose area is in a mask (H, W) bool."""
+    import cv2
+
+    share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    return share > 0.999
 
 
 def resized_pixels(pixels: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from d4rt_ros.geometry.camera import Pinhole
-from d4rt_ros.stream.pixels import resized_pixels, small_grey
+from d4rt_ros.stream.pixels import resized_pixels, shrunk_mask, small_grey
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.pose_fit import solve_pnp
 from d4rt_ros.tasks.relative_pose import COVARIANCE_FLOOR, VARIANCE_INFLATION, RelativePose
@@ -37,7 +37,7 @@ class KnownView:
     @cached_property
     def features(self) -> tuple[np.ndarray, np.ndarray]:
         """See `features`: they are looked for often, and found once."""
-        return features(self.frame.image)
+        return features(self.frame)
 
     def depth_at(self, pixels: np.ndarray) -> np.ndarray:
         """(...) float64 at pixels (..., 2), interpolated among the points that are known; NaN where none is near, and
@@ -58,11 +58,11 @@ class KnownView:
         return np.where(inside, depth.reshape(inside.shape), np.nan)
 
 
-def find(landmarks: KnownView, image: np.ndarray, camera: Pinhole) -> RelativePose | None:
-    """The pose of the camera of `image` in the frame of the landmarks' camera; None where it is not found."""
+def find(landmarks: KnownView, frame: WindowFrame, camera: Pinhole) -> RelativePose | None:
+    """The pose of the camera of a frame in the frame of the landmarks' camera; None where it is not found."""
     import cv2
 
-    seen, found = _matches(landmarks.features, features(image))
+    seen, found = _matches(landmarks.features, features(frame))
     if len(seen) < FEWEST:
         return None
     depth = landmarks.depth_at(seen)
@@ -100,12 +100,15 @@ def find(landmarks: KnownView, image: np.ndarray, camera: Pinhole) -> RelativePo
     )
 
 
-def features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N, 2) of an image's features, and their descriptors (N, 128)."""
+def features(frame: WindowFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) of the features of a frame's usable pixels, and their descriptors (N, 128)."""
     import cv2
 
-    grey, scale = small_grey(image, SIDE)
-    keypoints, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(grey, None)
+    grey, scale = small_grey(frame.image, SIDE)
+    usable = (
+        None if frame.frame.valid is None else shrunk_mask(frame.frame.valid, grey.shape).astype(np.uint8)
+    )
+    keypoints, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(grey, usable)
     pixels = np.array([k.pt for k in keypoints]).reshape(-1, 2)
     return resized_pixels(pixels, 1 / scale), descriptors
 

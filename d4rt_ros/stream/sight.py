@@ -50,7 +50,7 @@ def _look(frame: WindowFrame, last: Sequence[WindowFrame], before: WindowFrame |
     previous = last[-1] if last else before
     if previous is not None and previous.stamp < frame.stamp and np.array_equal(previous.image, frame.image):
         return Look(previous.look.view, 1, previous.look.unchanged_since)
-    seen = view(frame.image)
+    seen = view(frame.image, frame.frame.valid)
     # A single image that is damaged or too bright is stepped over.
     alike = (back for back in range(1, len(last) + 1) if seen_again(last[-back].look.view, seen) > SAME_PLACE)
     return Look(seen, next(alike, 0), frame.stamp)

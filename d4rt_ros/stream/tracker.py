@@ -84,14 +84,14 @@ class Tracker:
         image: np.ndarray,
         stamp: int,
         expected: Sequence[np.ndarray] = (),
-        fillable: np.ndarray | None = None,
+        usable: np.ndarray | None = None,
     ) -> None:
         """Find the points in the next image (H, W, 3) uint8, of a later stamp in ns, and let new ones be born.
 
         expected: guesses (N, 2) of where the present points are in it, pixels, row i of ids[i], NaN where unknown;
         the surest first. The pixels decide which is right, and also try where a point was and how the whole image
-        seems to have moved. fillable: (H, W) bool, where points may be born; None: everywhere. An image of another
-        shape than the last ends all points. Raises ValueError for a stamp that is not later, and for guesses of
+        seems to have moved. usable: (H, W) bool, pixels that may show points; None: all. An image of another shape than
+        the last ends all points. Raises ValueError for a stamp that is not later, and for guesses of
         another shape.
         """
         if self._recent and stamp <= self._recent[-1].stamp:
@@ -105,13 +105,13 @@ class Tracker:
             raise ValueError(
                 f"guesses of shape {shapes} for {len(self.ids)} points; give a row (x, y) for each"
             )
-        old, new = self._picture, picture(image)
+        old, new = self._picture, picture(image, usable)
         if old is not None and (new.size != old.size).any():
             self._points, old = self._points[:0], None
         if old is not None:
             self._move(old, new, stamp, [new.small(guess) for guess in expected])
         self._picture = new
-        self._bear(new, stamp, fillable)
+        self._bear(new, stamp)
         self._recent.append(self._noted(stamp))
 
     def at(self, stamp: int) -> TrackedPoints | None:
@@ -166,9 +166,8 @@ class Tracker:
         stays[seen[pairs.max(axis=1)]] = False  # rows are in the order of birth
         self._points = points[stays]
 
-    def _bear(self, new: Picture, stamp: int, fillable: np.ndarray | None) -> None:
-        allowed = None if fillable is None else _shrunk(fillable, new)
-        at = corners(new.grey, new.small(self.pixels[self.seen]), allowed)
+    def _bear(self, new: Picture, stamp: int) -> None:
+        at = corners(new.grey, new.small(self.pixels[self.seen]), new.usable)
         at = at[: self._make_room(len(at), stamp)]
         born = np.zeros(len(at), POINT)
         born["id"] = np.arange(self.next_id, self.next_id + len(at))
@@ -203,14 +202,6 @@ def rows_among(ids: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndar
     there = np.minimum(np.searchsorted(others, ids), len(others) - 1)
     found = np.flatnonzero(others[there] == ids)
     return found, there[found]
-
-
-def _shrunk(fillable: np.ndarray, new: Picture) -> np.ndarray:
-    """(h, w) bool of the small image: pixels all of whose area is fillable."""
-    import cv2
-
-    size = tuple(int(n) for n in new.size)
-    return cv2.resize(np.asarray(fillable, np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
 
 
 def _first_known(guesses: list[np.ndarray]) -> np.ndarray:

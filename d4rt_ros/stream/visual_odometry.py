@@ -256,7 +256,7 @@ class VisualOdometry:
             if self.map.is_due(points, followed.number):
                 followed = self._add_keyframe(followed, points, said, frame)
             return followed
-        found = as_said or self._gallery.find(frame.image, self.map.camera, self.map.poses, self._images)
+        found = as_said or self._gallery.find(frame, self.map.camera, self.map.poses, self._images)
         if found is not None:
             return self._rejoin(followed, points, said, frame, found)
         if (frame.stamp - self._good.stamp) / 1e9 >= recover:

@@ -28,7 +28,7 @@ from d4rt_ros.ros.markers import (  # noqa: E402
     marker_array,
     speed_colours,
 )
-from d4rt_ros.stream import Outputs, StreamTracks  # noqa: E402
+from d4rt_ros.stream import StreamTracks, only  # noqa: E402
 
 HEADER = messages.header_message(1_700_000_000_123_456_789, "world")
 CAMERA = Pinhole(100.0, 110.0, 30.0, 25.0, 64, 48)
@@ -209,9 +209,9 @@ def test_markers_are_made_only_while_somebody_listens(monkeypatch):
     monkeypatch.setattr(publishing, "marker_array", lambda *args: made.append(args) or marker_array(*args))
     with Running() as running:
         running.active().stream(count=6)
-        assert not made and running.node._outputs.wanted() == Outputs(points=False, tracks=False, pose=True)
+        assert not made and running.node._outputs.wanted() == only(pose=True)
         running.listen(MarkerArray, MARKERS)
-        assert running.node._outputs.wanted() == Outputs(points=False, tracks=True, pose=True)
+        assert running.node._outputs.wanted() == only(tracks=True, pose=True)
         running.stream(begin=6, count=1)
         assert len(made) == 1
 

@@ -22,7 +22,7 @@ from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, pose_matrix  # noqa: E4
 from d4rt_ros.ros import messages, parameters, qos  # noqa: E402
 from d4rt_ros.ros.node import D4rtNode  # noqa: E402
 from d4rt_ros.ros.transforms import broadcast  # noqa: E402
-from d4rt_ros.stream import Outputs  # noqa: E402
+from d4rt_ros.stream import only  # noqa: E402
 
 DEPTH = "/d4rt/depth/image"
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
@@ -75,13 +75,13 @@ def test_nothing_is_computed_that_nobody_hears(running, monkeypatch):
     encode = pipeline.encode
     monkeypatch.setattr(pipeline, "encode", lambda seen, wanted: asked.append(wanted) or encode(seen, wanted))
     running.stream(count=4)
-    assert asked == [Outputs(points=False, tracks=False, pose=True)]  # TF is on
+    assert asked == [only(pose=True)]  # TF is on
     hearing = running.listen(Image, DEPTH)
     running.stream(begin=4, count=1)
-    assert asked[1:] == [Outputs(points=True, tracks=False, pose=True)]
+    assert asked[1:] == [only(points=True, pose=True)]
     running.user.node.destroy_subscription(hearing)
     running.listen(Tracks, "/d4rt/tracks")
-    assert running.user.until(lambda: running.node._outputs.wanted() == Outputs(False, True, True))
+    assert running.user.until(lambda: running.node._outputs.wanted() == only(tracks=True, pose=True))
 
 
 def test_without_tf_the_pose_is_computed_once_it_is_asked_for():

@@ -19,7 +19,7 @@ from d4rt_ros.ros import qos, scale_inputs  # noqa: E402
 from d4rt_ros.ros.messages import header_message  # noqa: E402
 from d4rt_ros.ros.scale_inputs import ScaleInputs, ScaleSettings  # noqa: E402
 from d4rt_ros.ros.transforms import TransformListener, broadcast  # noqa: E402
-from d4rt_ros.stream import Outputs, results  # noqa: E402
+from d4rt_ros.stream import only, results  # noqa: E402
 
 PERIOD = 100_000_000
 START = 100_000_000_000
@@ -428,7 +428,7 @@ def test_the_height_that_is_given_or_that_tf_knows():
 def test_what_needs_no_inputs_has_none(source):
     with Robot(source=source) as robot:
         assert robot.measured(result(3)) == [] and robot.inputs.topics == [] and robot.inputs.problem == ""
-        assert robot.inputs.wanted == Outputs(False, False, False)
+        assert robot.inputs.wanted == only()
         robot.inputs.refresh()
 
 

@@ -20,8 +20,8 @@ class Telling(SceneModel):
     def __init__(self, chunk=1000):
         super().__init__(PLAIN, chunk)
 
-    def _encode(self, small, aspect, images):
-        self.small, self.aspect = small, aspect
+    def _encode(self, small, aspect, images, mask=None, listener=None):
+        self.small, self.aspect, self.mask = small, aspect, mask
         return None, None
 
     def decode(self, keys_values, frames, uv, times):

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import d4rt_ros  # noqa: E402
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, Pinhole  # noqa: E402
-from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Stream  # noqa: E402
+from d4rt_ros.stream import Frame, Pipeline, PipelineConfig, Stream, only  # noqa: E402
 
 KITCHEN = Path(__file__).parents[3] / "shared" / "data" / "kitchen"
 CAMERA = Pinhole.centred(525.0, 525.0, 640, 480)
@@ -36,9 +36,7 @@ def model():
 def run(model, shown, **config):
     """Results of (seconds, image), with the pose alone."""
     stream = Stream(Pipeline(model, PipelineConfig(**config)))
-    added = (
-        stream.add(Frame(rgb, round(1e9 * (1 + t)), CAMERA), Outputs(False, False, True)) for t, rgb in shown
-    )
+    added = (stream.add(Frame(rgb, round(1e9 * (1 + t)), CAMERA), only(pose=True)) for t, rgb in shown)
     return [result for result in added if result is not None]
 
 

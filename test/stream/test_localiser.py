@@ -8,7 +8,7 @@ from analytic_scene import CAMERA, Altered
 from analytic_stream import COUNT, PERIOD, AnalyticModel, frame, pose_error, run, stream_of
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, invert, transform
-from d4rt_ros.stream import Outputs, PipelineConfig, stitching
+from d4rt_ros.stream import PipelineConfig, only, stitching
 from d4rt_ros.stream.offline import reconstruct
 from d4rt_ros.tasks import tracks_of_points
 
@@ -92,7 +92,7 @@ def test_still_things_stand_still_and_the_balls_speed_is_of_the_worlds_unit(whol
     model = ManyUnits()
     config = PipelineConfig(tracks_size=(33, 49))
     ball = np.linalg.norm(model.ball[1] - model.ball[0]) / (PERIOD / 1e9) / model.units[5]
-    for k, result in run(stream_of(model, config), range(10), Outputs(False, True, True)):
+    for k, result in run(stream_of(model, config), range(10), only(tracks=True, pose=True)):
         speeds = np.linalg.norm(result.tracks.velocities, axis=1)
         moving = speeds > 0.3 * ball
         assert 5 < moving.sum() < 400
@@ -111,7 +111,7 @@ def test_metres_are_of_the_worlds_unit(wholly_kept):
 
 def test_noise_and_gross_errors_do_little_and_the_covariance_grows(wholly_kept):
     model = ManyUnits(noise=0.01, spoiled=0.05, speed=0.2)
-    results = run(stream_of(model, CONFIG), range(COUNT), Outputs(False, False, True))
+    results = run(stream_of(model, CONFIG), range(COUNT), only(pose=True))
     assert all(result.trusted for _, result in results)
     for k, result in results[10:]:
         off = result.pose.world_from_camera[:3, 3] - in_first_unit(model, 5, k)[:3, 3]
@@ -123,9 +123,7 @@ def test_noise_and_gross_errors_do_little_and_the_covariance_grows(wholly_kept):
 def test_the_scale_goes_back_to_the_models_own():
     model = ManyUnits(spread=0.0)
     model.units[5] = 2.0  # one window in which all is half as large
-    units = [
-        result.unit for _, result in run(stream_of(model, CONFIG), range(COUNT), Outputs(False, False, True))
-    ]
+    units = [result.unit for _, result in run(stream_of(model, CONFIG), range(COUNT), only(pose=True))]
     assert units[0] == 1.0 and units[1] == pytest.approx(0.5, rel=1e-3)
     assert np.all(np.diff(units[1:]) > -1e-4) and 0.55 < units[-1] < 0.75
 
@@ -197,7 +195,7 @@ def test_after_a_gap_the_unit_is_found_with_the_place(wholly_kept):
 
 def test_windows_that_share_no_frame_are_joined_by_what_their_images_share(wholly_kept):
     model = ManyUnits(speed=0.2)
-    results = run(stream_of(model, PipelineConfig(hop=7)), range(COUNT), Outputs(False, False, True))
+    results = run(stream_of(model, PipelineConfig(hop=7)), range(COUNT), only(pose=True))
     assert len(results) == 5
     for k, result in results:
         assert result.trusted and result.pose.world == 0
@@ -241,9 +239,9 @@ def test_a_place_that_nobody_asked_for_is_none():
     def later(k, outputs):
         return stream.add(frame(k, stamp=PERIOD * (k + 20), speed=0.2), outputs)
 
-    cloud = [later(k, Outputs(True, False, False)) for k in range(8, 14)][-1]
+    cloud = [later(k, only(points=True)) for k in range(8, 14)][-1]
     assert cloud.points is not None and not cloud.trusted
-    assert np.isnan(later(14, Outputs(False, False, True)).window.world_from_camera[:-1]).all()
+    assert np.isnan(later(14, only(pose=True)).window.world_from_camera[:-1]).all()
 
 
 @pytest.mark.parametrize("online", [False, True])

@@ -17,7 +17,15 @@ from d4rt_ros.geometry import (
     rotation_angle,
     transform,
 )
-from d4rt_ros.stream import Frame, Outputs, PipelineConfig, StampError, WindowFrame, fitting_depth_queries
+from d4rt_ros.stream import (
+    Frame,
+    Outputs,
+    PipelineConfig,
+    StampError,
+    WindowFrame,
+    fitting_depth_queries,
+    only,
+)
 from d4rt_ros.tasks import tracks_of_points
 
 
@@ -89,7 +97,7 @@ def test_a_depth_grid_on_a_budget(camera):
     counts = []
     model = AnalyticModel(change=lambda answer: counts.append(len(answer)))
     config = PipelineConfig(depth_size=(65, 97), depth_queries=1600)
-    k, result = run(stream_of(model, config), range(8), Outputs(True, False, False), camera=camera)[-1]
+    k, result = run(stream_of(model, config), range(8), only(points=True), camera=camera)[-1]
     calls = result.scene.calls
     assert 1 < calls <= 5 and sum(counts[-calls:]) == 1600
     np.testing.assert_allclose(result.camera.pinhole.matrix, CAMERA.matrix, rtol=1e-3)
@@ -164,7 +172,7 @@ def test_errors_do_not_pile_up_with_every_window():
     for seed in range(4):
         model = AnalyticModel(noise=0.01, speed=0.2)
         model.seed = seed
-        k, result = run(stream_of(model), range(COUNT), Outputs(False, False, True))[-1]
+        k, result = run(stream_of(model), range(COUNT), only(pose=True))[-1]
         degrees.append(pose_error(result, model.world_from_camera(5, k))[0])
     assert np.mean(degrees) < 1.5
 
@@ -179,11 +187,11 @@ def test_a_camera_that_stands_still_stays_at_the_origin():
 @pytest.mark.parametrize(
     "outputs, asked",
     [
-        (Outputs(True, True, True), 9 * 13 + 4 * 64 + 6 * 16),
-        (Outputs(True, False, False), 9 * 13),
-        (Outputs(False, True, False), 4 * 64 + 6 * 16),
-        (Outputs(False, False, True), 4 * 64),
-        (Outputs(False, False, False), 0),
+        (Outputs(), 9 * 13 + 4 * 64 + 6 * 16),
+        (only(points=True), 9 * 13),
+        (only(tracks=True), 4 * 64 + 6 * 16),
+        (only(pose=True), 4 * 64),
+        (only(), 0),
     ],
 )
 def test_only_what_was_asked_for_is_computed(outputs, asked):
@@ -199,7 +207,7 @@ def test_only_what_was_asked_for_is_computed(outputs, asked):
 
 
 def test_an_uncalibrated_camera_is_estimated_for_the_pose_alone():
-    result = run(stream_of(AnalyticModel()), range(8), Outputs(False, False, True), camera=None)[-1][1]
+    result = run(stream_of(AnalyticModel()), range(8), only(pose=True), camera=None)[-1][1]
     assert not result.camera.calibrated and result.camera.pinhole.fx == pytest.approx(90, rel=1e-3)
     assert result.trusted
 
@@ -210,9 +218,7 @@ def test_the_estimated_camera_settles():
     def shake(answer):
         answer.xyz[:, :2] *= rng.uniform(0.8, 1.25)
 
-    results = run(
-        stream_of(AnalyticModel(change=shake)), range(35), Outputs(pose=False, tracks=False), camera=None
-    )
+    results = run(stream_of(AnalyticModel(change=shake)), range(35), only(points=True), camera=None)
     focal = np.array([result.camera.pinhole.fx for _, result in results])
     assert np.abs(np.diff(focal[15:])).max() < 0.2 * np.abs(np.diff(focal[:5])).max()
     assert focal[-1] == pytest.approx(90, rel=0.08)
@@ -348,7 +354,7 @@ def test_the_memory_is_bounded():
 
     def loop(rounds):
         for _ in range(rounds):
-            run(stream, range(COUNT), Outputs(tracks=False))
+            run(stream, range(COUNT), only(points=True, pose=True))
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 

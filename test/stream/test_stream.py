@@ -10,6 +10,7 @@ from d4rt_ros.stream import (
     StampError,
     Stream,
     WindowFrame,
+    only,
     window_of,
 )
 
@@ -70,7 +71,7 @@ def test_encoding_leaves_the_pipeline_as_it_is(camera):
         np.testing.assert_array_equal(result.pose.world_from_camera, expected.pose.world_from_camera)
 
 
-@pytest.mark.parametrize("outputs", [Outputs(), Outputs(True, False, False)], ids=["all", "cloud only"])
+@pytest.mark.parametrize("outputs", [Outputs(), only(points=True)], ids=["all", "cloud only"])
 def test_what_shows_nothing_is_not_encoded(outputs):
     model = Counting()
     stream = stream_of(model)

@@ -217,10 +217,10 @@ def test_what_is_hidden_keeps_its_place_for_a_while_and_what_has_left_does_not()
 
 
 def test_points_are_born_where_they_may_be():
-    fillable = np.zeros((HEIGHT, WIDTH), bool)
-    fillable[:, :100] = True
+    usable = np.zeros((HEIGHT, WIDTH), bool)
+    usable[:, :100] = True
     tracker = Tracker()
-    tracker.follow(shot(), 0, fillable=fillable)
+    tracker.follow(shot(), 0, usable=usable)
     assert len(tracker.ids) > 20 and tracker.pixels[:, 0].max() < 100
     tracker.follow(shot(), STEP)
     assert tracker.pixels[:, 0].max() > 200

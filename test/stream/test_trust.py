@@ -6,7 +6,7 @@ from analytic_scene import CAMERA
 from analytic_stream import PERIOD, AnalyticModel, frame, image, pose_error, run, stream_of
 
 from d4rt_ros.geometry import BODY_FROM_OPTICAL, pose_from_quaternion
-from d4rt_ros.stream import Frame, Outputs, PipelineConfig
+from d4rt_ros.stream import Frame, Outputs, PipelineConfig, only
 
 SHAPE = (CAMERA.height, CAMERA.width, 3)
 
@@ -66,7 +66,7 @@ def show(stream, images, first, outputs=Outputs(), period=PERIOD):
     return [result for result in added if result is not None]
 
 
-@pytest.mark.parametrize("outputs", [Outputs(), Outputs(True, False, False)], ids=["all", "cloud only"])
+@pytest.mark.parametrize("outputs", [Outputs(), only(points=True)], ids=["all", "cloud only"])
 @pytest.mark.parametrize("kind", CONTENTLESS, ids=lambda kind: kind.__name__)
 def test_images_without_content_are_not_trusted(kind, outputs):
     rng = np.random.default_rng(1)
@@ -134,7 +134,7 @@ def test_a_single_damaged_image_is_stepped_over():
     assert pose_error(results[-1], model.world_from_camera(5, 19))[1] < 0.02
 
 
-@pytest.mark.parametrize("outputs", [Outputs(), Outputs(True, False, False)], ids=["all", "cloud only"])
+@pytest.mark.parametrize("outputs", [Outputs(), only(points=True)], ids=["all", "cloud only"])
 def test_a_cut_is_noticed(outputs):
     stream = stream_of(AnalyticModel(), PipelineConfig(recover_seconds=0.15))
     results = show(stream, [image(k) for k in [*range(10), *range(30, 40)]], 0, outputs)
@@ -269,5 +269,5 @@ def test_a_pose_weighs_answers_by_their_confidence():
     # Of a camera that stands still. With equal weights the median is 1.1 degrees.
     model = AnalyticModel(change=spoil, noise=0.01, speed=0.0)
     stream = stream_of(model, PipelineConfig(pose_grid=(12, 11)))
-    results = run(stream, range(14), Outputs(False, False, True))[1:]
+    results = run(stream, range(14), only(pose=True))[1:]
     assert np.median([pose_error(result, BODY_FROM_OPTICAL)[0] for _, result in results]) < 0.8
