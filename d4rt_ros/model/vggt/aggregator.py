@@ -13,7 +13,9 @@ from d4rt_ros.model.protocol import AttentionListener
 from d4rt_ros.model.vggt.config import VGGTConfig
 from d4rt_ros.model.vggt.layers import Block, place_angles
 
-FRAMES = 16  # that pass through what looks at one frame alone at a time, so that memory does not grow with them
+FRAMES = (
+    16  # that pass through what looks at one frame alone at a time, so that memory does not grow with them
+)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -62,6 +62,14 @@ class VGGTConfig:
         return self.patch * self.grid
 
 
+VGGT_1B = VGGTConfig(
+    patch=14, grid=37, width=1024,
+    patch_layers=24, patch_heads=16, patch_hidden=4096, patch_registers=4,
+    layers=24, heads=16, hidden=4096, registers=4, rope=100.0,
+    camera_layers=4, camera_heads=16, camera_hidden=8192, pose_hidden=1024, camera_iterations=4,
+    depth=DptConfig((4, 11, 17, 23), (256, 512, 1024, 1024), 256, 128, 32, 2),
+    points=DptConfig((4, 11, 17, 23), (256, 512, 1024, 1024), 256, 128, 32, 4),
+)  # fmt: skip
 # What tensors do not tell, where a config.yaml says it, and what it is in VGGT-1B.
 _UNSEEN = {
     "patch_embed.num_heads": 16,
@@ -106,13 +114,24 @@ def vggt_config(shapes: Shapes, config_yaml: Path) -> tuple[VGGTConfig, list[str
     which no sizes can be had, for a config.yaml that cannot be read, contradicts them, or asks for what is not
     built, and for numbers that do not go together.
     """
+    try:
+        return _vggt_config(shapes, config_yaml)
+    except KeyError as error:
+        raise ConfigError(f"the tensor {error.args[0]} is missing") from None
+    except ConfigError:
+        raise
+    except (IndexError, ValueError, ZeroDivisionError):
+        raise ConfigError("its tensors do not have the shapes of a VGGT's") from None
+
+
+def _vggt_config(shapes: Shapes, config_yaml: Path) -> tuple[VGGTConfig, list[str]]:
     seen = _seen(shapes)
     said = _read_yaml(config_yaml) if config_yaml.is_file() else {}
     known = seen | _FIXED
     for name, value in said.items():
         if name.startswith("point_head.") and "point_head" not in seen:
             continue  # left out of the tensors, as it may be
-        if name in known and value != known[name]:
+        if name in known and not _same(value, known[name]):
             why = "the tensors are of a model with" if name in seen else "this network is built with"
             raise ConfigError(f"{config_yaml.name} says {name} {value}, but {why} {known[name]}")
         if name not in known and name not in _UNSEEN:
@@ -121,8 +140,8 @@ def vggt_config(shapes: Shapes, config_yaml: Path) -> tuple[VGGTConfig, list[str
     values = {name: _checked(config_yaml.name, name, said.get(name, _UNSEEN[name])) for name in unseen}
     config = _config(seen, shapes, values)
     _check(config)
-    large = (config.width, config.patch_layers, config.layers, config.camera_layers) == (1024, 24, 24, 4)
-    return config, [] if large else [f"{n} {values[n]}" for n in unseen if n not in said]
+    sizes = [(c.width, c.patch_layers, c.layers, c.camera_layers) for c in (config, VGGT_1B)]
+    return config, [] if sizes[0] == sizes[1] else [f"{n} {values[n]}" for n in unseen if n not in said]
 
 
 def _config(seen: dict, shapes: Shapes, values: dict) -> VGGTConfig:
@@ -160,18 +179,16 @@ def _dpt(head: str, seen: dict, shapes: Shapes, values: dict) -> DptConfig:
     )
 
 
-def _seen(shapes: Shapes) -> dict:
-    """What the tensors tell, by the names of a config.yaml. Raises ConfigError where one that tells it is not there,
-    or has too few axes."""
+def _same(said, known) -> bool:
+    """Whether a document says what is known; YAML takes 1e-6, without a point, for text."""
     try:
-        return _read_shapes(shapes)
-    except KeyError as error:
-        raise ConfigError(f"the tensor {error.args[0]} is missing") from None
-    except (IndexError, ValueError, ZeroDivisionError):
-        raise ConfigError("its tensors do not have the shapes of a VGGT's") from None
+        return float(said) == known if isinstance(said, str) and isinstance(known, float) else said == known
+    except ValueError:
+        return False
 
 
-def _read_shapes(shapes: Shapes) -> dict:
+def _seen(shapes: Shapes) -> dict:
+    """What the tensors tell, by the names of a config.yaml."""
     width, _, patch, _ = shapes["aggregator.patch_embed.patch_embed.proj.weight"]
     places = shapes["aggregator.patch_embed.pos_embed"][1] - 1
     grid = round(max(places, 0) ** 0.5)
@@ -211,7 +228,9 @@ def _read_shapes(shapes: Shapes) -> dict:
 
 def _count(shapes: Shapes, blocks: str) -> int:
     pattern = re.compile(re.escape(blocks) + r"\.(\d+)\.")
-    return 1 + max((int(m[1]) for m in map(pattern.match, shapes) if m), default=-1)
+    return len(
+        {m[1] for m in map(pattern.match, shapes) if m}
+    )  # not the highest number, which a file may invent
 
 
 def _checked(file: str, name: str, value):
@@ -249,7 +268,9 @@ def _check(config: VGGTConfig) -> None:
                 f"four of them are expected, ascending from 0{hint}"
             )
         if any(n % 4 for n in (*head.channels, head.last)):
-            raise ConfigError(f"{name} has {head.channels} and {head.last} channels; multiples of 4 are expected")
+            raise ConfigError(
+                f"{name} has {head.channels} and {head.last} channels; multiples of 4 are expected"
+            )
     if config.depth.out != 2 or (config.points is not None and config.points.out != 4):
         raise ConfigError("a depth head with 2 channels out, and a point head with 4, are expected")
 

@@ -132,7 +132,9 @@ def place_embedding(x: Tensor, size: tuple[int, int]) -> Tensor:
     channels, rows, columns = x.shape[1:]
     aspect = size[1] / size[0]
     diagonal = (aspect**2 + 1) ** 0.5
-    u, v = (_waves(n, side, channels // 2, x) for n, side in ((columns, aspect / diagonal), (rows, 1 / diagonal)))
+    u, v = (
+        _waves(n, side, channels // 2, x) for n, side in ((columns, aspect / diagonal), (rows, 1 / diagonal))
+    )
     u, v = u[:, None].expand(-1, rows, -1), v[:, :, None].expand(-1, -1, columns)
     return 0.1 * torch.cat((u, v))[None]
 
