@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from d4rt_ros.dynamics.clusters import kmeans
 from d4rt_ros.model.attention import layers_at
 
 OFFSETS = (-6, -4, -2, 2, 4, 6)  # to the frames that a frame is compared with
 CLUSTERS = 64
 EPSILON = 1e-6
-SEED = 42
 CLASSES = (2, 3, 4)
 BINS = 256
 
@@ -160,7 +160,7 @@ def coarse_masks(
     """Masks of images of `size` (height, width) from maps of Dyn (frames, rows, columns).
 
     features: (frames, rows, columns, C) of the tokens, which k-means puts into 64 clusters, or as many as there are
-    different tokens; labels: (frames, rows, columns) int >= 0 instead. Maps are brought to 0..1 frame by frame, so
+    tokens; labels: (frames, rows, columns) int >= 0 instead. Maps are brought to 0..1 frame by frame, so
     something is above the threshold even in a clip in which nothing moves; only where all frames are flat, nothing is.
     Raises CueError for shapes that do not fit and for values that are not finite.
     """
@@ -250,18 +250,12 @@ def _normalised(maps: np.ndarray) -> np.ndarray:
 
 
 def _clusters(features: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    from sklearn.cluster import KMeans
-
     features = np.asarray(features, np.float32)
     if features.shape[:-1] != shape or not np.isfinite(features).all():
         raise CueError(
             f"features {features.shape}; finite ones of maps {shape}, (frames, rows, columns, C), are expected"
         )
-    rows = features.reshape(-1, features.shape[-1])
-    count = min(CLUSTERS, len(rows))
-    if len(rows) <= 16 * CLUSTERS:  # among so few there may be fewer that differ, of which k-means warns
-        count = min(count, len(np.unique(rows, axis=0)))
-    return KMeans(count, random_state=SEED).fit_predict(rows).reshape(shape)
+    return kmeans(features.reshape(-1, features.shape[-1]), CLUSTERS).reshape(shape)
 
 
 def _enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

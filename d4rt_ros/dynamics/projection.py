@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CLUSTERS, SEED = 30, 42
+from d4rt_ros.dynamics.clusters import kmeans
+
+CLUSTERS = 30
 NEIGHBOURS, DEVIATIONS = 20, 2.5  # of the outlier filter
 NEARER = 0.01  # a point is hidden where the frame's depth is nearer than it by so much
 ENOUGH = 0.05  # share of a cluster's projections that has to be seen on static parts, or it stays
@@ -69,19 +71,10 @@ class Frames:
 
     def clusters(self, t: int) -> np.ndarray:
         """(H, W) int of frame t: clusters of the points under the mask, else STATIC or OUTLIER."""
-        from sklearn.cluster import KMeans
-
         clusters = np.full(self.masks[t].shape, STATIC)
         clusters[~_dense(self.points[t])] = OUTLIER
         chosen = self.masks[t] & (clusters != OUTLIER)
-        points = self.points[t][chosen].astype(np.float32)
-        count = min(CLUSTERS, len(points))
-        if (
-            len(points) <= 16 * CLUSTERS
-        ):  # among so few there may be fewer that differ, of which k-means warns
-            count = len(np.unique(points, axis=0)[:CLUSTERS])
-        if count:
-            clusters[chosen] = KMeans(count, random_state=SEED).fit_predict(points)
+        clusters[chosen] = kmeans(self.points[t][chosen], CLUSTERS)
         return clusters
 
 

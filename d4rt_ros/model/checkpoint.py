@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ EMBEDDED = Path(__file__).parent / "weights" / "tiny.safetensors"
 
 # Parts of tensor names that only that model has.
 _OTHER_MODELS = [
-    ("VGGT", ("aggregator.frame_blocks.", "aggregator.global_blocks.")),
+    ("VGGT", ("aggregator.frame_blocks.",)),
     ("MASt3R", ("downstream_head1.head_local_features.",)),
     ("DUSt3R", ("downstream_head1.", "dec_blocks2.")),
     ("CroCo", ("enc_blocks.", "dec_blocks.")),
@@ -70,7 +71,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path | None = None,
+    path: str | Path | TensorFile | None = None,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[float], None] | None = None,
 ) -> D4RT:
@@ -78,7 +79,7 @@ def load_checkpoint(
 
     path: what `save_checkpoint` wrote, or OpenD4RT's opend4rt.ckpt, best with its model.yaml beside it: image size,
     numbers of heads, attention pattern and token limit are not in the tensors, so that without it those of the public
-    models are assumed, with a warning. None: the embedded weights.
+    models are assumed, with a warning. None: the embedded weights. Or what `read_tensors` made of one of them.
     progress: called with the fraction that has been read, 0 .. 1.
 
     Nothing in the file is executed. Peak memory is that of the weights at `dtype` and one tensor of the file. Raises
@@ -86,22 +87,31 @@ def load_checkpoint(
     that are missing, extra, of another shape, not finite, or beyond what `dtype` can hold; for a model.yaml that
     cannot be read or contradicts the tensors.
     """
-    path = expanded(path) if path else EMBEDDED
-    file = read_tensors(path)
+    file = path if isinstance(path, TensorFile) else read_tensors(path or EMBEDDED)
     theirs = not _is_ours(file)
     network = empty_network(_config(file))
     expected = network.state_dict()
     ours = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    _check_tensors(file, opend4rt_shapes(expected) if theirs else ours)
+    check_tensors(file, opend4rt_shapes(expected) if theirs else ours)
     tensors = from_opend4rt(file.tensors, expected) if theirs else file.tensors
-    network.load_state_dict(dict(_weights(file, tensors, dtype, progress)), assign=True)
+    weights = checked_weights(
+        file, tensors, lambda name: _dtype_of(name, dtype), progress, their_name if theirs else str
+    )
+    network.load_state_dict(dict(weights), assign=True)
     return network
 
 
 def empty_network(config: ModelConfig) -> D4RT:
     """The network in evaluation mode without its weights (they are on the meta device), in no time and memory."""
-    with torch.device("meta"), _NoInitialisation():
+    with weightless():
         return D4RT(config).eval()
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Modules that are made within have their weights on the meta device, without first values."""
+    with torch.device("meta"), _NoInitialisation():
+        yield
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -145,6 +155,11 @@ def _whose(names: Iterable[str]) -> str:
         return "tensors of d4rt_ros without their configuration (a training's state?); give its weights.safetensors"
     for model, parts in _OTHER_MODELS:
         if all(any(part in name for name in names) for part in parts):
+            if model == "VGGT":
+                return (
+                    "weights of VGGT, which d4rt_ros.load and the parameter model.checkpoint take as they are, and which "
+                    f"can be neither trained, converted nor exported; {wanted}"
+                )
             if model == "VideoMAE":
                 return (
                     f"weights of VideoMAE, which a training can start from: d4rt train --init FILE; {wanted}"
@@ -153,7 +168,7 @@ def _whose(names: Iterable[str]) -> str:
     return f"not written by d4rt_ros, and no D4RT's tensors (it holds {', '.join(sorted(names)[:3])}, …); {wanted}"
 
 
-def _check_tensors(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> None:
+def check_tensors(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> None:
     """Raise CheckpointError that names the tensors which are missing, extra or misshapen."""
     found = file.tensors
     misshapen = [
@@ -179,17 +194,25 @@ def _first_few(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-def _weights(
-    file: TensorFile, tensors: dict[str, Tensor], dtype: torch.dtype, progress: Callable[[float], None] | None
+def checked_weights(
+    file: TensorFile,
+    tensors: dict[str, Tensor],
+    dtype_of: Callable[[str], torch.dtype],
+    progress: Callable[[float], None] | None,
+    name_in_file: Callable[[str], str] = str,
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors by name, one after the other, checked, in memory of their own."""
+    """The tensors by name, one after the other, checked, in memory of their own.
+
+    Raises CheckpointError for values that are not finite, or beyond what their type can hold.
+    """
     total, done = sum(tensor.nbytes for tensor in tensors.values()), 0
     for name, tensor in tensors.items():
-        copy = file.take(tensor, _dtype_of(name, dtype))
+        dtype = dtype_of(name)
+        copy = file.take(tensor, dtype)
         if not _is_finite(copy):
             beyond = _is_finite(tensor)
             raise CheckpointError(
-                f"{file.path}: tensor {name if _is_ours(file) else their_name(name)} holds "
+                f"{file.path}: tensor {name_in_file(name)} holds "
                 + (
                     f"values beyond the range of {dtype}; use bf16 or fp32"
                     if beyond

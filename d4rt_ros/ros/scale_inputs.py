@@ -306,7 +306,7 @@ class _Height(_Source):
                 raise NoScale(
                     f"TF says that '{camera_frame}' is {-height:.2f} m below '{self._settings.ground_frame}'"
                 )
-        ground = ground_plane(result.points.xyz, up, up_sigma, sigma)
+        ground = ground_plane(result.points.static.xyz, up, up_sigma, sigma)
         return height_scale(ground, float(height), result.stamp)
 
 
@@ -319,4 +319,4 @@ def _half_period(result) -> float:
 def _depth_of(result) -> tuple[np.ndarray, np.ndarray | None]:
     if result.points is None:
         raise NoScale(result.problem or "depth was not asked for")
-    return result.points.depth, result.points.sigma
+    return result.points.static.depth, result.points.sigma

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
+from d4rt_ros.model.protocol import Model
 from d4rt_ros.paths import expanded
-from d4rt_ros.runtime.scene import SceneModel, check_patch_source, device_parts
+from d4rt_ros.runtime.scene import check_patch_source, device_parts
 
 BACKENDS = ("auto", "torch", "onnx")
 PRECISION_NAMES = ("auto", "fp32", "bf16", "fp16")
@@ -21,16 +22,18 @@ def load(
     patch_source: str = "encoder",
     progress: Callable[[float], None] | None = None,
     cuda_graphs: bool = False,
-) -> SceneModel:
+) -> Model:
     """A model ready to encode: the embedded weights, those of a checkpoint file, or a folder of `d4rt export`.
 
+    checkpoint: whether a file holds a D4RT or a VGGT is seen from its tensors (see model.checkpoint.load_checkpoint
+        and model.vggt.checkpoint.load_vggt); a VGGT tells cameras, depth and points, not where a point goes.
     device: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:1, …
     precision: fp32, bf16, fp16, or auto (bf16 on CUDA, fp16 where it is older than Ampere, bf16 on a CPU with
         instructions for it, else fp32). An exported model computes in fp32, and with TensorRT in fp16 on request.
     backend: torch for a file, onnx for a folder, or auto.
-    patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel.
+    patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel. VGGT has none.
     progress: called with the fraction of the checkpoint that has been read, 0 .. 1.
-    cuda_graphs: with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small models,
+    cuda_graphs: for a D4RT with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small models,
         where the GPU would wait for the CPU; takes the memory of a second scene.
     Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for any
     other argument that cannot be: a device that is unknown or not there, a precision, backend or patch_source.
@@ -53,15 +56,17 @@ def load(
             "exported from, or backend onnx"
         )
     if backend == "onnx" and not folder:
+        if checkpoint and checkpoint.is_file() and _is_vggt(checkpoint):
+            raise ValueError(
+                f"{checkpoint}: a VGGT, which cannot be exported to ONNX; use backend torch or auto"
+            )
         raise ValueError(
             f"{checkpoint or 'the embedded weights'}: backend onnx needs a folder that `d4rt export` wrote: run "
             f"`d4rt export {f'--checkpoint {checkpoint} ' if checkpoint else ''}--out DIR` and give DIR as the "
             "checkpoint"
         )
     if not folder:
-        from d4rt_ros.runtime.torch_model import load_torch
-
-        return load_torch(checkpoint, device, precision, patch_source, progress, cuda_graphs)
+        return _load_file(checkpoint, device, precision, patch_source, progress, cuda_graphs)
 
     from d4rt_ros.runtime.onnx_model import OnnxModel
 
@@ -70,3 +75,28 @@ def load(
             "an exported model computes in fp32 or fp16, not in bf16; use precision fp32 or auto"
         )
     return OnnxModel(checkpoint, device, patch_source, fp16=precision == "fp16")
+
+
+def _load_file(checkpoint, device, precision, patch_source, progress, cuda_graphs) -> Model:
+    """`load` of a file: a D4RT or a VGGT, whichever its tensors are."""
+    from d4rt_ros.model.checkpoint import EMBEDDED
+    from d4rt_ros.model.tensor_files import read_tensors
+    from d4rt_ros.model.vggt.checkpoint import is_vggt, load_vggt
+    from d4rt_ros.runtime.torch_model import chosen_device, chosen_dtype, load_torch
+    from d4rt_ros.runtime.vggt_model import VGGTModel
+
+    place = chosen_device(device)
+    file = read_tensors(checkpoint or EMBEDDED)
+    if is_vggt(file.tensors):
+        return VGGTModel(load_vggt(file, chosen_dtype(precision, place), progress), place)
+    return load_torch(file, device, precision, patch_source, progress, cuda_graphs)
+
+
+def _is_vggt(path: Path) -> bool:
+    from d4rt_ros.model.tensor_files import CheckpointError, read_tensors
+    from d4rt_ros.model.vggt.checkpoint import is_vggt
+
+    try:
+        return is_vggt(read_tensors(path).tensors)
+    except CheckpointError:
+        return False

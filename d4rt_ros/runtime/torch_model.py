@@ -12,6 +12,7 @@ from d4rt_ros.model.config import HEADS
 from d4rt_ros.model.decoder import KeysValues
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.protocol import AttentionListener
+from d4rt_ros.model.tensor_files import TensorFile
 from d4rt_ros.runtime.cuda_graph import CapturedDecoder, CapturedFunction
 from d4rt_ros.runtime.memory import available_bytes, keep_freed_memory
 from d4rt_ros.runtime.patches import gather_pixels
@@ -21,17 +22,22 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def load_torch(
-    checkpoint: str | Path | None,
+    checkpoint: str | Path | TensorFile | None,
     device: str,
     precision: str,
     patch_source: str,
     progress=None,
     cuda_graphs: bool = False,
 ) -> Model:
-    """`load` with backend torch."""
+    """`load` of a D4RT with backend torch."""
     place = chosen_device(device)
-    dtype = PRECISIONS[_best_precision(place) if precision == "auto" else precision]
+    dtype = chosen_dtype(precision, place)
     return Model(load_checkpoint(checkpoint, dtype, progress), place, dtype, patch_source, cuda_graphs)
+
+
+def chosen_dtype(precision: str, place: torch.device) -> torch.dtype:
+    """What a precision is computed in, where `auto` is the best that the device multiplies fast."""
+    return PRECISIONS[_best_precision(place) if precision == "auto" else precision]
 
 
 def chosen_device(device: str) -> torch.device:

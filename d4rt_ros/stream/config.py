@@ -13,6 +13,7 @@ from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS
 SCALE_SOURCES = "none", "fixed", "depth", "tf", "height"
 REFINEMENTS = "pixels", "none"
 DYNAMICS = "motion", "attention", "both", "off"
+FRAMES = 8  # of a window, where the model takes any number
 FEWEST_TRACKS = 50  # fewer do not place a camera
 LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution
 
@@ -39,6 +40,11 @@ class Outputs:
         """Whether the camera's place in the world is needed."""
         return self.pose or self.tracks or self.masks or self.objects
 
+    @property
+    def movers(self) -> bool:
+        """Whether it is needed what moves."""
+        return self.masks or self.objects
+
 
 def only(**wanted: bool) -> Outputs:
     """What is named, and nothing else."""
@@ -49,8 +55,8 @@ def only(**wanted: bool) -> Outputs:
 class PipelineConfig:
     """What is computed of a stream, and how. Sizes are rows, columns of grids over the image.
 
-    frames: of a window, None: as many as the model takes; every `stride`-th of the stream, a window every `hop` of
-        these. max_gap: the longest pause within a window, in periods of the stream.
+    frames: of a window, None: as many as the model takes, FRAMES where it takes any number; every `stride`-th of the
+        stream, a window every `hop` of these. max_gap: the longest pause within a window, in periods of the stream.
     depth_queries: the most queries for the depth grid, whose other points are interpolated; None: every point is asked.
     refine: "pixels": poses and depth are refined against the images, "none": they are the model's.
     tracks_max: points that are followed, at most. tracks_unseen_seconds: after which one that is not seen any more is

@@ -53,16 +53,18 @@ def place_task(scene: Scene, clip: Clip, keyframe: int | None, config: PipelineC
     else:
         pose = yield from pose_task(scene, keyframe, newest, config.pose_method, grid)
         asked, here = pose.asked, pose.here
-    _forget_borders(clip, asked, here)
+    _forget_unusable(clip, asked, here)
     xyz, confidence = usable_points(here, in_front=True)
     return PlaceAnswers(keyframe, pose, xyz[:, 2].reshape(-1, *grid), confidence.reshape(-1, *grid))
 
 
-def _forget_borders(clip: Clip, asked: Queries, answer: Answer) -> None:
-    """What the model says of the black borders of rectified images is nothing."""
+def _forget_unusable(clip: Clip, asked: Queries, answer: Answer) -> None:
+    """What the model says of the black borders of rectified images is nothing; nor is what moves a place."""
     for t in np.unique(asked.t_src):
-        rows = np.flatnonzero(asked.t_src == t)
-        answer.xyz[rows[~clip[t].frame.filled(asked.u[rows], asked.v[rows])]] = np.nan
+        rows, usable = np.flatnonzero(asked.t_src == t), clip[t].at_rest
+        if usable is not None:
+            v, u = (np.rint(x[rows]).astype(np.intp) for x in (asked.v, asked.u))
+            answer.xyz[rows[~usable[v, u]]] = np.nan
 
 
 class Localiser:

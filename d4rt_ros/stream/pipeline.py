@@ -8,19 +8,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.cues import CueMiner, coarse_masks
+from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import area_of
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model
-from d4rt_ros.stream.config import Outputs, PipelineConfig, fitting_depth_queries
+from d4rt_ros.stream.config import FRAMES, Outputs, PipelineConfig, fitting_depth_queries
 from d4rt_ros.stream.hidden import hidden_task
 from d4rt_ros.stream.localiser import place_task
+from d4rt_ros.stream.movers import Movers
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.refined import Refined
 from d4rt_ros.stream.results import (
     Camera,
     Points,
+    Pose,
     Result,
     Scale,
     coloured_points,
@@ -39,6 +43,8 @@ from d4rt_ros.tasks.intrinsics import IntrinsicsError, camera_of
 from d4rt_ros.tasks.questions import pixel_grid
 from d4rt_ros.tasks.tracks import track_task
 
+# Of the depth that tells what moves, where nobody wants any.
+MOTION_GRID = (12, 16)
 TOO_LATE = (
     "the window's images are older than those that are remembered: windows take too long to be computed"
 )
@@ -56,14 +62,15 @@ class Pipeline:
 
     def __init__(self, model: Model, config: PipelineConfig = PipelineConfig()) -> None:
         self._model, self._start_pose = model, BODY_FROM_OPTICAL
+        self._frames = model.num_frames or config.frames or FRAMES
         self._filter, self._scale, self._offset, self._scaled_world = ScaleFilter(), Scale(), np.zeros(3), -1
         self.change(config)
-        self._restart(epoch=0, world=0, first_id=1)
+        self._restart(epoch=0, world=0, first_id=1, first_body=1)
 
     @property
     def num_frames(self) -> int:
         """Frames of a clip."""
-        return self._model.num_frames
+        return self._frames
 
     def process(self, clip: Sequence[WindowFrame], outputs: Outputs = Outputs()) -> Result:
         """Track what the images of a window show, encode it, place it in the world, refine it and scale it.
@@ -110,30 +117,33 @@ class Pipeline:
         if seen.sight.problem:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
-        scene = self._model.encode([self.prepared(frame) for frame in seen.clip])
+        prepared = [self.prepared(frame) for frame in seen.clip]
+        miner = CueMiner() if outputs.movers and config.dynamics in ("attention", "both") else None
+        scene = self._model.encode(prepared, listener=miner) if miner else self._model.encode(prepared)
         batch, grid, wide, place, tracks, points, gone = Batch(scene), *[_nothing] * 6
-        area = area_of(config.region, scene.size, seen.newest.lens)
-        if outputs.points:
+        area, size = area_of(config.region, scene.size, seen.newest.lens), self._grid_size(outputs)
+        if size is not None:
             # Of the area's size, which is all that this asks of a scene.
-            depths = depth_grid_task(area, newest, config.depth_size, config.depth_points)
+            depths = depth_grid_task(area, newest, size, min(config.depth_points, size[0] * size[1]))
             grid = batch.add(cropped(depths, area.x, area.y))
         if seen.camera is None:
             every = config.pose_grid[0] * config.pose_grid[1]
-            whole = outputs.points and area.size == scene.size
+            whole = size is not None and area.size == scene.size
             wide = grid if whole else batch.add(depth_grid_task(scene, newest, config.pose_grid, every))
         if seen.points is not None:
             points = batch.add(point_depths_task(scene, newest, seen.points.pixels, seen.newest.filled))
-        if seen.hidden is not None:
+        if seen.hidden is not None and scene.tells_motion:
             gone = batch.add(hidden_task(scene, seen.newest.stamp, seen.hidden))
         if seen.keyframe is not None or seen.points is None and outputs.world:
             place = batch.add(place_task(scene, seen.clip, seen.keyframe, config))
-        if outputs.tracks and seen.points is None:
+        if (outputs.tracks or outputs.objects) and seen.points is None and scene.tells_motion:
             u, v = (x.ravel() for x in pixel_grid(config.tracks_size, area.size))
             u, v = u + area.x, v + area.y
             shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone())
+        attended = coarse_masks(miner.maps, miner.features, scene.size).masks[-1] if miner else None
+        return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone(), attended)
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
         """The result of a window: which camera this is, where it is in the world, what it sees, how that moves. Its
@@ -146,12 +156,23 @@ class Pipeline:
         start = self._start_pose.copy()
         start[:3, 3] /= self.config.metres or self._scale.metres
         pose = self._places.pose(seen, proposal, camera.pinhole, start, self.config)
+        points = self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None
+        moving = self._moving(seen, proposal, points, camera.pinhole, pose)
+        if moving is not None:
+            points = replace(points, dynamic=moving.grid)
+        tracks, objects = None, None
+        if pose.trusted and (outputs.tracks or outputs.objects):
+            tracks = self._places.tracks(seen, proposal, pose, moving)
+        if pose.trusted and outputs.objects and moving is not None:
+            objects = self._movers.objects(newest.stamp, points, tracks, pose)
         return Result(
             camera=camera,
             window=self._places.cameras(seen, pose),
             pose=pose if outputs.world else None,
-            points=self._points(seen, proposal, camera.pinhole) if proposal.grid is not None else None,
-            tracks=self._places.tracks(seen, proposal, pose) if outputs.tracks and pose.trusted else None,
+            points=points if outputs.points else None,
+            tracks=tracks if outputs.tracks else None,
+            moving=moving,
+            objects=objects,
             unit=self._places.unit,
             scene=proposal.scene,
             problem=seen.sight.problem,
@@ -212,7 +233,8 @@ class Pipeline:
     def change(self, config: PipelineConfig) -> None:
         """Go on with another configuration, from any thread. Raises ValueError for one that the model cannot do."""
         if config.frames not in (None, self.num_frames):
-            raise ValueError(f"a window of {config.frames} frames; this model takes {self.num_frames}")
+            takes = "takes" if self._model.num_frames else "was started with"
+            raise ValueError(f"a window of {config.frames} frames; this model {takes} {self.num_frames}")
         self.config = config
 
     def fit_depth(self, budget: float | None, took: float) -> None:
@@ -225,13 +247,14 @@ class Pipeline:
     def _follow_restarts(self, frame: WindowFrame) -> None:
         """An image of a new epoch, or older than the last one, begins a new world."""
         if frame.epoch != self._epoch or (self._newest is not None and frame.stamp < self._newest.stamp):
-            self._restart(frame.epoch, self._places.world + 1, self._places.next_id)
+            self._restart(frame.epoch, self._places.world + 1, self._places.next_id, self._movers.next_id)
 
-    def _restart(self, epoch: int, world: int, first_id: int) -> None:
+    def _restart(self, epoch: int, world: int, first_id: int, first_body: int) -> None:
         self._epoch, self._newest = epoch, None
         self._focal_lengths: deque[tuple[float, float]] = deque(maxlen=FOCAL_ESTIMATES)
         places = Unrefined if self.config.refine == "none" else Refined
         self._places = places(self.config, world, first_id)
+        self._movers = Movers(first_body)
 
     def _known_camera(self, newest: Frame) -> Camera | None:
         """The frame's own, or what its pixels have shown of it."""
@@ -253,6 +276,26 @@ class Pipeline:
         # While nothing is known of this camera, about 53 degrees are seen across.
         focal = np.median(self._focal_lengths, axis=0) if self._focal_lengths else [max(height, width)] * 2
         return Camera(Pinhole.centred(*focal, width, height), False, np.nan)
+
+    def _grid_size(self, outputs: Outputs) -> tuple[int, int] | None:
+        """Rows and columns of the depth grid that is needed; None: none is."""
+        if outputs.points or outputs.movers:
+            return self.config.depth_size
+        watched = self.follows and outputs.world and self.config.dynamics in ("motion", "both")
+        return MOTION_GRID if watched else None
+
+    def _moving(
+        self, seen: Seen, proposal: Proposal, points: Points | None, camera: Pinhole, pose: Pose
+    ) -> Moving | None:
+        """What of the newest image moves, which places nothing any more; None where that is not known."""
+        if points is None or not proposal.outputs.world or self.config.dynamics == "off":
+            return None
+        poses = self._places.poses(seen)
+        moving = self._movers.moving(seen, proposal, points, camera, pose, poses, self.config)
+        if moving is not None:
+            seen.clip[-1].moving = moving.mask
+            self._places.leave_out(seen, moving)
+        return moving
 
     def _points(self, seen: Seen, proposal: Proposal, camera: Pinhole) -> Points:
         """Of the area, as of an image of its own."""

@@ -56,7 +56,8 @@ class Proposal:
     outputs: what is wanted. area: what of the newest frame is of interest. grid: of this area's points, whose pixels
     begin at its corner. wide: of the whole image, for the focal lengths of a camera that nothing is known of. place:
     for the newest camera's place. tracks: of the area's points, in the newest camera. points: those that are followed.
-    gone: where the hidden ones are, in the newest camera.
+    gone: where the hidden ones are, in the newest camera. attended: (H, W) bool, what of the newest image moves as the
+    model's attention has it.
     """
 
     outputs: Outputs
@@ -68,3 +69,4 @@ class Proposal:
     tracks: PointTracks | None = None
     points: PointDepths | None = None
     gone: Gone | None = None
+    attended: np.ndarray | None = None

@@ -102,6 +102,7 @@ class Reconstruction:
     depth: (N, h, w) float32 along z, of a grid whose corners are the image's corner pixels (`tasks.pixel_grid`, camera
         `Pinhole.grid`); NaN where there is none. depth_sigma: (N, h, w) float32, its sd as a share of it, NaN where
         that is not known. confidence: (N, h, w) float32 in 0..1. rgb: (N, h, w, 3) uint8, the grid's colours.
+    dynamic: (N, h, w) bool, what moves in the world, as far as is known: determined: (N,) bool, of which frames it is.
     tracks: points that were followed.
     metric: whether all lengths are metres. scale_sigma: sd of the scale as a share of it, NaN where it is not known.
     image_size: (height, width) of the images.
@@ -120,6 +121,8 @@ class Reconstruction:
     depth_sigma: np.ndarray
     confidence: np.ndarray
     rgb: np.ndarray
+    dynamic: np.ndarray
+    determined: np.ndarray
     tracks: ReconstructedTracks
     metric: bool
     scale_sigma: float
@@ -150,10 +153,11 @@ class Reconstruction:
 
         voxel: the side of the cubes of which each gets one point at most; by default half as long as the grid's points
         are apart at the median depth. world: by default `main_world`. Points at edges of depth, which belong to no
-        surface, and each frame's least confident ones are left out. What moves is where each frame saw it. Raises
-        ValueError for a voxel that is none.
+        surface, each frame's least confident ones and what moves are left out, and frames of which it is not known
+        what moves, unless that is known of none. Raises ValueError for a voxel that is none.
         """
-        frames = np.flatnonzero(self._in(self.main_world if world is None else world))
+        usable = self._in(self.main_world if world is None else world)
+        frames = np.flatnonzero(usable & self.determined if self.determined.any() else usable)
         frames = [k for k in frames if np.isfinite(self.depth[k]).any()]
         if not frames:
             return np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8)
@@ -177,7 +181,7 @@ class Reconstruction:
             files[2], stamps=self.stamps, world_from_camera=self.world_from_camera, trusted=self.trusted,
             reason=np.array(self.reason), pose_covariance=self.pose_covariance, world=self.world,
             intrinsics=self.intrinsics, depth=self.depth, depth_sigma=self.depth_sigma,
-            confidence=self.confidence, rgb=self.rgb, metric=self.metric,
+            confidence=self.confidence, rgb=self.rgb, dynamic=self.dynamic, metric=self.metric,
             scale_sigma=self.scale_sigma, image_size=self.image_size,
         )  # fmt: skip
         write_arrays(
@@ -197,6 +201,7 @@ class Reconstruction:
         depth = self.depth[k]
         xyz = self._grid_camera(k).backproject_map(depth).reshape(-1, 3)
         weights = point_weights(depth, self.confidence[k])
+        weights[self.dynamic[k]] = 0.0
         return transform(self.world_from_camera[k], xyz), self.rgb[k].reshape(-1, 3), weights.ravel()
 
 

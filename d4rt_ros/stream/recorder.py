@@ -40,11 +40,12 @@ class _Record:
     sigma: np.ndarray | None = None
     confidence: np.ndarray | None = None
     rgb: np.ndarray | None = None
+    dynamic: np.ndarray | None = None
 
     def see(self, points: Points, metres: float) -> None:
         """points: in metres of which the model's unit has so many."""
         self.depth, self.sigma = points.depth / np.float32(metres), points.sigma
-        self.confidence, self.rgb = points.confidence, points.rgb
+        self.confidence, self.rgb, self.dynamic = points.confidence, points.rgb, points.dynamic
 
     def place(self, world: int, pose: np.ndarray, covariance: np.ndarray) -> None:
         self.world, self.pose, self.covariance, self.reason = world, pose, covariance, ""
@@ -247,6 +248,8 @@ class Recorder:
             depth_sigma=_stacked([record.sigma for record in records], grid, np.float32),
             confidence=_stacked([record.confidence for record in records], grid, np.float32, 0),
             rgb=_stacked([record.rgb for record in records], (*grid, 3), np.uint8, 0),
+            dynamic=_stacked([record.dynamic for record in records], grid, bool, False),
+            determined=np.array([record.dynamic is not None for record in records], bool),
             tracks=self._tracks(metres.astype(np.float32)),
             metric=metric,
             scale_sigma=float(placed[-1].sigma) if metric else np.nan,

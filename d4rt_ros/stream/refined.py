@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.hidden import HiddenPoints, hidden_points
 from d4rt_ros.stream.localiser import proposed_step
+from d4rt_ros.stream.movers import at_pixels
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Points, Pose, StreamTracks, WindowCameras
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker, rows_among
@@ -38,6 +40,7 @@ class Refined:
         self._tracker = Tracker(config.tracks_max, config.tracks_unseen_seconds, first_id)
         self._odometry, self._trails = VisualOdometry(self._tracker, world), Trails()
         self._said = -1  # the world of which something was said
+        self._moving = np.zeros(0, np.uint64)  # ids of points that move
 
     @property
     def next_id(self) -> int:
@@ -115,10 +118,24 @@ class Refined:
         sigma = np.where(np.isfinite(points.depth), found.sigma, np.nan).astype(np.float32)
         return replace(points, xyz=xyz, sigma=sigma)
 
-    def tracks(self, seen: Seen, proposal: Proposal, pose: Pose) -> StreamTracks:
+    def poses(self, seen: Seen) -> np.ndarray:
+        """(T, 4, 4) map_from_camera of the window's frames, as they are known by now, in its newest's world; NaN where
+        they are not."""
+        return self._odometry.poses(seen.clip)
+
+    def leave_out(self, seen: Seen, moving: Moving) -> None:
+        """Have nothing placed by what moves at the window's newest image. What that does not show goes on as it did."""
+        points = seen.points
+        before = np.isin(points.ids, self._moving)
+        self._moving = points.ids[np.where(points.seen, at_pixels(moving.mask, points.pixels), before)]
+        self._odometry.leave_out(self._moving)
+
+    def tracks(self, seen: Seen, proposal: Proposal, pose: Pose, moving: Moving | None) -> StreamTracks:
         """Of the area's points, over the window's stamps."""
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
+        dynamic = np.isin(points.ids, self._moving)
+        rest &= ~dynamic
         local = self._odometry.camera.backproject(points.pixels, depth)
         # Where a hidden point is expected another thing is seen, and that is what the depth is of.
         local[~(points.seen | rest)] = np.nan
@@ -129,7 +146,8 @@ class Refined:
             local[there], confidence[there] = self.unit * gone.positions[rows], gone.confidence[rows]
         self._trails.add(seen.newest.stamp, points.ids, transform(pose.world_from_camera, local))
         rows = np.flatnonzero(proposal.area.contains(points.pixels))
-        return self._trails.tracks(seen.stamps, rows, rest[rows], confidence[rows], self._tracker)
+        tracks = self._trails.tracks(seen.stamps, rows, rest[rows], confidence[rows], self._tracker)
+        return tracks if moving is None else replace(tracks, dynamic=dynamic[rows])
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""

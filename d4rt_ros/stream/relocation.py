@@ -101,13 +101,11 @@ def find(landmarks: KnownView, frame: WindowFrame, camera: Pinhole) -> RelativeP
 
 
 def features(frame: WindowFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N, 2) of the features of a frame's usable pixels, and their descriptors (N, 128)."""
+    """Pixels (N, 2) of the features of what a frame shows at rest, and their descriptors (N, 128)."""
     import cv2
 
     grey, scale = small_grey(frame.image, SIDE)
-    usable = (
-        None if frame.frame.valid is None else shrunk_mask(frame.frame.valid, grey.shape).astype(np.uint8)
-    )
+    usable = None if frame.at_rest is None else shrunk_mask(frame.at_rest, grey.shape).astype(np.uint8)
     keypoints, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(grey, usable)
     pixels = np.array([k.pt for k in keypoints]).reshape(-1, 2)
     return resized_pixels(pixels, 1 / scale), descriptors

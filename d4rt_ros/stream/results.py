@@ -9,6 +9,7 @@ import numpy as np
 
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.dynamics.objects import Objects
+from d4rt_ros.dynamics.objects import scaled as scaled_objects
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.model.protocol import Scene
@@ -98,6 +99,20 @@ class Points:
     def depth(self) -> np.ndarray:
         """(h, w) float32 along z, NaN where there is none."""
         return self.xyz[..., 2]
+
+    @property
+    def static(self) -> Points:
+        """Those that are not known to move; the others are NaN."""
+        return self if self.dynamic is None else self._only(~self.dynamic)
+
+    @property
+    def moving(self) -> Points:
+        """Those that are known to move; the others are NaN."""
+        return self._only(np.zeros(self.depth.shape, bool) if self.dynamic is None else self.dynamic)
+
+    def _only(self, these: np.ndarray) -> Points:
+        xyz = np.where(these[..., None], self.xyz, np.float32(np.nan))
+        return replace(self, xyz=xyz, confidence=np.where(these, self.confidence, np.float32(0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +254,7 @@ def scaled(result: Result, scale: Scale, offset: np.ndarray | None = None) -> Re
             positions=(tracks.positions * np.float32(metres) + offset).astype(np.float32),
             velocities=tracks.velocities * np.float32(metres),
         ),
+        objects=result.objects and scaled_objects(result.objects, metres, offset),
     )  # fmt: skip
 
 

@@ -37,12 +37,12 @@ def image_scale(image, result: Result, lens: Lens | None = None) -> ScaleMeasure
     """
     if result.points is None:
         raise NoScale(result.problem or "depth was not asked for")
-    camera = result.camera.pinhole
+    camera, points = result.camera.pinhole, result.points.static
     # Where the points are in the image, which may be an area of it.
-    pixels = camera.project(result.points.camera.backproject_map(np.ones(result.points.depth.shape)))
+    pixels = camera.project(points.camera.backproject_map(np.ones(points.depth.shape)))
     size = camera.height, camera.width
     measured = depth_at(image, lens.to_image(pixels) if lens else pixels, size)
-    return depth_scale(measured, result.points.depth, result.stamp, result.points.sigma)
+    return depth_scale(measured, points.depth, result.stamp, points.sigma)
 
 
 def depth_at(image, pixels, size: tuple[int, int]) -> np.ndarray:

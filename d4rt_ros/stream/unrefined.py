@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.localiser import Localiser
+from d4rt_ros.stream.movers import at_pixels
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import (
     Points,
@@ -58,10 +60,26 @@ class Unrefined:
     def corrected(self, seen: Seen, proposal: Proposal, points: Points) -> Points:
         return replace(points, xyz=points.xyz * np.float32(self.unit))
 
-    def tracks(self, seen: Seen, proposal: Proposal, pose: Pose) -> StreamTracks:
+    def poses(self, seen: Seen) -> np.ndarray:
+        return window_cameras(seen.clip, seen.clip[-1].pose).world_from_camera
+
+    def leave_out(self, seen: Seen, moving: Moving) -> None:
+        """What is noted of the frame does: the model is not asked there."""
+
+    def tracks(
+        self, seen: Seen, proposal: Proposal, pose: Pose, moving: Moving | None
+    ) -> StreamTracks | None:
+        if proposal.tracks is None:  # a model that does not know where points go
+            return None
         first, self.next_id = self.next_id, self.next_id + len(proposal.tracks.xyz)
         tracks = replace(proposal.tracks, xyz=proposal.tracks.xyz * np.float32(self.unit))
-        return world_tracks(tracks, seen.stamps, pose.world_from_camera, first, seen.newest.image.shape[:2])
+        size = seen.newest.image.shape[:2]
+        tracks = world_tracks(tracks, seen.stamps, pose.world_from_camera, first, size)
+        return (
+            tracks
+            if moving is None
+            else replace(tracks, dynamic=at_pixels(moving.mask, tracks.pixels[:, -1]))
+        )
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """None: poses that are the model's alone are not corrected."""

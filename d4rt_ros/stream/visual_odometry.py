@@ -60,7 +60,8 @@ class VisualOdometry:
         self._images, self._last_image = 0, None
         self._zoom = 0  # the number of the image with which the camera changed
         self._gallery = Gallery()
-        self._moving = np.zeros(0, np.uint64)  # ids of points that the last window said to move
+        self._moving = np.zeros(0, np.uint64)  # ids of points that the last window's model said to move
+        self._left_out = np.zeros(0, np.uint64)  # ids of those whose pixels move
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
@@ -140,8 +141,9 @@ class VisualOdometry:
             return np.zeros(0, bool)
         step, near = invert(pose) @ last.pose, NEAREST * float(np.percentile(depth, 5))
         return explained(
-            self.map.camera, before, self.tracker.at(stamp), step, near, OFF * self.map.unit, self._moving
-        )
+            self.map.camera, before, self.tracker.at(stamp), step, near, OFF * self.map.unit,
+            np.union1d(self._moving, self._left_out),
+        )  # fmt: skip
 
     def _paused(self, stamp: int) -> bool:
         """Whether it is long since the last image, beside the stream's own period."""
@@ -240,6 +242,7 @@ class VisualOdometry:
             if followed is None:  # it came too long ago
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
+        said = np.where(np.isin(points.ids, self._left_out), np.nan, said)
         if moves is not None:
             said, moving = np.where(moves, np.nan, said), points.ids[moves]
             if self.map is not None:  # what is one already goes once two windows say so
@@ -340,12 +343,26 @@ class VisualOdometry:
 
     def cameras(self, clip: Sequence[WindowFrame]) -> WindowCameras:
         """Of a window, in the world of its newest."""
-        newest, poses = self.at(clip[-1].stamp), np.full((len(clip), 4, 4), np.nan)
-        for place, frame in zip(poses, clip):
+        stamps = np.array([frame.stamp for frame in clip], np.int64)
+        return WindowCameras(stamps, self._places(clip, "world_from_camera"))
+
+    def poses(self, clip: Sequence[WindowFrame]) -> np.ndarray:
+        """(T, 4, 4) map_from_camera of a window in the world of its newest, as they are known by now; NaN where not."""
+        return self._places(clip, "pose")
+
+    def _places(self, clip: Sequence[WindowFrame], name: str) -> np.ndarray:
+        newest, places = self.at(clip[-1].stamp), np.full((len(clip), 4, 4), np.nan)
+        for place, frame in zip(places, clip):
             followed = self.at(frame.stamp)
             if newest and followed is not None and not followed.reason and followed.world == newest.world:
-                place[:] = followed.world_from_camera
-        return WindowCameras(np.array([frame.stamp for frame in clip], np.int64), poses)
+                place[:] = getattr(followed, name)
+        return places
+
+    def leave_out(self, ids: np.ndarray) -> None:
+        """Have nothing placed by these points until others are left out."""
+        self._left_out = ids
+        if self.map is not None:
+            self.map.forget(ids)
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""

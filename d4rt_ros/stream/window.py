@@ -30,6 +30,7 @@ class WindowFrame:
     look: what its pixels say (`stream.sight.Look`); the pipeline fills it in.
     pose: where it was when it was the newest of a window (`stream.results.Pose`), in the model's unit; the pipeline
         fills it in.
+    moving: (H, W) bool, which of its pixels move; None where that is not known. The pipeline fills it in.
     """
 
     frame: Frame
@@ -38,6 +39,14 @@ class WindowFrame:
     prepared: object = None
     look: object = None
     pose: object = None
+    moving: np.ndarray | None = None
+
+    @property
+    def at_rest(self) -> np.ndarray | None:
+        """(H, W) bool, pixels that may be used and are not known to move; None: all."""
+        if self.moving is None:
+            return self.frame.valid
+        return ~self.moving if self.frame.valid is None else self.frame.valid & ~self.moving
 
     @property
     def image(self) -> np.ndarray:

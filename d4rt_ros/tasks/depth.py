@@ -66,7 +66,7 @@ def point_map_of(answer: Answer, asked: Queries, size: tuple[int, int], in_front
 class PointDepths:
     """What N pixels of one frame show. log_depth: (N,) float64, log of z, NaN where it is not known. confidence: (N,)
     float32 in 0..1, 0 there. moved: (N,) float64, how far the point has gone since the oldest frame, as a share of its
-    depth; NaN there."""
+    depth; NaN there, and where the model cannot tell."""
 
     log_depth: np.ndarray
     confidence: np.ndarray
@@ -81,10 +81,12 @@ def point_depths_task(scene, t: int, pixels: np.ndarray, filled: Callable) -> Ta
     inside = (u >= -0.5) & (v >= -0.5) & (u <= width - 0.5) & (v <= height - 0.5)
     rows = np.flatnonzero(inside)
     rows = rows[filled(np.clip(u[rows], 0, width - 1), np.clip(v[rows], 0, height - 1))]
-    here, then = yield [questions(u[rows], v[rows], t, t_tgt, t) for t_tgt in (t, 0)]
+    times = (t, 0) if scene.tells_motion else (t,)
+    here, *then = yield [questions(u[rows], v[rows], t, t_tgt, t) for t_tgt in times]
     xyz, known = usable_points(here, in_front=True)
     log_depth, confidence = np.full(len(pixels), np.nan), np.zeros(len(pixels), np.float32)
     log_depth[rows], confidence[rows] = np.log(xyz[:, 2]), known
     moved = np.full(len(pixels), np.nan)
-    moved[rows] = np.linalg.norm(then.displacements, axis=1) / xyz[:, 2]
+    if then:
+        moved[rows] = np.linalg.norm(then[0].displacements, axis=1) / xyz[:, 2]
     return PointDepths(log_depth, confidence, moved)

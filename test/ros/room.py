@@ -113,6 +113,8 @@ class RoomScene:
 
     nbytes, queries_per_second = 0, None
 
+    tells_motion = True
+
     def __init__(self, moments, frames, unit: float) -> None:
         self.moments, self.frames, self.unit = moments, frames, unit
         self.num_frames, self.size = len(frames), frames[0].shape[:2]

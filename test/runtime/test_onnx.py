@@ -14,6 +14,7 @@ import torch
 from d4rt_ros.model.checkpoint import load_checkpoint
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
+from d4rt_ros.model.protocol import NoAttentionError
 from d4rt_ros.runtime import FrameError, Model, load, onnx_model
 from d4rt_ros.runtime.onnx_model import CPU, CUDA, TENSORRT, OnnxError, OnnxModel
 
@@ -77,6 +78,14 @@ def test_the_same_answers_as_torch(folder, clip, patch_source):
 def test_every_architecture_is_exported(config, tmp_path):
     errors = export_onnx(network(config), tmp_path / "out")
     assert set(errors) == {"keys_values", *onnx_export.HEADS} and max(errors.values()) < 1e-4
+
+
+@pytest.mark.parametrize("asked", [{"mask": np.zeros((8, 90, 120), bool)}, {"listener": object()}])
+def test_attention_cannot_be_reached(folder, clip, asked):
+    model = load(folder, device="cpu")
+    with pytest.raises(NoAttentionError, match="backend torch"):
+        model.encode(clip, **asked)
+    assert model.encode(clip).tells_motion
 
 
 def test_opend4rt_s_own_answers(shared, tmp_path):

@@ -1,11 +1,15 @@
 """The model in numpy: pixels of the user's images in, answers out."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from small_models import PLAIN
 
+from d4rt_ros.model import encoder
+from d4rt_ros.model.attention import token_mask
 from d4rt_ros.model.config import PRESETS
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.query import QueryError
@@ -305,3 +309,137 @@ def test_any_number_of_queries_is_answered_like_each_alone(model, clip, count):
     assert len(answer.xyz) == count
     alone = scene.query(u[-1], v[-1], 0, 1, 2)
     np.testing.assert_allclose(answer.xyz[-1], alone.xyz[0], rtol=1e-4, atol=1e-5)
+
+
+class Hearing:
+    """Keeps all that it hears."""
+
+    def begin(self, layers, rows, columns):
+        self.grid, self.layers, self.told = (layers, rows, columns), {}, None
+
+    def attention(self, layer, q, k):
+        self.layers[layer] = q.clone(), k.clone()
+
+    def features(self, tokens):
+        self.told = tokens
+
+
+CONFIGS = {
+    "tiny": PRESETS["tiny"],
+    "aspect token": PLAIN,
+    "global": replace(PLAIN, attention="global", aspect_token=False),
+    "pooled": replace(PLAIN, max_tokens=20, encoder_layers=3),
+}
+
+
+def network_of(config):
+    torch.manual_seed(0)
+    model = Model(D4RT(config))
+    for weight in model.network.encoder.parameters():  # as sharp as trained attention is
+        weight.mul_(2 if weight.dim() > 1 else 1)
+    return model
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
+def any_model(request):
+    return network_of(request.param)
+
+
+def images_of(model):
+    shape = (model.num_frames, 50, 70, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def answers(scene):
+    return scene.query(np.linspace(0, 69, 20), np.linspace(0, 49, 20), 0, -1, 1).xyz
+
+
+def test_a_listener_hears_the_global_layers_and_changes_nothing(any_model):
+    config, images, heard = any_model.config, images_of(any_model), Hearing()
+    t, rows, columns = config.token_grid
+    expected = answers(any_model.encode(images))
+    np.testing.assert_array_equal(answers(any_model.encode(images, listener=heard)), expected)
+    layers = config.encoder_layers // 2 if config.attention == "interleaved" else config.encoder_layers
+    assert heard.grid == (layers, rows, columns) and list(heard.layers) == list(range(layers))
+    dim = config.encoder_width // config.encoder_heads
+    for pair in heard.layers.values():
+        assert all(x.shape == (config.encoder_heads, t, rows * columns, dim) for x in pair)
+    assert heard.told.shape == (t, rows * columns, config.encoder_width)
+
+
+def test_what_is_heard_is_what_is_multiplied(monkeypatch):
+    model, heard, seen = network_of(PRESETS["tiny"]), Hearing(), []
+    attention = encoder.attention
+
+    def spied(q, k, v, *rest):
+        seen.append((q, k))
+        return attention(q, k, v, *rest)
+
+    monkeypatch.setattr(encoder, "attention", spied)
+    model.encode(images_of(model), listener=heard)
+    for i, pair in heard.layers.items():
+        for told, used in zip(pair, seen[2 * i + 1]):
+            assert torch.equal(told.flatten(1, 2), used[0, :, :-1])  # all but the aspect token
+
+
+def test_a_mask_of_nothing_masks_nothing(any_model):
+    images = images_of(any_model)
+    masked = any_model.encode(images, mask=np.zeros(images.shape[:3], bool))
+    np.testing.assert_allclose(answers(masked), answers(any_model.encode(images)), atol=1e-4)
+
+
+def test_a_mask_takes_keys_out_of_the_early_blocks_alone(monkeypatch):
+    model, seen = network_of(PRESETS["tiny"]), []
+    attention = encoder.attention
+
+    def spied(q, k, v, left=None):
+        out = attention(q, k, v, left)
+        if left is not None:  # the same by leaving keys and values out
+            keep = left.expand(*q.shape[:-3], 1, 1, k.shape[-2])[..., 0, 0, :]
+            for row in np.ndindex(keep.shape[:-1]):
+                some = attention(q[row], k[row][:, keep[row]], v[row][:, keep[row]])
+                torch.testing.assert_close(out[row], some, atol=1e-5, rtol=1e-4)
+        seen.append(left)
+        return out
+
+    monkeypatch.setattr(encoder, "attention", spied)
+    images = images_of(model)
+    mask = np.zeros(images.shape[:3], bool)
+    mask[2, 10, 10] = mask[5, 20:40, 30:60] = True
+    scene = model.encode(images, mask=mask)
+    assert [left is not None for left in seen[:6]] == [True, True, False, False, False, False]
+    expected = ~torch.from_numpy(token_mask(mask, model.config.token_grid)).flatten(1)
+    assert torch.equal(seen[0].reshape(4, -1), expected)
+    assert torch.equal(seen[1].reshape(-1)[:-1], expected.flatten())
+    assert seen[1].reshape(-1)[-1]  # the aspect token stays
+    assert abs(answers(scene) - answers(model.encode(images))).max() > 1e-4
+
+
+@pytest.mark.parametrize("frames", [slice(0, 1), slice(0, 2), slice(None)])
+def test_frames_that_are_masked_whole_give_numbers(any_model, frames):
+    images = images_of(any_model)
+    mask = np.zeros(images.shape[:3], bool)
+    mask[frames] = True
+    assert np.isfinite(answers(any_model.encode(images, mask=mask))).all()
+
+
+def test_a_mask_and_a_listener_pass_recorded_graphs_by(model, monkeypatch):
+    monkeypatch.setattr(cuda_graph, "record", graphs_of_the_cpu)
+    replayed = Model(model.network)
+    replayed._replay_graphs()
+    images, heard = images_of(model), Hearing()
+    mask = np.zeros(images.shape[:3], bool)
+    mask[:, :30] = True
+    plain = answers(replayed.encode(images))
+    np.testing.assert_array_equal(answers(replayed.encode(images, mask)), answers(model.encode(images, mask)))
+    replayed.encode(images, listener=heard)
+    assert len(heard.layers) == 3
+    np.testing.assert_array_equal(answers(replayed.encode(images)), plain)
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((8, 50, 71), bool), np.zeros((7, 50, 70), bool), np.zeros((8, 50, 70), np.uint8), True]
+)
+def test_a_mask_of_another_kind_is_a_sentence(model, mask):
+    with pytest.raises(FrameError, match="of the frames' "):
+        model.encode(images_of(model), mask=mask)

@@ -30,6 +30,8 @@ class AnalyticScene:
     share of a quarter of the width. spoiled: share of answers that are wrong altogether. asked: calls so far.
     """
 
+    tells_motion = True
+
     def __init__(self, poses, ball=None, radius=0.7, camera=CAMERA, noise=0.0, spoiled=0.0, seed=0):
         self.poses, self.camera, self.radius = np.asarray(poses), camera, radius
         self.num_frames, self.size = len(poses), (camera.height, camera.width)

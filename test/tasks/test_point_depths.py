@@ -10,7 +10,7 @@ from d4rt_ros.tasks.depth import point_depths_task
 class Corridor:
     """A wall 4 away; what is left of pixel 20 comes nearer by 0.1 a frame."""
 
-    num_frames, size = 5, (48, 64)
+    num_frames, size, tells_motion = 5, (48, 64), True
 
     def query(self, u, v, t_src, t_tgt, t_cam) -> Answer:
         one, zero = np.ones(len(u), np.float32), np.zeros((len(u), 3), np.float32)

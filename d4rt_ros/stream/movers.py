@@ -1,0 +1,92 @@
+"""What moves in a stream: from one window to the next, in the pixels, in the points and as bodies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from d4rt_ros.dynamics.motion import MotionFilter, Observation
+from d4rt_ros.dynamics.moving import Moving
+from d4rt_ros.dynamics.objects import Objects, ObjectTracker
+from d4rt_ros.geometry.camera import Pinhole
+from d4rt_ros.geometry.region import Area
+from d4rt_ros.geometry.transforms import transform
+from d4rt_ros.stream.config import PipelineConfig
+from d4rt_ros.stream.proposal import Proposal, Seen
+from d4rt_ros.stream.results import Points, Pose, StreamTracks
+
+
+class Movers:
+    """Keeps of one world after another what moved in it. next_id: bodies that are found now are counted from here."""
+
+    def __init__(self, first_id: int = 1) -> None:
+        self._motion, self._bodies, self._world = MotionFilter(), ObjectTracker(first_id), -1
+
+    @property
+    def next_id(self) -> int:
+        return self._bodies.next_id
+
+    def moving(
+        self,
+        seen: Seen,
+        proposal: Proposal,
+        points: Points,
+        camera: Pinhole,
+        pose: Pose,
+        poses: np.ndarray,
+        config: PipelineConfig,
+    ) -> Moving | None:
+        """What of a window's newest image moves; None where that is not known.
+
+        points: of the area. poses: (T, 4, 4) map_from_camera of the window's frames, NaN where not known.
+        """
+        if pose.world != self._world:
+            self._motion.reset()
+            self._world = pose.world
+        attended = proposal.attended
+        if config.dynamics == "attention":
+            return None if attended is None else _of_mask(attended, proposal.area, points.depth.shape)
+        if not pose.trusted:
+            return None
+        area, valid = proposal.area, seen.newest.valid
+        self._motion.release_seconds = config.dynamics_release
+        found = self._motion.update(Observation(
+            images=[area.crop(frame.image) for frame in seen.clip],
+            stamps=seen.stamps,
+            map_from_camera=poses,
+            camera=area.camera(camera),
+            depth=points.depth,
+            sigma=points.sigma,
+            valid=None if valid is None else area.crop(valid),
+        ))  # fmt: skip
+        return _uncropped(found, area, seen.newest.image.shape[:2])
+
+    def objects(self, stamp: int, points: Points, tracks: StreamTracks, pose: Pose) -> Objects:
+        """The bodies that move at the newest image, in the world."""
+        moves = tracks.dynamic
+        return self._bodies.update(
+            stamp, transform(pose.world_from_camera, points.xyz), points.dynamic, pose.world_from_camera[:3, 3],
+            tracks.ids[moves], tracks.positions[moves, -1], tracks.velocities[moves],
+        )  # fmt: skip
+
+
+def at_pixels(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(N,) bool of a mask (H, W) at pixels (N, 2); False outside and where NaN."""
+    at = np.rint(np.nan_to_num(pixels, nan=-9.0)).astype(np.intp)
+    inside = ((at >= 0) & (at < mask.shape[::-1])).all(axis=1)
+    inside[inside] = mask[at[inside, 1], at[inside, 0]]
+    return inside
+
+
+def _uncropped(found: Moving, area: Area, size: tuple[int, int]) -> Moving:
+    if found.mask.shape == size:
+        return found
+    mask = np.zeros(size, bool)
+    area.crop(mask)[...] = found.mask
+    return Moving(mask, found.grid, found.probability)
+
+
+def _of_mask(mask: np.ndarray, area: Area, shape: tuple[int, int]) -> Moving:
+    """Of a mask (H, W) alone, on a grid of this shape over the area."""
+    v, u = (np.rint(np.linspace(0, n - 1, k)).astype(np.intp) for n, k in zip(area.size, shape))
+    grid = area.crop(mask)[v[:, None], u]
+    return Moving(mask & area.filled(mask.shape), grid, grid.astype(np.float32))
