@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="'fx fy cx cy', or a calibration file; by default what a bag or a folder holds, else it is estimated",
     )
+    parser.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="an image of the video's size, not 0 where nothing may be taken from: the robot's own body, a watermark",
+    )
     parser.add_argument("--rate", type=float, help="of frames without times; by default what the video says")
     parser.add_argument("--image", metavar="TOPIC", help="of a bag; by default the only one with images")
     parser.add_argument(
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     130 where it was interrupted. What was reconstructed until then is written all the same."""
     from rich.console import Console
 
+    from d4rt_ros.io.masks import masked_frames, named_mask
     from d4rt_ros.io.opening import open_any
     from d4rt_ros.stream.offline import chosen
     from d4rt_ros.stream.recorder import Recorder
@@ -85,13 +91,14 @@ def run(args: argparse.Namespace) -> int:
             "metres": args.metres,
         }
         options |= {"refine": args.refine} if args.refine else {}
+        frames = masked_frames(source, *named_mask(args.mask)) if args.mask else source
         recorder = Recorder(*chosen(tuple(args.depth_size), options), args.online)
     except (ValueError, OSError) as error:
         print(f"d4rt reconstruct: {error}", file=sys.stderr)
         return 1
     began, status, ended, fault = time.monotonic(), 0, "", None
     try:
-        follow(recorder, source, source.count, Console(stderr=True))
+        follow(recorder, frames, source.count, Console(stderr=True))
     except KeyboardInterrupt:
         status, ended = 130, f"interrupted after {len(recorder)} frames"
     except (ValueError, OSError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 from d4rt_ros.geometry.arguments import real_array, rgb_image
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.io.frame import Frame, even_stamp
+from d4rt_ros.io.masks import masked_frames, named_mask
 from d4rt_ros.io.opening import open_any
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.reconstruction import Reconstruction
@@ -34,6 +35,7 @@ def reconstruct(
     intrinsics: np.ndarray | None = None,
     depth_size: tuple[int, int] = (36, 48),
     online: bool = False,
+    mask: str | PathLike | np.ndarray | None = None,
     **options,
 ) -> Reconstruction:
     """Where the camera was in a video, what it saw and how that moved: the stream's pipeline over all its frames.
@@ -46,6 +48,8 @@ def reconstruct(
     depth_size: rows, columns of the depth's grid.
     online: True: each frame has what was known when it came, which is what the node publishes, and nothing before the
         first window is full. False: these frames have it from the first window that holds them.
+    mask: (H, W) of the images as they come from the source, or an image file: what is not 0 (the robot's own body, a
+        watermark) is never used.
     options: `model`, as `load` returns it, or `checkpoint`, `device` and `precision` of `load`; and the fields of
         PipelineConfig, such as `stride` and `metres`.
     Raises OptionError (a TypeError and a ValueError) for an option that there is not, and ValueErrors for no frames,
@@ -54,7 +58,8 @@ def reconstruct(
     """
     model, config = chosen(depth_size, options)
     recorder = Recorder(model, config, online)
-    for frame in frames_of(frames, stamps, intrinsics):
+    given = frames_of(frames, stamps, intrinsics)
+    for frame in given if mask is None else masked_frames(given, *named_mask(mask)):
         recorder.add(frame)
     return recorder.reconstruction()
 

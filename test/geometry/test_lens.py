@@ -51,6 +51,22 @@ def test_there_and_back(name):
     np.testing.assert_allclose(some.to_view(some.to_image(GRID)), GRID, atol=0.01)
 
 
+@pytest.mark.parametrize("name", LENSES)
+def test_a_mask_of_the_view_in_the_raw_image(name):
+    """Where a raw pixel is masked its place in the view is; next to the mask's edge the nearest pixel decides."""
+    some, mask = lens(name), np.zeros((HEIGHT, WIDTH), bool)
+    mask[20:45, 30:80] = True
+    raw = some.unrectify(mask)
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    x, y = np.moveaxis(some.to_view(np.stack([u, v], -1).astype(float)), -1, 0)
+    inner, outer = ((x > 29.5 + d) & (x < 79.5 - d) & (y > 19.5 + d) & (y < 44.5 - d) for d in (0.2, -0.2))
+    assert raw[inner].all() and not raw[~outer].any() and raw.sum() > 500
+    # What a lens shows beyond the view is not masked, though all of the view is.
+    full = some.unrectify(np.ones((HEIGHT, WIDTH), bool))
+    inside = (x > 0) & (x < WIDTH - 1) & (y > 0) & (y < HEIGHT - 1)
+    assert full[inside].mean() > 0.99 and not full[(x < -1) | (y < -1)].any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     k=st.tuples(st.floats(-0.4, 0.6), st.floats(-0.05, 0.15), st.floats(-3e-3, 3e-3), st.floats(-3e-3, 3e-3)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from d4rt_ros.io.frames import SourceError, open_frames
-from d4rt_ros.io.image_files import depth_file, image_files, read_depth, read_rgb
+from d4rt_ros.io.image_files import depth_file, image_files, read_depth, read_mask, read_rgb
 from d4rt_ros.io.image_messages import ImageError
 
 PIXELS = np.full((6, 8, 3), 90, np.uint8)
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_image_is_named_in_every_reader(tmp_path, content, say
     (tmp_path / "2.png").write_bytes(content)
     with pytest.raises(SourceError, match=f"2.png: .*({says})"):
         list(open_frames(tmp_path))
-    for read in (read_rgb, read_depth):
+    for read in (read_rgb, read_depth, read_mask):
         with pytest.raises(ImageError, match=f"2.png: .*({says})"):
             read(tmp_path / "2.png")
 
@@ -193,3 +193,31 @@ def test_a_photograph_is_upright(tmp_path):
     exif[0x0112] = 8
     image.fromarray(PIXELS).save(tmp_path / "1.jpg", exif=exif)
     assert open_frames(tmp_path).size == (8, 6)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("colours", [0, 3, 4])
+def test_a_mask_is_what_is_not_0_and_alpha_is_no_colour(tmp_path, colours):
+    pixels = np.zeros((6, 8, *[colours] * bool(colours)), np.uint8)
+    pixels[2, 3, ...] = pixels[4:, :2, ...] = 255
+    pixels[5, 7, ...] = 1
+    if colours == 4:
+        pixels[..., 3] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), pixels)
+    mask = read_mask(tmp_path / "mask.png")
+    expected = np.zeros((6, 8), bool)
+    expected[2, 3] = expected[4:, :2] = expected[5, 7] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_mask_of_everything_or_of_nothing_known_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "mask.png").write_bytes(PNG)
+    with pytest.raises(ImageError, match="mask.png: masks every pixel; .* inverted"):
+        read_mask(tmp_path / "mask.png")
+    with pytest.raises(ImageError, match="is missing ..NOWHERE is not defined here.; expected a mask"):
+        read_mask("$NOWHERE/mask.png")
+    monkeypatch.setenv("SOMEWHERE", str(tmp_path))
+    with pytest.raises(ImageError, match="masks every pixel"):
+        read_mask("$SOMEWHERE/mask.png")
