@@ -41,6 +41,7 @@ class Movers:
         """
         if pose.world != self._world:
             self._motion.reset()
+            self._bodies = ObjectTracker(self._bodies.next_id)  # places of two worlds have nothing in common
             self._world = pose.world
         attended = proposal.attended
         if config.dynamics == "attention":
