@@ -30,6 +30,7 @@ from d4rt_ros.ros.parameters import SETTINGS, plain, refusal  # noqa: E402
         ("scale.metres", 2, 2.0),
         ("image.rectified", True, "true"),
         ("image.rectified", False, "false"),
+        ("dynamics.method", False, "off"),
         ("depth.size", array("q", [12, 20]), [12, 20]),
     ],
 )
@@ -65,7 +66,7 @@ def test_what_yaml_makes_of_a_value_is_taken_for_what_was_meant(name, value, mea
         ("tracks.max", 9, "50 to 5000"),
         ("tracks.unseen", -1, "0 to 60"),
         ("dynamics.method", "optical flow", "one of motion, attention, both, off"),
-        ("dynamics.method", False, "one of motion"),
+        ("dynamics.method", True, "one of motion"),
         ("dynamics.release", 61, "0 to 60"),
         ("mask.file", 3, "a text"),
     ],
