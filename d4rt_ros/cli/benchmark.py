@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from d4rt_ros.cli import (
+    benchmark_cues,
     benchmark_lifecycle,
     benchmark_messages,
     benchmark_model,
@@ -31,6 +32,7 @@ WHAT = {
     "messages": (benchmark_messages, "conversions alone"),
     "model": (benchmark_model, "encoding and queries"),
     "precision": (benchmark_model, "what bf16 and fp16 change of the answers about a video"),
+    "cues": (benchmark_cues, "what moves by attention: its cost beside the encoder, and the published way's"),
     "world": (benchmark_world, "the online system beside the network, frame by frame, and offline"),
     "scenes": (benchmark_scenes, "training clips"),
 }

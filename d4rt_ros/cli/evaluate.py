@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from d4rt_ros.cli import evaluate_stream
+from d4rt_ros.cli import evaluate_masks, evaluate_stream
 from d4rt_ros.cli.outputs import path, wide_console, writable_file, writable_folder
 
 DATA = {
@@ -15,6 +15,7 @@ DATA = {
     "tapvid3d": "files of TAPVid-3D: points followed in the camera of each frame",
     "worldtrack": "files of WorldTrack: points followed in the world",
     "stream": "the online system over whole runs: procedural sequences, or a folder of posed RGB-D frames",
+    "masks": "what moves, pixel by pixel: procedural sequences, or a folder of DAVIS's layout",
     "boundaries": "held-out scenes, where depth jumps: without RGB patches, with the encoder's, with full ones",
     "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
 }
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             command.add_argument("files", type=path, nargs="+", metavar="file", help=".npz")
         if name == "stream":
             evaluate_stream.add_arguments(command)
+        if name == "masks":
+            evaluate_masks.add_arguments(command)
         # So that options may stand before and after the data; only what is given there replaces what is here.
         _add_options(command, default=argparse.SUPPRESS)
 
@@ -87,6 +90,8 @@ def _evaluated(args: argparse.Namespace, model):
     data = args.data or "scenes"
     if data == "stream":
         return evaluate_stream.evaluated(args, model)
+    if data == "masks":
+        return evaluate_masks.evaluated(args, model)
     if data in ("scenes", "boundaries", "tracking"):
         return _on_scenes(args, data, model)
     rest = {"most": args.clips, "pictures": args.pictures}

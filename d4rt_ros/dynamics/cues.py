@@ -199,7 +199,7 @@ def mined(q: np.ndarray, k: np.ndarray, rows: int, cols: int) -> CueMiner:
     return miner
 
 
-def _sources(frames: int, t: int) -> list[int]:
+def sources(frames: int, t: int) -> list[int]:
     """The frames that frame t is compared with."""
     if frames < 2:
         raise CueError(f"a clip of {frames} frame: motion shows between frames, cues need two or more")
@@ -218,7 +218,7 @@ def _mean_of_sources(y: Any) -> Any:
 
     frames = y.shape[1]
     means = torch.stack([_rows(y, t).mean(0) for t in range(frames)])
-    return torch.stack([means[_sources(frames, t)].mean(0) for t in range(frames)])
+    return torch.stack([means[sources(frames, t)].mean(0) for t in range(frames)])
 
 
 def _mean_products(x: Any, mean: Any) -> Any:
@@ -234,9 +234,9 @@ def _deviations(layers: list[tuple[Any, Any]]) -> Any:
 
     result, frames = [], layers[0][0].shape[1]
     for t in range(frames):
-        sources, products = _sources(frames, t), 0
+        others, products = sources(frames, t), 0
         for x, y in layers:
-            mean = sum(_rows(y, s) for s in sources) / len(sources)
+            mean = sum(_rows(y, s) for s in others) / len(others)
             # The mean over j changes no deviation; without it numbers are smaller and rounding is too.
             products = products + _rows(x, t) @ (mean - mean.mean(0)).T
         result.append(products.std(1) / len(layers))

@@ -11,7 +11,6 @@ where it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,6 @@ POOL = 32  # scenes are drawn so many at a time
 MOST_POOLS = 1000
 LOOKS = 6  # moments of a sequence, at which it is looked at in a small image before it is taken
 LOOK_SIZE = 24, 32
-AHEAD = 4  # frames that are rendered while earlier ones are worked on
 
 _MOVES = SceneConfig(still_scenes=0.0, still_cameras=0.0, panning_cameras=0.0)
 KINDS = {
@@ -70,14 +68,8 @@ class MaskScene:
     rate: float = RATE
 
     def frames(self) -> Iterator[tuple[Frame, np.ndarray]]:
-        """Frames with camera, true depth and pose, each with its true mask (H, W) bool; a few are rendered ahead."""
-        with ThreadPoolExecutor(1) as pool:
-            coming = [pool.submit(self.frame, k) for k in range(min(AHEAD, len(self.times)))]
-            for k in range(len(self.times)):
-                done = coming.pop(0).result()
-                if k + AHEAD < len(self.times):
-                    coming.append(pool.submit(self.frame, k + AHEAD))
-                yield done
+        """Frames with camera, true depth and pose, each with its true mask (H, W) bool, one after another."""
+        return map(self.frame, range(len(self.times)))
 
     @torch.inference_mode()
     def frame(self, number: int) -> tuple[Frame, np.ndarray]:

@@ -23,7 +23,7 @@ def clip_pictures(stem: Path, images, result: ClipResult) -> None:
 
 def depth_picture(file: Path, image: np.ndarray, depth: np.ndarray, true_depth: np.ndarray) -> None:
     """The newest image, predicted and true depth (h, w) in metres on one scale of colours, and relative error."""
-    figure, axes = _axes(1, 4, (14, 3))
+    figure, (axes,) = new_axes(1, 4, (14, 3))
     axes[0].imshow(image)
     axes[0].set_title("newest frame")
     near, far = np.nanpercentile(true_depth, (2, 98)) if np.isfinite(true_depth).any() else (0, 1)
@@ -37,26 +37,26 @@ def depth_picture(file: Path, image: np.ndarray, depth: np.ndarray, true_depth: 
         ax.set_title(title)
     for ax in axes:
         ax.set_axis_off()
-    _save(figure, file)
+    save(figure, file)
 
 
 def path_picture(file: Path, poses: np.ndarray, true_poses: np.ndarray) -> None:
     """Both paths (T, 4, 4), the predicted one aligned to the true one, along the two axes of most motion."""
     ours, theirs = (path[:, :3, 3] for path in aligned_poses(poses, true_poses))
     across, along = np.sort(np.argsort(np.ptp(theirs, axis=0))[-2:])
-    figure, (ax,) = _axes(1, 1, (5, 4))
+    figure, ((ax,),) = new_axes(1, 1, (5, 4))
     for path, style, name in ((theirs, "k.-", "true"), (ours, "C1.-", "predicted, aligned")):
         ax.plot(path[:, across], path[:, along], style, label=name)
         ax.plot(*path[0, [across, along]], style[:-2] + "o")
     ax.set(xlabel=f"{'xyz'[across]}, m", ylabel=f"{'xyz'[along]}, m")
     ax.axis("equal")
     ax.legend()
-    _save(figure, file)
+    save(figure, file)
 
 
 def track_picture(file: Path, images, true_uv: np.ndarray, uv: np.ndarray) -> None:
     """On the newest image, tracks (N, T, 2) in pixels: where points went and where the model says."""
-    figure, (ax,) = _axes(1, 1, (8, 6))
+    figure, ((ax,),) = new_axes(1, 1, (8, 6))
     ax.imshow(images[-1])
     height, width = images[-1].shape[:2]
     for paths, style, name in ((true_uv, "w-", "true"), (uv, "C1-", "predicted")):
@@ -66,7 +66,7 @@ def track_picture(file: Path, images, true_uv: np.ndarray, uv: np.ndarray) -> No
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     ax.set_axis_off()
     ax.legend(facecolor="0.5")
-    _save(figure, file)
+    save(figure, file)
 
 
 def tracks_across(*scenes) -> list[np.ndarray]:
@@ -78,15 +78,16 @@ def tracks_across(*scenes) -> list[np.ndarray]:
     return found
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float]):
+def new_axes(rows: int, columns: int, size: tuple[float, float]):
+    """(figure, axes (rows, columns)) of so many inches; needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _save(figure, file: Path) -> None:
+def save(figure, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=90)

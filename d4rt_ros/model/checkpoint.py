@@ -150,15 +150,16 @@ def _config(file: TensorFile) -> ModelConfig:
 def _whose(names: Iterable[str]) -> str:
     """What a state dict that is no D4RT's seems to be, and what can be done with it."""
     names = list(names)
-    wanted = "expected a .safetensors file of d4rt_ros, or OpenD4RT's opend4rt.ckpt"
+    d4rt = "a .safetensors file of d4rt_ros, or OpenD4RT's opend4rt.ckpt"
+    wanted = f"expected {d4rt} (or, to load and not to train, VGGT's model.pt)"
     if "decoder.embedding.uv_proj.weight" in names:
         return "tensors of d4rt_ros without their configuration (a training's state?); give its weights.safetensors"
     for model, parts in _OTHER_MODELS:
         if all(any(part in name for name in names) for part in parts):
             if model == "VGGT":
                 return (
-                    "weights of VGGT, which d4rt_ros.load and the parameter model.checkpoint take as they are, and which "
-                    f"can be neither trained, converted nor exported; {wanted}"
+                    "weights of VGGT, which d4rt_ros.load and the parameter model.checkpoint take as they are, and "
+                    f"which can be neither trained, converted nor exported here; expected {d4rt}"
                 )
             if model == "VideoMAE":
                 return (

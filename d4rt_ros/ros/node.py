@@ -52,6 +52,7 @@ from d4rt_ros.ros.terminal import Terminal
 from d4rt_ros.ros.transforms import TransformListener
 from d4rt_ros.ros.worker import PATIENCE, Worker
 from d4rt_ros.stream import Frame, StampError
+from d4rt_ros.stream.config import FRAMES
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 EXECUTOR_THREADS = 16
@@ -81,11 +82,12 @@ def load_model(values: dict):
         )
     for warning in told:
         logger.warning(str(warning.message))
-    if values["window.frames"] not in (0, model.num_frames):
+    frames = values["window.frames"] or model.num_frames or FRAMES
+    if model.num_frames not in (None, frames):
         raise ValueError(
             f"window.frames is {values['window.frames']}; this model takes {model.num_frames}, so set it to 0"
         )
-    model.encode(np.zeros((model.num_frames, 48, 64, 3), np.uint8)).query(0, 0, 0, 0, 0)
+    model.encode(np.zeros((frames, 48, 64, 3), np.uint8)).query(0, 0, 0, 0, 0)
     return model
 
 

@@ -33,8 +33,8 @@ def load(
     backend: torch for a file, onnx for a folder, or auto.
     patch_source: where the RGB patch of a query is taken from: encoder, frames or none; see SceneModel. VGGT has none.
     progress: called with the fraction of the checkpoint that has been read, 0 .. 1.
-    cuda_graphs: for a D4RT with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small models,
-        where the GPU would wait for the CPU; takes the memory of a second scene.
+    cuda_graphs: for a D4RT with backend torch on CUDA, replay encoding and small decodes as CUDA graphs: for small
+        models, where the GPU would wait for the CPU; takes the memory of a second scene.
     Raises CheckpointError or OnnxError (both ValueErrors) where the checkpoint cannot be used, ValueError for any
     other argument that cannot be: a device that is unknown or not there, a precision, backend or patch_source.
     """

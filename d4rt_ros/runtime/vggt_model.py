@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from d4rt_ros.geometry.arguments import rgb_image, whole_number
 from d4rt_ros.model.protocol import AttentionListener
 from d4rt_ros.model.vggt.config import VGGTConfig
 from d4rt_ros.model.vggt.images import PREPROCESSING, FittedImage, fit, masked_tokens, on_white
+from d4rt_ros.model.vggt.layers import ROWS
 from d4rt_ros.model.vggt.network import VGGT
 from d4rt_ros.runtime.memory import available_bytes, gigabytes
 from d4rt_ros.runtime.scene import FrameError
@@ -108,13 +110,9 @@ class VGGTModel:
         for start in range(0, count, HEAD_FRAMES):
             part = slice(start, start + HEAD_FRAMES)
             some = {layer: x[part] for layer, x in tokens.items()}
-            for maps, read in (
-                ((depth, depth_confidence), network.depths),
-                ((points, points_confidence), network.points),
-            ):
-                if maps[0] is not None:
-                    for whole, piece in zip(maps, read(some, size)):
-                        whole[part] = piece.cpu().numpy()
+            depth[part], depth_confidence[part] = (x.cpu().numpy() for x in network.depths(some, size))
+            if points is not None:
+                points[part], points_confidence[part] = (x.cpu().numpy() for x in network.points(some, size))
         maps = depth, depth_confidence, points, points_confidence
         return VGGTScene(fitted, extrinsics, intrinsics, *maps, self._pause)
 
@@ -157,14 +155,17 @@ class VGGTModel:
 
     def _check_memory(self, frame: FittedImage, count: int) -> None:
         """Raise FrameError if encoding so many frames would not fit."""
-        fixed, each = encode_bytes(self.config, frame.pixels.shape[:2], self.dtype.itemsize)
+
+        def need(frames: int) -> int:
+            return encode_bytes(self.config, frame.pixels.shape[:2], frames, self.dtype.itemsize)
+
         free = self._free_bytes()
-        if fixed + count * each > free:
-            fit = max(int((free - fixed) // each), 0)
+        if need(count) > free:
+            fitting = bisect_right(range(1, count + 1), free, key=need)
             raise FrameError(
-                f"encoding {count} frames of {_size(frame)} needs about {gigabytes(fixed + count * each)}, and "
-                f"{gigabytes(free)} of memory are free: {fit or 'no'} frames of this size fit; use fewer or smaller "
-                "frames, or a lower precision"
+                f"encoding {count} frames of {_size(frame)} needs about {gigabytes(need(count))}, and "
+                f"{gigabytes(free)} of memory are free: {fitting or 'no'} frames of this size fit; use fewer or "
+                "smaller frames, or a lower precision"
             )
 
     def _free_bytes(self) -> int:
@@ -196,18 +197,22 @@ def cameras_of(poses: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np
     return extrinsics.astype(np.float32), intrinsics.astype(np.float32)
 
 
-def encode_bytes(config: VGGTConfig, size: tuple[int, int], itemsize: int) -> tuple[int, int]:
-    """About what encoding allocates at its peak, weights aside: (whatever the number of frames, for each frame)."""
+def encode_bytes(config: VGGTConfig, size: tuple[int, int], frames: int, itemsize: int) -> int:
+    """About what encoding so many frames (H, W) allocates at its peak, weights aside; itemsize: bytes of a product's
+    numbers."""
     height, width = size
     patches = (height // config.patch) * (width // config.patch)
-    tokens = patches + 1 + config.registers
+    tokens = frames * (patches + 1 + config.registers)
     heads = [h for h in (config.depth, config.points) if h is not None]
-    kept = len({i for h in heads for i in h.layers}) * 2 * 4 * patches * config.width
-    # Residual, what was normed, q, k, v as products and in float32, rotated, and the answer.
-    block = tokens * config.width * (4 + 4 + 4 * itemsize + 6 * 4 + itemsize)
-    maps = height * width * (3 + 3 + sum(4 * h.out for h in heads))
-    pixels = HEAD_FRAMES * height * width * 4 * max(3 * h.last + 2 * h.hidden for h in heads)
-    return pixels, kept + block + maps
+    kept = len({i for h in heads for i in h.layers}) * 2 * 4 * frames * patches * config.width
+    # The residual, what was normed, queries, keys and values, the former two in float32 too and turned, the answer.
+    attention = tokens * config.width * (4 + 4 + 5 * itemsize + 6 * 4)
+    hidden = 2 * itemsize * min(tokens, ROWS) * config.hidden
+    maps = frames * height * width * 4 * sum(h.out for h in heads)
+    convolutions = (
+        min(frames, HEAD_FRAMES) * height * width * 4 * max(3 * h.last + 2 * h.hidden for h in heads)
+    )
+    return kept + max(attention + hidden, maps + convolutions) + 3 * frames * height * width
 
 
 def exact(dtype: torch.dtype):

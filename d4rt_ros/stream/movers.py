@@ -61,13 +61,13 @@ class Movers:
         ))  # fmt: skip
         return _uncropped(found, area, seen.newest.image.shape[:2])
 
-    def objects(self, stamp: int, points: Points, tracks: StreamTracks, pose: Pose) -> Objects:
+    def objects(self, stamp: int, points: Points, tracks: StreamTracks | None, pose: Pose) -> Objects:
         """The bodies that move at the newest image, in the world."""
-        moves = tracks.dynamic
-        return self._bodies.update(
-            stamp, transform(pose.world_from_camera, points.xyz), points.dynamic, pose.world_from_camera[:3, 3],
-            tracks.ids[moves], tracks.positions[moves, -1], tracks.velocities[moves],
-        )  # fmt: skip
+        xyz, camera, followed = transform(pose.world_from_camera, points.xyz), pose.world_from_camera[:3, 3], ()
+        if tracks is not None:
+            moves = tracks.dynamic
+            followed = tracks.ids[moves], tracks.positions[moves, -1], tracks.velocities[moves]
+        return self._bodies.update(stamp, xyz, points.dynamic, camera, *followed)
 
 
 def at_pixels(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from d4rt_ros.dynamics.cues import CueMiner, coarse_masks
+from d4rt_ros.dynamics.attention import scene_masks
+from d4rt_ros.dynamics.cues import CueMiner
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import area_of
@@ -142,7 +143,7 @@ class Pipeline:
             shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        attended = coarse_masks(miner.maps, miner.features, scene.size).masks[-1] if miner else None
+        attended = scene_masks(miner, scene)[-1] if miner else None
         return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone(), attended)
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:

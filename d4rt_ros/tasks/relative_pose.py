@@ -1,7 +1,8 @@
 """How the camera moved between two frames of a window, robust to what moves in the scene.
 
 "pnp": points of either frame, and the pixels of the other at which the model sees them.
-"rigid": the same points at the same time (t_tgt = t_src, so that nothing has moved), in both camera frames.
+"rigid": the same points at the same time (t_tgt = t_src, so that nothing has moved), in both camera frames; what a
+model that cannot tell where a point goes is always asked.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def pose_task(scene, i: int, j: int, method: str, grid: tuple[int, int]) -> Task
     0..T-1."""
     if method not in METHODS:
         raise ValueError(f"no pose method '{method}'; there are {', '.join(METHODS)}")
+    method = method if scene.tells_motion else "rigid"
     u, v = (x.ravel() for x in pixel_grid(grid, scene.size))
     own, other = np.array([[i], [j]]), np.array([[j], [i]])
     asked = questions(u, v, own, own, own)

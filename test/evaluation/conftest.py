@@ -15,6 +15,8 @@ from d4rt_ros.scenes import OracleScene, Rendering, Scenes, render
 class Still:
     """Says that nothing moves and that all is at one depth: the trivial answer."""
 
+    tells_motion = True
+
     def __init__(self, images):
         self.num_frames, self.size = len(images), images[0].shape[:2]
 

@@ -203,7 +203,7 @@ def _seen(shapes: Shapes) -> dict:
         "patch_embed.depth": _count(shapes, "aggregator.patch_embed.blocks"),
         "patch_embed.mlp_ratio": shapes[f"aggregator.patch_embed.blocks.0.{_HIDDEN}"][0] / width,
         "patch_embed.num_register_tokens": shapes["aggregator.patch_embed.register_tokens"][1],
-        "aggregator.depth": _count(shapes, "aggregator.frame_blocks"),
+        "aggregator.depth": max(_count(shapes, f"aggregator.{kind}_blocks") for kind in ("frame", "global")),
         "aggregator.num_heads": width // head_width,
         "aggregator.mlp_ratio": shapes[f"aggregator.frame_blocks.0.{_HIDDEN}"][0] / width,
         "aggregator.num_register_tokens": shapes["aggregator.register_token"][2],
@@ -227,10 +227,13 @@ def _seen(shapes: Shapes) -> dict:
 
 
 def _count(shapes: Shapes, blocks: str) -> int:
+    """How many blocks there are, numbered from 0."""
     pattern = re.compile(re.escape(blocks) + r"\.(\d+)\.")
-    return len(
-        {m[1] for m in map(pattern.match, shapes) if m}
-    )  # not the highest number, which a file may invent
+    numbers = {int(m[1]) for m in map(pattern.match, shapes) if m}
+    for i in range(len(numbers)):
+        if i not in numbers:
+            raise KeyError(f"{blocks}.{i}.*")
+    return len(numbers)
 
 
 def _checked(file: str, name: str, value):

@@ -56,7 +56,8 @@ def on_white(image: np.ndarray) -> np.ndarray:
 
 
 def masked_tokens(masks: np.ndarray, fitted: FittedImage, patch: int) -> np.ndarray:
-    """(S, h, w) bool: the tokens that any masked pixel reaches. masks: (S, H, W) bool of images that lie as `fitted`."""
+    """(S, h, w) bool: the tokens that any masked pixel reaches. masks: (S, H, W) bool, of images that lie as `fitted`
+    does."""
     rows, columns = (n // patch for n in fitted.pixels.shape[:2])
     left, right = _covered(columns, masks.shape[2], fitted.scale[0], fitted.offset[0], patch)
     top, bottom = _covered(rows, masks.shape[1], fitted.scale[1], fitted.offset[1], patch)
