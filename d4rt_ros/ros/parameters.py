@@ -271,13 +271,13 @@ def values(node) -> dict:
 
 
 def plain(name: str, value):
-    """A value that was not refused, in its setting's own type: YAML and the command line write 0 for 0.0, and true
-    where a text was meant."""
+    """A value that was not refused, in its setting's own type: YAML and the command line write 0 for 0.0, and true, or
+    off, where a text was meant."""
     default = SETTINGS[name].default
     if isinstance(default, float):
         return float(value)
     if isinstance(default, str) and isinstance(value, bool):
-        return str(value).lower()
+        return _meant(SETTINGS[name], value)
     return list(value) if isinstance(default, list) else value
 
 
@@ -350,15 +350,20 @@ def _other_type(setting: Setting, value) -> str:
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
     if isinstance(default, str):
-        # YAML reads true and false as no texts, though they are choices here.
-        truths = isinstance(value, bool) and {"true", "false"} <= set(setting.choices)
-        return "" if isinstance(value, str) or truths else "a text" + _choices(setting)
+        meant = isinstance(value, bool) and _meant(setting, value)
+        return "" if isinstance(value, str) or meant else "a text" + _choices(setting)
     if isinstance(default, float):
         return "" if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
     if isinstance(default, int):
         return "" if type(value) is int else "a whole number"
     whole = isinstance(value, (list, tuple, array)) and all(type(number) is int for number in value)
     return "" if whole else f"{setting.length} whole numbers, such as {default}"
+
+
+def _meant(setting: Setting, value: bool) -> str:
+    """The choice that YAML reads as a truth value and not as a text: true, false, on, off; "" where there is none."""
+    words = ("true", "on") if value else ("false", "off")
+    return next((word for word in words if word in setting.choices), "")
 
 
 def _choices(setting: Setting) -> str:

@@ -169,6 +169,20 @@ def test_worlds_that_could_not_be_joined_are_told():
     assert "(11)" in said and "not placed: 2 frames: lost" in said
 
 
+def test_a_mask_is_never_used(model, video, tmp_path, capsys):
+    mask = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+    mask[:, :30] = 255
+    cv2.imwrite(str(tmp_path / "arm.png"), mask)
+    options = "--mask", str(tmp_path / "arm.png"), "--depth-size", "9", "13", "--refine", "none"
+    assert run(video, tmp_path / "out", *options) == 0
+    depth = np.load(tmp_path / "out" / "depth.npz")["depth"]
+    assert np.isnan(depth[:, :, :4]).all() and np.isfinite(depth[:, :, 5:]).all()
+    cv2.imwrite(str(tmp_path / "arm.png"), mask[:-1])
+    assert run(video, tmp_path / "out", *options) == 1
+    size = f"{CAMERA.width}x{CAMERA.height - 1} pixels, the images have {CAMERA.width}x{CAMERA.height}"
+    assert f"arm.png has {size}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -177,6 +191,7 @@ def test_worlds_that_could_not_be_joined_are_told():
         (["{video}", "--depth-size", "1", "5"], "a grid of 1x5"),
         (["{video}", "--metres", "-1"], "metres = -1"),
         (["{video}", "--checkpoint", "none.safetensors"], "none.safetensors"),
+        (["{video}", "--mask", "{video}/no_mask.png"], "no_mask.png: is missing; expected a mask"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(arguments, words, video, tmp_path, capsys):

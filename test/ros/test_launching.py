@@ -117,6 +117,7 @@ def test_rviz_shows_what_the_node_publishes():
         "d4rt/odometry": "Odometry",
         "d4rt/path": "Path",
         "d4rt/markers": "MarkerArray",
+        "d4rt/objects/markers": "MarkerArray",
         "d4rt/depth/image": "Image",
         "image": "Image",
     }

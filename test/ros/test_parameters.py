@@ -16,6 +16,7 @@ from rclpy.exceptions import ParameterException  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_testing import FlatModel, Running, set_parameter, transition  # noqa: E402
 
+from d4rt_ros.model.protocol import NoAttentionError  # noqa: E402
 from d4rt_ros.ros import parameters  # noqa: E402
 from d4rt_ros.ros.node import D4rtNode  # noqa: E402
 from d4rt_ros.ros.parameters import SETTINGS, plain, refusal  # noqa: E402
@@ -29,6 +30,7 @@ from d4rt_ros.ros.parameters import SETTINGS, plain, refusal  # noqa: E402
         ("scale.metres", 2, 2.0),
         ("image.rectified", True, "true"),
         ("image.rectified", False, "false"),
+        ("dynamics.method", False, "off"),
         ("depth.size", array("q", [12, 20]), [12, 20]),
     ],
 )
@@ -63,11 +65,58 @@ def test_what_yaml_makes_of_a_value_is_taken_for_what_was_meant(name, value, mea
         ("refine", "everything", "one of pixels, none"),
         ("tracks.max", 9, "50 to 5000"),
         ("tracks.unseen", -1, "0 to 60"),
+        ("dynamics.method", "optical flow", "one of motion, attention, both, off"),
+        ("dynamics.method", True, "one of motion"),
+        ("dynamics.release", 61, "0 to 60"),
+        ("mask.file", 3, "a text"),
     ],
 )
 def test_another_type_is_refused_with_a_sentence(name, value, says):
     reason = refusal(name, value)
     assert reason.startswith(f"{name} is ") and says in reason
+
+
+class Exported(FlatModel):
+    """Nobody may hear its attention; `heard` counts who tried."""
+
+    heard = 0
+
+    def encode(self, frames, mask=None, listener=None):
+        if listener is not None:
+            self.heard += 1
+            raise NoAttentionError("an exported model lets nobody hear its attention; load its checkpoint")
+        return super().encode(frames)
+
+
+class Open(FlatModel):
+    def encode(self, frames, mask=None, listener=None):
+        if listener is not None:
+            listener.begin(1, 2, 3)
+            listener.attention(0, None, None)
+            listener.features(None)
+        return super().encode(frames)
+
+
+@pytest.mark.parametrize("method", ["attention", "both"])
+def test_a_method_that_the_model_cannot_do_is_refused_with_what_to_do(method):
+    with Running({"dynamics.method": method}, Exported()) as running:
+        says = f"cannot be configured: dynamics.method is {method}, and an exported model lets nobody hear"
+        assert running.user.told("geometry", says) and running.becomes("unconfigured")
+        assert running.user.told("geometry", "load its checkpoint; or set dynamics.method to motion")
+        assert set_parameter(running.user, "dynamics.method", "motion").successful
+        assert transition(running.user, Transition.TRANSITION_CONFIGURE) and running.model.heard == 1
+
+
+def test_a_method_is_changed_while_the_node_runs_if_the_model_can_do_it():
+    for model, can in ((Exported(), False), (Open(), True)):
+        with Running(model=model) as running:
+            pipeline = running.active().node._streaming.pipeline
+            answer = set_parameter(running.user, "dynamics.method", "attention")
+            assert answer.successful == can and ("set dynamics.method to motion" in answer.reason) != can
+            assert pipeline.config.dynamics == ("attention" if can else "motion")
+            assert set_parameter(running.user, "dynamics.method", "off").successful
+            assert set_parameter(running.user, "dynamics.release", 3).successful
+            assert (pipeline.config.dynamics, pipeline.config.dynamics_release) == ("off", 3.0)
 
 
 anything = st.one_of(

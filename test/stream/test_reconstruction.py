@@ -386,6 +386,16 @@ def test_frames_without_stamps_come_at_15_hz():
     assert result.trusted.all()
 
 
+def test_what_is_masked_has_no_depth():
+    mask = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+    mask[CAMERA.height // 2 :, : CAMERA.width // 2] = 255
+    result = made(mask=mask)
+    depth = np.isfinite(result.depth)
+    assert not depth[:, 5:, :6].any() and depth[:, :4].all() and depth[:, :, 7:].all()
+    for k in range(FRAMES):
+        np.testing.assert_allclose(result.world_from_camera[k], true_pose(k), atol=1e-4)
+
+
 def test_a_generator_is_taken_frame_by_frame():
     """Images are let go once they have left the window, and tracks and depth are all that grows."""
     shown, most = [], 0
