@@ -36,6 +36,7 @@ def random_vggt(config: VGGTConfig = SMALL, seed: int = 0) -> VGGT:
         norm = p.dim() == 1 and ("norm" in name or "gamma" in name) and not name.endswith("bias")
         p.data = scale * noise + norm
     # Fields of view as cameras have them.
+    network.camera_head.pose_branch.fc2.weight.data[-2:] *= 0.1
     network.camera_head.pose_branch.fc2.bias.data[-2:] = 0.4
     return network
 

@@ -20,6 +20,8 @@ DATA = {
     "tracking": "held-out scenes: what it costs to track every pixel, where things move and where nothing does",
 }
 WITH_PATHS = "scenes", "rgbd", "sintel"  # whose figures have the errors of the camera's path
+# Whose figures say where points go, or are of how D4RT's encoder is asked.
+OF_MOTION = "tapvid3d", "worldtrack", "boundaries", "tracking"
 STRIDE = 2  # of the frames of RGB-D recordings, which are taken at 15 to 30 Hz
 
 
@@ -88,6 +90,9 @@ def _evaluated(args: argparse.Namespace, model):
     from d4rt_ros.evaluation.figures import figures_table
 
     data = args.data or "scenes"
+    # A model that takes clips of any length does not know where a point goes.
+    if model.num_frames is None and data in OF_MOTION:
+        raise ValueError(f"{data}: this model cannot tell where a point goes; use a D4RT checkpoint")
     if data == "stream":
         return evaluate_stream.evaluated(args, model)
     if data == "masks":
@@ -114,7 +119,7 @@ def _evaluated(args: argparse.Namespace, model):
 
 def _on_scenes(args: argparse.Namespace, data: str, model):
     from d4rt_ros.evaluation.figures import figures_table
-    from d4rt_ros.evaluation.scenes import PIXELS, evaluate_scenes, held_out
+    from d4rt_ros.evaluation.scenes import ANY_SIZE, PIXELS, evaluate_scenes, held_out
     from d4rt_ros.evaluation.sharpness import boundaries_table, evaluate_boundaries
     from d4rt_ros.evaluation.tracking import evaluate_tracking, tracking_table
 
@@ -128,7 +133,7 @@ def _on_scenes(args: argparse.Namespace, data: str, model):
         figures = evaluate_tracking(model.encode, scenes, times, model.num_frames)
         return figures, tracking_table(figures, "held-out procedural scenes")
     # Images have no fewer pixels than the encoder takes.
-    pixels = max(PIXELS, model.config.height * model.config.width)
+    pixels = ANY_SIZE if model.num_frames is None else max(PIXELS, model.config.height * model.config.width)
     figures = evaluate_scenes(
         lambda images, _: model.encode(images), scenes, times, pixels=pixels, pictures=args.pictures
     )

@@ -17,24 +17,33 @@ METHODS = {
     "attention": "the model's attention alone (VGGT4D)",
     "both": "the two together",
 }
-SEQUENCES = 50
+SEQUENCES = {"masks": 50, "poses": 20, "swept": 4}  # procedural ones
+PATH_SECONDS = 4.0  # of a sequence by which a path is judged
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", type=path, nargs="?", help="of DAVIS: JPEGImages and Annotations; else procedural sequences"
     )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--poses", action="store_const", dest="what", const="poses", default="masks",
+        help="not how good masks are, but the camera's path with nothing masked, with masks and with true masks",
+    )  # fmt: skip
+    what.add_argument(
+        "--swept", action="store_const", dest="what", const="swept",
+        help="a body crosses the view: how many static points of 10 s lie in the space that it swept",
+    )  # fmt: skip
     kinds = "; ".join(f"{name}: {text}" for name, text in KINDS.items())
-    parser.add_argument("--kind", choices=KINDS, default="moving", help=f"of procedural sequences: {kinds}")
+    parser.add_argument("--kind", choices=KINDS, help=f"of procedural sequences: {kinds}; with --poses large")
     methods = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
     parser.add_argument(
         "--method", choices=METHODS, nargs="+", default=["motion"],
         help=f"what is to say what moves: {methods} (default motion)",
     )  # fmt: skip
+    counts = ", ".join(f"{count} for {name}" for name, count in SEQUENCES.items())
     parser.add_argument(
-        "--sequences",
-        type=_positive,
-        help=f"the first SEQUENCES only (default {SEQUENCES} procedural ones, or all)",
+        "--sequences", type=_positive, help=f"the first so many only (default {counts}; all of a folder)"
     )
     parser.add_argument(
         "--tuning",
@@ -45,23 +54,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluated(args: argparse.Namespace, model):
     """The figures, and a table of them. Raises ValueError, saying what is wrong."""
+    if args.what == "masks":
+        return _masks(args, model)
+    if args.folder or len(args.method) > 1 or args.pictures:
+        raise ValueError(f"--{args.what} takes procedural sequences, one --method, and makes no pictures")
+    if args.what == "swept" and args.kind:
+        raise ValueError("--swept has sequences of its own, and no --kind")
+    return _poses(args, model) if args.what == "poses" else _swept(args, model)
+
+
+def _masks(args: argparse.Namespace, model):
     from d4rt_ros.evaluation.mask_runs import attention, baselines, evaluate_masks, online, scene_sequence
-    from d4rt_ros.evaluation.mask_scenes import HELD_OUT_SEED, TUNING_SEED, mask_scenes
     from d4rt_ros.evaluation.masks import mask_table
 
     methods = {name: attention(model) if name == "attention" else online(model, name) for name in args.method}
     if args.folder:
         from d4rt_ros.evaluation.davis import open_davis
 
+        if args.kind or args.tuning:
+            raise ValueError("--kind and --tuning are of procedural sequences, and a folder is given")
         sequences = open_davis(args.folder)[: args.sequences]
         count, what = len(sequences), f"{args.folder.resolve().name}, {len(sequences)} sequences"
     else:
-        count = args.sequences or SEQUENCES
-        seed = TUNING_SEED if args.tuning else HELD_OUT_SEED
-        sequences = map(scene_sequence, mask_scenes(args.kind, count, seed))
-        what = f"{count} procedural sequences ({args.kind}{', to tune with' * args.tuning})"
+        scenes, count, what = _scenes(args, "moving")
+        sequences = map(scene_sequence, scenes)
     figures = evaluate_masks(sequences, count, methods | baselines(), args.pictures)
     return figures, mask_table(figures, f"masks: {what}")
+
+
+def _poses(args: argparse.Namespace, model):
+    from d4rt_ros.evaluation.mask_effects import evaluate_paths, path_table
+
+    scenes, count, what = _scenes(args, "large", seconds=PATH_SECONDS)
+    figures = evaluate_paths(model, scenes, count, args.method[0])
+    return figures, path_table(figures, f"paths: {what}")
+
+
+def _swept(args: argparse.Namespace, model):
+    from d4rt_ros.evaluation.swept import SEED, TUNING_SEED, crossings, evaluate_swept, swept_table
+
+    count = args.sequences or SEQUENCES["swept"]
+    scenes = crossings(count, TUNING_SEED if args.tuning else SEED)
+    figures = evaluate_swept(model, scenes, count, args.method[0])
+    return figures, swept_table(figures, f"swept space: {count} sequences in which a body crosses the view")
+
+
+def _scenes(args: argparse.Namespace, kind: str, **options):
+    """The procedural sequences that are asked for, how many, and what they are called."""
+    from d4rt_ros.evaluation.mask_scenes import HELD_OUT_SEED, TUNING_SEED, mask_scenes
+
+    count, kind = args.sequences or SEQUENCES[args.what], args.kind or kind
+    seed = TUNING_SEED if args.tuning else HELD_OUT_SEED
+    name = f"{count} procedural sequences ({kind}{', to tune with' * args.tuning})"
+    return mask_scenes(kind, count, seed, **options), count, name
 
 
 def _positive(text: str) -> int:

@@ -11,9 +11,14 @@ from d4rt_ros.model.protocol import Model, Scene
 def scene_masks(miner: CueMiner, scene: Scene) -> np.ndarray:
     """(T, H, W) bool, what moves in the frames of a scene that was encoded with this listener.
 
-    Tokens of more than one frame say the same of all of these.
+    Tokens of more than one frame say the same of all of these; of pixels that no token covers nothing moves. Raises
+    CueError for a clip too short for cues.
     """
-    masks = coarse_masks(miner.maps, miner.patch_features, scene.size).masks
+    x, y, width, height = (round(n) for n in scene.covered)
+    found = coarse_masks(miner.maps, miner.patch_features, (height, width)).masks
+    masks = np.zeros((len(found), *scene.size), bool)
+    inside = found[:, max(-y, 0) :, max(-x, 0) :][:, : scene.size[0] - max(y, 0), : scene.size[1] - max(x, 0)]
+    masks[:, max(y, 0) :, max(x, 0) :][:, : inside.shape[1], : inside.shape[2]] = inside
     return np.repeat(masks, scene.num_frames // len(masks), axis=0)
 
 

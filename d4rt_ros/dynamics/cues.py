@@ -76,17 +76,16 @@ class CueMiner:
     """
 
     def begin(self, layers: int, rows: int, columns: int) -> None:
-        if rows * columns < 2:
-            raise CueError(
-                f"a frame of {rows}x{columns} tokens: cues compare tokens of a frame, they need two or more"
-            )
-        self._grid = rows, columns
+        self._grid, self._frames = (rows, columns), 0
         self._layers = {name: layers_at(cue.first, cue.last, layers) for name, cue in CUES.items()}
         self._sums: dict[str, Any] = {}
         self._kept: dict[str, list] = {}
         self._features: np.ndarray | None = None
 
     def attention(self, layer: int, q: Any, k: Any) -> None:
+        self._frames, tokens = q.shape[1:3]
+        if self._frames < 2 or tokens < 2:
+            return  # `cues` says so: who listens disturbs nobody
         means: dict[str, Any] = {}
         for name, cue in CUES.items():
             if layer not in self._layers[name]:
@@ -97,7 +96,7 @@ class CueMiner:
                 continue
             if cue.y not in means:
                 means[cue.y] = _mean_of_sources(y)
-            part = _mean_products(x, means[cue.y])
+            part = _mean_products(x, means[cue.y]) / len(self._layers[name])
             self._sums[name] = self._sums[name] + part if name in self._sums else part
 
     def features(self, tokens: Any) -> None:
@@ -118,8 +117,12 @@ class CueMiner:
     def cues(self) -> dict[str, np.ndarray]:
         """The five maps by their name, (frames, rows, columns) float32 each, every frame's from 0 to 1.
 
-        Raises CueError where nothing was heard, or what is not finite.
+        Raises CueError where nothing was heard, or of one frame or one token alone, or what is not finite.
         """
+        if getattr(self, "_frames", 0) == 1:
+            raise CueError("a clip of 1 frame of tokens: motion shows between frames, cues need two or more")
+        if getattr(self, "_grid", None) == (1, 1):
+            raise CueError("frames of 1 token: cues compare the tokens of a frame, they need two or more")
         if set(getattr(self, "_sums", ())) != set(CUES):
             raise CueError("no clip was heard to its end: give this to `encode` as its listener first")
         maps = {name: np.asarray(self._sums[name].cpu()).reshape(-1, *self._grid) for name in CUES}
@@ -160,8 +163,8 @@ def coarse_masks(
     """Masks of images of `size` (height, width) from maps of Dyn (frames, rows, columns).
 
     features: (frames, rows, columns, C) of the tokens, which k-means puts into 64 clusters, or as many as there are
-    tokens; labels: (frames, rows, columns) int >= 0 instead. Maps are brought to 0..1 frame by frame, so
-    something is above the threshold even in a clip in which nothing moves; only where all frames are flat, nothing is.
+    tokens; labels: (frames, rows, columns) int >= 0 instead. Maps are brought to 0..1 frame by frame, so something
+    is above the threshold even in a clip in which nothing moves; only where all frames are flat, nothing is.
     Raises CueError for shapes that do not fit and for values that are not finite.
     """
     maps = np.asarray(maps, np.float32)
@@ -200,9 +203,7 @@ def mined(q: np.ndarray, k: np.ndarray, rows: int, cols: int) -> CueMiner:
 
 
 def sources(frames: int, t: int) -> list[int]:
-    """The frames that frame t is compared with."""
-    if frames < 2:
-        raise CueError(f"a clip of {frames} frame: motion shows between frames, cues need two or more")
+    """The frames, of two or more, that frame t is compared with."""
     there = [t + offset for offset in OFFSETS if 0 <= t + offset < frames]
     return there or [s for s in (t - 1, t + 1) if 0 <= s < frames]
 
@@ -222,14 +223,14 @@ def _mean_of_sources(y: Any) -> Any:
 
 
 def _mean_products(x: Any, mean: Any) -> Any:
-    """(frames, tokens): X_t[i]·mean."""
+    """(frames, tokens): X_t[i]·mean, the mean over the heads."""
     import torch
 
-    return torch.stack([_rows(x, t) @ mean[t] for t in range(len(mean))])
+    return torch.stack([_rows(x, t) @ mean[t] for t in range(len(mean))]) / len(x)
 
 
 def _deviations(layers: list[tuple[Any, Any]]) -> Any:
-    """(frames, tokens): the deviation over j of the sum over layers of X_t[i]·(mean over sources of Y[j])."""
+    """(frames, tokens): the deviation over j of X_t[i]·(mean over sources of Y[j]), its mean over heads and layers."""
     import torch
 
     result, frames = [], layers[0][0].shape[1]
@@ -239,7 +240,7 @@ def _deviations(layers: list[tuple[Any, Any]]) -> Any:
             mean = sum(_rows(y, s) for s in others) / len(others)
             # The mean over j changes no deviation; without it numbers are smaller and rounding is too.
             products = products + _rows(x, t) @ (mean - mean.mean(0)).T
-        result.append(products.std(1) / len(layers))
+        result.append(products.std(1) / (len(layers) * len(layers[0][0])))
     return torch.stack(result)
 
 
@@ -265,7 +266,8 @@ def _enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _threshold(values: np.ndarray) -> float:
-    """The last multi-Otsu threshold, of as many classes as lie farthest apart for their number."""
+    """Of images (frames, H, W): the last multi-Otsu threshold of as many classes as lie farthest apart for their
+    number."""
     from skimage.filters import threshold_multiotsu
 
     best, chosen = -np.inf, float(values.max())
@@ -274,11 +276,14 @@ def _threshold(values: np.ndarray) -> float:
             thresholds = threshold_multiotsu(values, classes, nbins=BINS)
         except ValueError:  # fewer different values than classes
             continue
-        of = np.digitize(values.ravel(), thresholds)
-        counts = np.bincount(of, minlength=classes)
-        if (counts == 0).any():
+        counts, sums = np.zeros((2, classes))
+        for image in values:  # one by one, since there may be hundreds
+            of = np.digitize(image.ravel(), thresholds)
+            counts += np.bincount(of, minlength=classes)
+            sums += np.bincount(of, image.ravel(), classes)
+        if not counts.all():
             continue
-        score = np.var(np.bincount(of, values.ravel(), classes) / counts) / np.sqrt(classes)
+        score = np.var(sums / counts) / np.sqrt(classes)
         if score > best:
             best, chosen = score, float(thresholds[-1])
     return chosen

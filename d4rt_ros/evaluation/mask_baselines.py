@@ -75,7 +75,10 @@ def _off_epipolar(flow: np.ndarray) -> np.ndarray | None:
     if inside.sum() < FEWEST:
         return None
     points = [p[inside] for p in points]
-    matrix, _ = cv2.findFundamentalMat(*points, cv2.USAC_MAGSAC, INLIER * scale, 0.999, 1000)
+    try:
+        matrix, _ = cv2.findFundamentalMat(*points, cv2.USAC_MAGSAC, INLIER * scale, 0.999, 1000)
+    except cv2.error:  # where the camera stands, MAGSAC's model may come out empty
+        return None
     if matrix is None or matrix.shape != (3, 3):
         return None
     return _cleaned(_sampson(here, there, matrix) > OFF * scale)

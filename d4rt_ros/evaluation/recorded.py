@@ -14,6 +14,8 @@ from d4rt_ros.evaluation.pictures import PICTURES, clip_pictures
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.io.recorded import RecordedError, RecordedSequence
 
+ANY_LENGTH = 8  # frames of a clip, for a model that takes any number
+
 
 def evaluate_recorded(
     model,
@@ -24,6 +26,8 @@ def evaluate_recorded(
 ) -> list[Figure]:
     """Evaluate on clips that together hold every frame of the sequences once.
 
+    A clip is as long as the model's, or of ANY_LENGTH frames where it takes any.
+
     stride: a clip takes every `stride`-th frame; so many clips lie in each other's gaps. Frames at the end of a
     sequence that fill no such block are left out. most: evaluate the first so many clips alone. pictures: a
     folder for pictures of the first clips.
@@ -32,7 +36,7 @@ def evaluate_recorded(
     clips = [
         (sequence, frames)
         for sequence in sequences
-        for frames in clip_frames(len(sequence), model.num_frames, stride, sequence.name)
+        for frames in clip_frames(len(sequence), model.num_frames or ANY_LENGTH, stride, sequence.name)
     ][:most]
     records: Records = {}
     for n, (sequence, indices) in enumerate(track(clips, description="evaluating")):

@@ -24,6 +24,7 @@ from d4rt_ros.evaluation.stream import (
     run_records,
 )
 from d4rt_ros.stream import Frame, PipelineConfig
+from d4rt_ros.stream.config import FRAMES
 from d4rt_ros.stream.recorder import Recorder
 from d4rt_ros.tasks import point_map
 from d4rt_ros.tasks.questions import pixel_grid
@@ -70,7 +71,7 @@ class Shared:
 
     def __init__(self, model) -> None:
         self._model, self.num_frames = model, model.num_frames
-        self._prepared: deque[tuple] = deque(maxlen=model.num_frames)
+        self._prepared: deque[tuple] = deque(maxlen=model.num_frames or FRAMES)
         self._clip = self.newest = None
 
     def prepare(self, image: np.ndarray):
@@ -80,7 +81,9 @@ class Shared:
         self._prepared.append((image, self._model.prepare(image)))
         return self._prepared[-1][1]
 
-    def encode(self, frames: Sequence):
+    def encode(self, frames: Sequence, mask=None, listener=None):
+        if mask is not None or listener is not None:  # who masks or listens has a pass of its own
+            return self._model.encode(frames, mask=mask, listener=listener)
         same = self._clip is not None and len(frames) == len(self._clip)
         if not (same and all(a is b for a, b in zip(frames, self._clip))):
             self._clip, self.newest = list(frames), self._model.encode(frames)
@@ -137,7 +140,7 @@ class _AloneSoFar:
             return
         self._asked = scene
         self._depth.append(point_map(scene, -1, self._size).xyz[..., 2])
-        if number % EVERY:
+        if number % EVERY or not scene.tells_motion:
             return
         newest = scene.num_frames - 1
         u, v = (x.ravel() for x in pixel_grid(POINTS, scene.size))

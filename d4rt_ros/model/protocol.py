@@ -22,6 +22,8 @@ class Scene(Protocol):
     num_frames: T. size: (height, width) of the frames.
     frames: T images (H, W, 3) uint8 RGB, as they were given.
     tells_motion: whether it can tell where a point goes; where not, questions have t_src = t_tgt.
+    covered: (x, y, width, height) of what the tokens of a frame cover, in its pixels from its upper left corner: the
+        whole frame, or less of it (a crop), or more (a padding).
     nbytes: memory that it holds besides the frames, as far as it knows.
     queries_per_second: how fast its model answered of late; None where that is not known.
     """
@@ -37,6 +39,9 @@ class Scene(Protocol):
 
     @property
     def tells_motion(self) -> bool: ...
+
+    @property
+    def covered(self) -> tuple[float, float, float, float]: ...
 
     @property
     def nbytes(self) -> int: ...

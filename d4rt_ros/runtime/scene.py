@@ -204,6 +204,11 @@ class Scene:
         return self.frames[0].shape[:2]
 
     @property
+    def covered(self) -> tuple[float, float, float, float]:
+        """All of a frame: see model.protocol."""
+        return 0, 0, self.size[1], self.size[0]
+
+    @property
     def nbytes(self) -> int:
         """Memory that it holds besides the frames, as far as its arrays tell it."""
         return _nbytes(self._keys_values) + (0 if self._patches is self.frames else _nbytes(self._patches))

@@ -58,6 +58,12 @@ class VGGTScene:
         return self.frames[0].shape[:2]
 
     @property
+    def covered(self) -> tuple[float, float, float, float]:
+        """Of a frame what the network took, see model.protocol."""
+        corner, extent = (0 - self._offset) / self._scale, np.array(self.depth.shape[:0:-1]) / self._scale
+        return *corner.tolist(), *extent.tolist()
+
+    @property
     def nbytes(self) -> int:
         maps = self.depth, self.depth_confidence, self.points, self.points_confidence
         return sum(m.nbytes for m in maps if m is not None)

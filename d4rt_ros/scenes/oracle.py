@@ -59,6 +59,11 @@ class OracleScene:
     def num_frames(self) -> int:
         return len(self._times)
 
+    @property
+    def covered(self) -> tuple[float, float, float, float]:
+        """All of a frame: see model.protocol."""
+        return 0, 0, self.size[1], self.size[0]
+
     @cached_property
     def frames(self) -> np.ndarray:
         """(T, H, W, 3) uint8."""

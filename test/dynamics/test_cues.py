@@ -1,16 +1,19 @@
 """VGGT4D's cues against the golden numbers, against the published way, and in clips that are too short for it."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from small_models import PLAIN
 
-from d4rt_ros.dynamics.attention import attention_masks
+from d4rt_ros.dynamics.attention import attention_masks, scene_masks
 from d4rt_ros.dynamics.cues import CUES, CueError, CueMiner, coarse_masks, dynamic_maps, mined
 from d4rt_ros.model.attention import layers_at, token_mask
 from d4rt_ros.model.network import D4RT
 from d4rt_ros.model.protocol import NoAttentionError
-from d4rt_ros.runtime import Model
+from d4rt_ros.runtime import Model, load
 from d4rt_ros.scenes import OracleModel, sample_scenes
 
 NAMES = {"mean1": "m_middle", "var1": "v_deep", "mean2": "m_deep", "var3": "v_shallow", "mean3": "m_shallow"}
@@ -216,3 +219,47 @@ def test_a_model_without_attention_refuses():
     oracle = OracleModel(sample_scenes(1, 3), images, [0.0, 1.0], 2)
     with pytest.raises(NoAttentionError, match="no attention"):
         attention_masks(oracle, images)
+
+
+@pytest.mark.parametrize(
+    "covered, rows, columns",
+    [
+        ((0, 0, 60, 80), slice(0, 80), slice(0, 60)),
+        ((0, 10.2, 60, 59.8), slice(10, 70), slice(0, 60)),  # a crop of a frame that is high
+        ((-10, 0, 80, 80), slice(0, 80), slice(0, 60)),  # a padding
+    ],
+)
+def test_masks_lie_where_the_tokens_do(covered, rows, columns):
+    """Of tokens whose right half moves, and a frame of 80x60 of which they see more or less."""
+    moving = np.zeros((2, 12, 16), bool)
+    moving[:, :, 8:] = True
+    scene = SimpleNamespace(covered=covered, size=(80, 60), num_frames=4)
+    miner = SimpleNamespace(maps=0.5 * moving, patch_features=moving[..., None] * 1.0)
+    masks = scene_masks(miner, scene)
+    expected = np.zeros((4, 80, 60), bool)
+    expected[:, rows, columns] = (np.arange(60) >= covered[0] + covered[2] / 2)[columns]
+    assert masks.shape == expected.shape and (masks == expected).mean() > 0.95
+
+
+def test_a_clip_too_short_for_cues_is_encoded_all_the_same():
+    torch.manual_seed(0)
+    model = Model(D4RT(replace(PLAIN, frames=2)))  # one row of tokens in time
+    frames, miner = np.zeros((2, 48, 64, 3), np.uint8), CueMiner()
+    assert model.encode(frames, listener=miner).query(3, 4, 0, 1, 1).xyz.shape == (1, 3)
+    with pytest.raises(CueError, match="1 frame"):
+        _ = miner.maps
+
+
+def test_golden_masks_of_vggt_from_its_images(shared):
+    golden = np.load(shared / "golden" / "vggt" / "vggt4d.npz")
+    model = load(shared / "golden" / "vggt" / "model.pt", device="cpu", precision="fp32")
+    images, miner = np.load(shared / "golden" / "vggt" / "io.npz")["images"], CueMiner()
+    scene = model.encode(images, listener=miner)
+    np.testing.assert_allclose(miner.maps, golden["dyn_map"], atol=1e-4)
+    masks = scene_masks(miner, scene)
+    assert (masks == golden["mask"]).mean() > 0.999
+    model.preprocessing = "crop"
+    high = np.zeros((2, 150, 100, 3), np.uint8)  # of which the network sees 99 rows
+    scene = model.encode(high, listener=miner)
+    assert scene.covered == pytest.approx((0, 25.4, 100, 99.1), abs=0.1)
+    assert scene_masks(miner, scene).shape == (2, 150, 100)

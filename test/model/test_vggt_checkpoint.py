@@ -184,9 +184,9 @@ def replaced(name, tensor):
         (replaced("aggregator.patch_embed.pos_embed", torch.zeros(1, 36, 32)), "35 places, which are no square"),
         (replaced("aggregator.patch_embed.pos_embed", torch.zeros(36)), "not have the shapes of a VGGT"),
         (replaced("depth_head.scratch.output_conv2.2.weight", torch.zeros(4, 32, 1, 1)), "a depth head with 2"),
-        (replaced("aggregator.frame_blocks.0.attn.q_norm.weight", torch.zeros(5)), "a width of 32 in 6 heads"),
+        (replaced("aggregator.frame_blocks.0.attn.q_norm.weight", torch.zeros(5)), "a width of 32 in heads of 5"),
         (replaced("aggregator.time_blocks.0.weight", torch.zeros(5)), "1 tensor extra: aggregator.time_blocks"),
-        (replaced("aggregator.frame_blocks.99999999.weight", torch.zeros(5)), r"aggregator.frame_blocks.5.\* is missing"),
+        (replaced("aggregator.frame_blocks.9999999.weight", torch.zeros(5)), r"frame_blocks.5.\* is missing"),
         (replaced("depth_head.norm.bias", torch.full((64,), torch.nan)), "tensor depth_head.norm.bias holds NaN"),
     ],
 )  # fmt: skip

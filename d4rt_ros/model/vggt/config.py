@@ -195,6 +195,10 @@ def _seen(shapes: Shapes) -> dict:
     if grid**2 != places or not grid:
         raise ConfigError(f"aggregator.patch_embed.pos_embed has {places} places, which are no square")
     head_width = shapes["aggregator.frame_blocks.0.attn.q_norm.weight"][0]
+    if width % head_width or head_width % 4:
+        raise ConfigError(
+            f"a width of {width} in heads of {head_width} (q_norm); a divisor of it and a multiple of 4 is expected"
+        )
     trunk = shapes[f"camera_head.trunk.0.{_HIDDEN}"]
     seen = {
         "img_size": grid * patch,
@@ -258,10 +262,6 @@ def _check(config: VGGTConfig) -> None:
     for width, heads, name in sizes:
         if width % heads:
             raise ConfigError(f"a width of {width} cannot be split into {heads} heads ({name}){hint}")
-    if config.width % config.heads or config.width // config.heads % 4:
-        raise ConfigError(
-            f"a width of {config.width} in {config.heads} heads of q_norm's size; it is to be a multiple of 4 for each"
-        )
     for name, head in (("depth_head", config.depth), ("point_head", config.points)):
         if head is None:
             continue
