@@ -121,7 +121,7 @@ def test_what_the_raw_image_does_not_show_is_no_geometry(running, truth):
     depth, black = depth_of(running.user.newest(DEPTH)), ~running.model.prepared.any(-1)
     assert 0.03 < np.isnan(depth).mean() < 0.5 and np.isnan(depth[0, 0])
     assert np.isnan(depth[cv2.erode(black.astype(np.uint8), np.ones((3, 3))) > 0]).all()
-    rows = np.frombuffer(running.user.newest(POINTS).data, np.uint8).reshape(HEIGHT, WIDTH, 20)
+    rows = np.frombuffer(running.user.newest(POINTS).data, np.uint8).reshape(HEIGHT, WIDTH, -1)
     confidence = rows[..., 16:].copy().view(np.float32)[..., 0]
     assert not confidence[np.isnan(depth)].any()
 

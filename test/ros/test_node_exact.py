@@ -90,7 +90,7 @@ def test_depth_is_the_true_depth(running, truth):
 
 def test_the_cloud_is_the_depth_along_the_cameras_rays_in_the_images_colours(running, truth):
     for i, msg in _by_frame(running, "/d4rt/points"):
-        rows = np.frombuffer(msg.data, np.uint8).reshape(HEIGHT, WIDTH, 20)
+        rows = np.frombuffer(msg.data, np.uint8).reshape(HEIGHT, WIDTH, -1)
         xyz = rows[..., :12].copy().view(np.float32)
         np.testing.assert_allclose(xyz, truth.camera.backproject_map(truth.depth[i]), rtol=2e-3, atol=1e-4)
         np.testing.assert_array_equal(rows[..., 12:15][..., ::-1], truth.images[i])

@@ -30,7 +30,7 @@ def newest(running, after):
 def seen_pixels(running, after):
     """Pixels (N, 2) of the image that the newest cloud's points lie at, by an honest camera of 100 px."""
     _, _, cloud, _ = newest(running, after)
-    points = np.frombuffer(cloud.data, np.float32).reshape(-1, 5)[:, :3]
+    points = np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, :3]
     points = points[np.isfinite(points).all(1)]
     return points[:, :2] / points[:, 2:] * 100 + [31.5, 23.5]
 
