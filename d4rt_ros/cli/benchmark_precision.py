@@ -21,7 +21,7 @@ def table(args: argparse.Namespace, place: str):
         model = load(args.checkpoint or None, args.device, name)
         if model.num_frames is None:
             raise ValueError(
-                f"{args.checkpoint} is a VGGT, which cannot tell where a point goes, as this asks; use a D4RT checkpoint"
+                f"{args.checkpoint} is a VGGT, which cannot tell where a point goes; use a D4RT checkpoint"
             )
         clips = clips or read_clips(args.video, model.num_frames)
         found[name] = answers(model, clips)
