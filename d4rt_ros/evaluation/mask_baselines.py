@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-STEP = 3  # frames between those that are compared: 0.2 s of the procedural sequences
-BRIGHTER = 16.0  # grey levels by which a pixel must differ after the homography
+STEP = 5  # frames between those that are compared: a third of a second of the procedural sequences
+BRIGHTER = 8.0  # grey levels by which a pixel must differ after the homography
 OFF = 1.0  # pixels of a width of 320 by which flow must miss its epipolar line
 EVERY = 8  # pixels between the points that homography and fundamental matrix are fitted to
 INLIER = 1.0  # pixels by which these may be off

@@ -59,13 +59,14 @@ KINDS = {
 @dataclass(frozen=True)
 class MaskScene:
     """A sequence with true masks. scenes: a batch of one. times: (N,) seconds of the frames, `rate` a second.
-    size: (height, width)."""
+    size: (height, width). compile: see `scenes.render`."""
 
     name: str
     scenes: Scenes
     times: np.ndarray
     size: tuple[int, int] = (HEIGHT, WIDTH)
     rate: float = RATE
+    compile: bool = False
 
     def frames(self) -> Iterator[tuple[Frame, np.ndarray]]:
         """Frames with camera, true depth and pose, each with its true mask (H, W) bool, one after another."""
@@ -76,7 +77,7 @@ class MaskScene:
         """Frame `number`, and its true mask."""
         height, width = self.size
         time = torch.tensor([[self.times[number]]], dtype=torch.float32)
-        picture = render(self.scenes, time, height, width)
+        picture = render(self.scenes, time, height, width, compile=self.compile)
         mask = dynamic_masks(self.scenes, time, picture.depth, picture.primitive)[0, 0].numpy()
         matrix = intrinsics(self.scenes, height, width)[0].double().numpy()
         frame = Frame(

@@ -54,14 +54,16 @@ def evaluate_scenes(
             rendering.world_from_camera[0].double().numpy(),
         )
         result = evaluate_clip(scene, clip)
-        moving = rendering.moving[0].numpy()
         add_records(records, result.records)
-        add_records(records, _point_records(scene, truth, moving, clip, result.scale, random, seen))
+        if scene.tells_motion:
+            moving = rendering.moving[0].numpy()
+            add_records(records, _point_records(scene, truth, moving, clip, result.scale, random, seen))
         add_records(records, _pair_records(scene, clip.camera, clip.world_from_camera))
         add_records(records, {"focal": _focal_record(scene, clip.camera)})
         if pictures is not None and n < PICTURES:
             clip_pictures(pictures / f"scene_{n:03}", images, result)
-            track_picture(pictures / f"scene_{n:03}_tracks.png", images, *tracks_across(truth, scene))
+            if scene.tells_motion:
+                track_picture(pictures / f"scene_{n:03}_tracks.png", images, *tracks_across(truth, scene))
     return figures_of(records) + _visibility_figures(seen)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from d4rt_ros.evaluation.scenes import held_out
-from d4rt_ros.model.query import Answer
+from d4rt_ros.model.query import Answer, QueryError
 from d4rt_ros.scenes import OracleScene, Rendering, Scenes, render
 
 
@@ -95,6 +95,29 @@ class TrueModel:
 @pytest.fixture
 def true_model(video):
     return lambda clips, num_frames=4: TrueModel(video, clips, num_frames)
+
+
+class Motionless:
+    """A scene that knows all but where a point goes, as VGGT's."""
+
+    tells_motion = False
+
+    def __init__(self, scene):
+        self._scene = scene
+
+    def query(self, u, v, t_src, t_tgt, t_cam):
+        source, target = (np.asarray(t) % self.num_frames for t in (t_src, t_tgt))
+        if (source != target).any():
+            raise QueryError("this model cannot tell where a point goes; use a D4RT checkpoint")
+        return self._scene.query(u, v, t_src, t_tgt, t_cam)
+
+    def __getattr__(self, name):
+        return getattr(self._scene, name)
+
+
+@pytest.fixture
+def motionless():
+    return Motionless
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 """`d4rt evaluate`: its data, its options, its files."""
 
 import json
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
-from d4rt_ros.cli import evaluate_stream
+from d4rt_ros.cli import evaluate_masks, evaluate_stream
 from d4rt_ros.cli.main import main
+from d4rt_ros.evaluation.mask_scenes import KINDS as MASK_KINDS
 from d4rt_ros.evaluation.run_truth import KINDS
+from d4rt_ros.stream.config import DYNAMICS
 
 
 def test_options_before_and_after_the_data(track_file, tmp_path, capsys):
@@ -47,6 +52,49 @@ def test_whole_runs(tmp_path, capsys):
     figures = {figure["name"]: figure for figure in json.loads(out.read_text())["figures"]}
     assert figures["frames with a trusted pose"]["count"] == 1
     assert len(figures["depth AbsRel, one scale for the run"]["runs"]["moving 0"]) == 3
+
+
+def test_masks(tmp_path, capsys):
+    options = ["evaluate", "masks", "--sequences", "1", "--device", "cpu"]
+    out = tmp_path / "out.json"
+    images, annotations = (tmp_path / part / "bear" for part in ("JPEGImages", "Annotations"))
+    for k in range(3):
+        for folder in (images, annotations):
+            folder.mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(k).integers(0, 255, (30, 60, 3), np.uint8)
+        cv2.imwrite(str(images / f"{k:05}.jpg"), image)
+        cv2.imwrite(str(annotations / f"{k:05}.png"), 255 * (image[..., 0] > 99).astype(np.uint8))
+    pictures = ["--pictures", str(tmp_path / "pictures")]
+    assert main([*options, str(tmp_path), "--json", str(out), *pictures]) == 0
+    assert f"masks: {tmp_path.name}, 1 sequences" in capsys.readouterr().out
+    figures = json.loads(out.read_text())["figures"]
+    assert [figure["method"] for figure in figures][:2] == ["motion", "nothing moves"]
+    assert figures[1]["sequences"]["bear"]["j_mean"] == 0 and figures[1]["frames"] == 1
+    assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["bear_masks.png"]
+
+
+def test_masks_that_cannot_be(tmp_path, capsys):
+    assert list(evaluate_masks.KINDS) == list(MASK_KINDS)
+    assert {*evaluate_masks.METHODS, "off"} == set(DYNAMICS)
+    for wrong, sentence in (
+        (["--poses", str(tmp_path)], "--poses takes procedural sequences"),
+        (["--swept", "--method", "motion", "both"], "--swept takes procedural sequences, one --method"),
+        (["--swept", "--kind", "large"], "--swept has sequences of its own"),
+        ([str(tmp_path)], "JPEGImages: is no folder; expected DAVIS's layout"),
+    ):
+        assert main(["evaluate", "masks", *wrong, "--device", "cpu"]) == 1
+        assert sentence in capsys.readouterr().err
+    for wrong in (["--kind", "flying"], ["--sequences", "0"], ["--method", "off"], ["--poses", "--swept"]):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "masks", *wrong])
+
+
+@pytest.mark.parametrize("data", ["tapvid3d", "worldtrack", "boundaries", "tracking"])
+def test_what_a_model_that_tells_no_motion_cannot_be_judged_by(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("d4rt_ros.runtime.load", lambda *_: SimpleNamespace(num_frames=None))
+    files = [str(tmp_path / "clip.npz")] if data in ("tapvid3d", "worldtrack") else []
+    assert main(["evaluate", data, *files, "--checkpoint", "model.pt"]) == 1
+    assert "this model cannot tell where a point goes; use a D4RT checkpoint" in capsys.readouterr().err
 
 
 def test_runs_that_cannot_be(capsys):

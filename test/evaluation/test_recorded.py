@@ -103,3 +103,19 @@ def test_another_world_is_as_good(video, true_model):
     ours, theirs = (evaluate_recorded(true_model([range(4)]), [s], most=1) for s in (plain, moved))
     for a, b in zip(ours, theirs):
         assert a.value == pytest.approx(b.value, abs=1e-4), a.name
+
+
+def test_clips_of_a_model_that_takes_any_number_and_tells_no_motion(video, motionless):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
+
+    class Model:
+        num_frames = None
+
+        def encode(self, images):
+            assert len(images) == 8
+            return motionless(video.part(range(8)))
+
+    figures = {f.name: f for f in evaluate_recorded(Model(), [sequence_of(video)])}
+    assert figures["depth AbsRel (S), one scale a clip"].value < 1e-3
+    ate = figures["ATE of a clip (Sim3), m"]
+    assert ate.value < 0.01 * ate.baseline and ate.count == 1

@@ -105,3 +105,13 @@ def test_larger_images_are_judged_alike(stored):
     small = by_key(evaluate_scenes(lambda _, n: oracle(scenes, times, n), scenes, times))
     for key in ("depth", "depth SS", "cloud l1", "uv static"):
         assert figures[key].baseline == pytest.approx(small[key].baseline, rel=0.1)
+
+
+def test_a_model_that_tells_no_motion_has_the_other_figures(stored, motionless):
+    pytest.importorskip("evo", reason="the errors of a path need evo: pip install evo")
+    figures = by_key(evaluate_scenes(lambda _, n: motionless(oracle(*stored, n)), *stored))
+    of_motion = {"uv static", "uv moving", "displacement", "cosine", "rotation pnp", "translation pnp"}
+    of_motion |= {"visible", "hidden", "visibility calibration"}
+    assert set(figures) == set(FIGURES) - set(ELSEWHERE) - of_motion
+    for key in ("depth", "rotation rigid", "ate", "focal"):
+        assert figures[key].value < 0.01 * figures[key].baseline, key

@@ -257,3 +257,35 @@ def test_shared_windows_are_told_apart():
     assert a is b and a is not c and shared.name == "m"
     scene = shared.encode([a, b])
     assert shared.encode([a, b]) is scene is shared.newest and shared.encode([b, c]) is not scene
+
+
+def test_who_listens_or_masks_has_a_pass_of_its_own():
+    class Model:
+        num_frames = None
+
+        def encode(self, frames, mask=None, listener=None):
+            return [*frames, mask, listener]
+
+    shared = Shared(Model())
+    plain = shared.encode(["a", "b"])
+    assert shared.encode(["a", "b"], listener="me")[2:] == [None, "me"]
+    assert shared.encode(["a", "b"], mask="that")[2:] == ["that", None]
+    assert shared.encode(["a", "b"]) is plain
+
+
+def test_a_run_with_a_model_that_tells_no_motion(knowing, motionless):
+    class Model:
+        num_frames = None
+
+        def encode(self, frames, mask=None, listener=None):
+            return motionless(knowing.model.encode(frames))
+
+        def __getattr__(self, name):
+            return getattr(knowing.model, name)
+
+    configs = tuple(
+        PipelineConfig(depth_size=(3, 4), frames=4, refine=refine) for refine in ("pixels", "none")
+    )
+    records, _ = evaluate_run(Model(), knowing.run, configs)
+    assert records["depth one"][1] < 0.2 * records["depth one"][2]
+    assert records["trusted"][1] == 1 and records["ate"][1] < 0.2 * records["ate"][2]
