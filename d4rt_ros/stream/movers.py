@@ -63,7 +63,11 @@ class Movers:
 
     def objects(self, stamp: int, points: Points, tracks: StreamTracks | None, pose: Pose) -> Objects:
         """The bodies that move at the newest image, in the world."""
-        xyz, camera, followed = transform(pose.world_from_camera, points.xyz), pose.world_from_camera[:3, 3], ()
+        xyz, camera, followed = (
+            transform(pose.world_from_camera, points.xyz),
+            pose.world_from_camera[:3, 3],
+            (),
+        )
         if tracks is not None:
             moves = tracks.dynamic
             followed = tracks.ids[moves], tracks.positions[moves, -1], tracks.velocities[moves]

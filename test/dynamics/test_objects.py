@@ -88,15 +88,17 @@ def test_specks_are_no_bodies():
     assert LEAST_POINTS > 2 and len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 0
 
 
-def test_a_point_far_away_does_not_draw_the_centroid():
-    """Of a surface that leads away, its far end is little of it."""
+def test_points_that_lead_away_from_a_body_are_no_part_of_it():
+    """As a network draws them between a body and what is behind it."""
     xyz, dynamic = seen((0, 0, 3.0, 0.5))
-    inside = np.argwhere(dynamic)
-    for step, (v, u) in enumerate(inside[:3]):
-        xyz[v, u] *= 1.14 ** (step + 1)
+    end = np.flatnonzero(dynamic[18]).max()
+    for step in range(1, 7):
+        xyz[18, end + step] *= 3.0 / WALL * 1.12**step
+        dynamic[18, end + step] = True
     objects = ObjectTracker().update(0, xyz, dynamic, ORIGIN)
-    [middle] = objects.centroids[np.argmax(objects.extents[:, 0])][None]
-    np.testing.assert_allclose(middle, [0, 0, 3], atol=0.06)
+    assert len(objects) == 1 and xyz[18, end + 6, 2] > 5.5
+    np.testing.assert_allclose(objects.centroids, [[0, 0, 3]], atol=0.06)
+    assert objects.extents[0, 2] < 1.2
 
 
 @pytest.mark.parametrize(

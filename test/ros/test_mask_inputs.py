@@ -100,11 +100,14 @@ def test_a_stamp_within_half_a_period_is_the_images(topic):
     assert told(topic) == ""
 
 
-def test_a_mask_that_comes_a_little_later_is_waited_for(topic):
+def test_a_mask_that_comes_a_little_later_is_waited_for_and_no_longer(topic, monkeypatch):
     stream(topic, range(4))
-    later = threading.Timer(mask_inputs.WAIT / 5, lambda: topic._take(mask_message(4, ~ARM)))
+    monkeypatch.setattr(mask_inputs, "WAIT", 60.0)
+    begin = time.monotonic()
+    later = threading.Timer(0.02, lambda: topic._take(mask_message(4, ~ARM)))
     later.start()
     np.testing.assert_array_equal(asked(topic, 4), ~ARM)
+    assert time.monotonic() - begin < 10
     later.join()
 
 
