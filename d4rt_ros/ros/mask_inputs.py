@@ -40,12 +40,13 @@ class _Mask:
 class Masks:
     """What of the images is masked while the node is active; heard until `close`.
 
-    file: (H, W) bool of mask.file, None for no file. Raises ValueError with a sentence where the user's overrides of
+    file: (H, W) bool of mask.file, None for no file. share: of the last image, that is masked. Raises ValueError with a sentence where the user's overrides of
     quality of service are wrong.
     """
 
     def __init__(self, node, file: np.ndarray | None) -> None:
         self._file, self._of_file = file, (None, file)  # as the view of a lens
+        self.share = 0.0
         self.topic = MaskTopic(node)
 
     def masked(
@@ -61,10 +62,11 @@ class Masks:
             if self._of_file[0] is not lens:
                 self._of_file = lens, mask_in_view(self._file, lens)
         mask, file = self.topic.mask(stamp, size, frame_id), self._of_file[1]
-        if mask is None:
-            return file
-        mask = mask_in_view(mask, lens)
-        return mask if file is None else mask | file
+        mask = file if mask is None else mask_in_view(mask, lens)
+        if mask is not file and file is not None:
+            mask = mask | file
+        self.share = 0.0 if mask is None else float(mask.mean())
+        return mask
 
     def refresh(self) -> None:
         self.topic.refresh()

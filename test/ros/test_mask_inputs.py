@@ -258,6 +258,7 @@ def test_the_node_masks_raw_images_by_their_topic():
             assert user.until(lambda: topic._kept and topic._kept[-1].stamp == START + k * PERIOD)
             running.stream(begin=k, count=1)
         frame = newest(running)
+        assert running.node._masks.share == frame.masked.mean()
         np.testing.assert_array_equal(frame.masked, mask_in_view(ARM, frame.lens))
         assert frame.lens is not None and frame.masked.any() and not np.array_equal(frame.masked, ARM)
         for k in range(6, 8):
@@ -266,6 +267,7 @@ def test_the_node_masks_raw_images_by_their_topic():
             running.stream(begin=k, count=1)
         assert user.told("camera", "the mask has 64x30 pixels, the images have 64x48")
         assert newest(running).masked is None and running.images == 8
+        assert user.until(lambda: user.figure("camera", "masked (%)") == "0")
 
 
 def test_a_mask_file_through_the_node(tmp_path):
