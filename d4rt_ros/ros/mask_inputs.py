@@ -40,8 +40,8 @@ class _Mask:
 class Masks:
     """What of the images is masked while the node is active; heard until `close`.
 
-    file: (H, W) bool of mask.file, None for no file. share: of the last image, that is masked. Raises ValueError with a sentence where the user's overrides of
-    quality of service are wrong.
+    file: (H, W) bool of mask.file, None for no file. share: of the last image, that is masked.
+    Raises ValueError with a sentence where the user's overrides of quality of service are wrong.
     """
 
     def __init__(self, node, file: np.ndarray | None) -> None:
