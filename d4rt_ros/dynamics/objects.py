@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,7 @@ OUTLYING = 3.0  # times the median distance from a body's middle: no point of it
 NEAR_TRACK = 0.1  # of the distance from the camera, by which a track may miss the grid's points
 UNSEEN = 1.0  # seconds after which a body that is not seen is forgotten
 GATE = 3.0  # sd that a body may be from where it is expected
+NEVER = 1e6  # what it costs to take one body for another that it cannot be
 CHANGED = 0.1  # what a body twice or half as large as expected costs, where a gate's distance costs 1
 
 # In the distance from the camera, so that the unit of length does not matter.
@@ -179,7 +181,12 @@ class _Body:
 
     def reach(self, variance: float) -> float:
         """How far from where it is expected a body of that variance may be."""
-        return GATE * np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1] + variance)
+        return GATE * np.sqrt(self._spread + variance)
+
+    @cached_property
+    def _spread(self) -> float:
+        """The variance of the place that is expected, where it is largest."""
+        return float(np.linalg.eigvalsh(self.covariance[:3, :3])[-1])
 
     def updated(self, seen: _Seen) -> _Body:
         """As it is seen now, of what was expected."""
@@ -293,17 +300,24 @@ def _assigned(expected: list[_Body], seen: list[_Seen]) -> tuple[np.ndarray, np.
     """Which of the expected bodies, and which of those that are seen, are one."""
     from scipy.optimize import linear_sum_assignment
 
-    never = 1e6
-    costs = np.full((len(expected), len(seen)), never)
-    for i, body in enumerate(expected):
-        for k, now in enumerate(seen):
-            size = max(np.linalg.norm(body.seen.extent), np.linalg.norm(now.extent))
-            gate = body.reach(now.variance) + size / 2  # where a part of it is hidden
-            distance = np.linalg.norm(now.centroid - body.state[:3]) / gate
-            fewest = min(len(body.seen.tracks), len(now.tracks))
-            common = len(np.intersect1d(body.seen.tracks, now.tracks)) / fewest if fewest else 0.0
-            if distance <= 1 or common > 0.5:
-                costs[i, k] = distance - common + CHANGED * abs(np.log2(now.share / body.seen.share))
+    if not expected or not seen:
+        return np.empty(0, int), np.empty(0, int)
+    then, now = [body.seen for body in expected], seen
+    sizes = np.maximum.outer(*([np.linalg.norm(one.extent) for one in side] for side in (then, now)))
+    reach = [[body.reach(one.variance) for one in now] for body in expected]
+    places = np.array([body.state[:3] for body in expected])
+    away = np.linalg.norm(places[:, None] - [one.centroid for one in now], axis=-1)
+    distances = away / (reach + sizes / 2)  # where a part of it is hidden
+    common = np.array([[_common(one.tracks, other.tracks) for other in now] for one in then])
+    change = np.abs(np.log2(np.divide.outer(*([one.share for one in side] for side in (then, now)))))
+    possible = (distances <= 1) | (common > 0.5)
+    costs = np.where(possible, distances - common + CHANGED * change, NEVER)
     rows, columns = linear_sum_assignment(costs)
-    good = costs[rows, columns] < never
+    good = possible[rows, columns]
     return rows[good], columns[good]
+
+
+def _common(some: np.ndarray, others: np.ndarray) -> float:
+    """Which share of the fewer tracks (n,), (m,) are among the others; 0 where there are none."""
+    fewest = min(len(some), len(others))
+    return len(np.intersect1d(some, others, assume_unique=True)) / fewest if fewest else 0.0
