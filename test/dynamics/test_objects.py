@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d4rt_ros.dynamics.objects import LEAST_POINTS, UNSEEN, Objects, ObjectTracker, labels_of, scaled
+from d4rt_ros.dynamics.objects import UNSEEN, Objects, ObjectTracker, scaled
 from d4rt_ros.geometry import Pinhole
 
 CAMERA = Pinhole.centred(45.0, 45.0, 48, 36)  # of the grid
@@ -63,42 +63,6 @@ def test_everything_moves():
 def test_where_nothing_is_known_there_is_no_body():
     objects = ObjectTracker().update(0, np.full((36, 48, 3), np.nan), np.ones((36, 48), bool), ORIGIN)
     assert len(objects) == 0
-
-
-def test_a_jump_of_depth_parts_what_touches_in_the_image():
-    xyz, dynamic = seen((0, 0, 4.0, 0.8), (0.5, 0, 3.0, 0.4))
-    assert len(np.unique(labels_of(xyz, dynamic, ORIGIN))) == 2 + 1
-    objects = ObjectTracker().update(0, xyz, dynamic, ORIGIN)
-    np.testing.assert_allclose(sorted(objects.centroids[:, 2]), [3, 4], atol=0.01)
-
-
-def test_a_hole_of_one_point_parts_nothing_and_a_gap_does():
-    xyz, _ = seen()
-    dynamic = np.zeros((36, 48), bool)
-    dynamic[10:20, 5:30] = True
-    dynamic[:, 12] = False
-    assert len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 1
-    dynamic[:, 12:15] = False
-    assert len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 2
-
-
-def test_specks_are_no_bodies():
-    xyz, dynamic = seen()
-    dynamic[5, 5] = dynamic[20, 20:22] = True
-    assert LEAST_POINTS > 2 and len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 0
-
-
-def test_points_that_lead_away_from_a_body_are_no_part_of_it():
-    """As a network draws them between a body and what is behind it."""
-    xyz, dynamic = seen((0, 0, 3.0, 0.5))
-    end = np.flatnonzero(dynamic[18]).max()
-    for step in range(1, 7):
-        xyz[18, end + step] *= 3.0 / WALL * 1.12**step
-        dynamic[18, end + step] = True
-    objects = ObjectTracker().update(0, xyz, dynamic, ORIGIN)
-    assert len(objects) == 1 and xyz[18, end + 6, 2] > 5.5
-    np.testing.assert_allclose(objects.centroids, [[0, 0, 3]], atol=0.06)
-    assert objects.extents[0, 2] < 1.2
 
 
 @pytest.mark.parametrize(
