@@ -11,6 +11,7 @@ from pathlib import Path
 from d4rt_ros.cli import (
     benchmark_cues,
     benchmark_lifecycle,
+    benchmark_masking,
     benchmark_messages,
     benchmark_model,
     benchmark_node,
@@ -33,6 +34,7 @@ WHAT = {
     "model": (benchmark_model, "encoding and queries"),
     "precision": (benchmark_model, "what bf16 and fp16 change of the answers about a video"),
     "cues": (benchmark_cues, "what moves by attention: its cost beside the encoder, and the published way's"),
+    "masking": (benchmark_masking, "poses with and without moving tokens left out early"),
     "world": (benchmark_world, "the online system beside the network, frame by frame, and offline"),
     "scenes": (benchmark_scenes, "training clips"),
 }

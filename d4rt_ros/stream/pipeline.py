@@ -35,6 +35,7 @@ from d4rt_ros.stream.results import (
 from d4rt_ros.stream.scale import NoScale, ScaleFilter, ScaleMeasurement, continued, fixed_scale
 from d4rt_ros.stream.scale_depth import image_scale
 from d4rt_ros.stream.sight import sight
+from d4rt_ros.stream.sky import sky
 from d4rt_ros.stream.unrefined import Unrefined
 from d4rt_ros.stream.window import WindowFrame
 from d4rt_ros.tasks.adaptive_depth import GridAnswers, depth_grid_task
@@ -306,6 +307,8 @@ class Pipeline:
         points = coloured_points(
             proposal.grid.point_map(), area.crop(newest.image), area.camera(camera), valid
         )
+        if area.y == 0:  # what reaches another upper edge may be a wall's lower part
+            points = points.only(~sky(points, area.crop(newest.image)))
         return self._places.corrected(seen, proposal, points)
 
 

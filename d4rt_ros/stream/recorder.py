@@ -13,6 +13,7 @@ from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.pipeline import Pipeline
 from d4rt_ros.stream.reconstruction import ReconstructedTracks, Reconstruction
 from d4rt_ros.stream.results import Points, Pose, Result, Scale, StreamTracks, coloured_points, grown_poses
+from d4rt_ros.stream.sky import sky
 from d4rt_ros.stream.stream import Stream
 from d4rt_ros.tasks.depth import point_map
 from d4rt_ros.tasks.relative_pose import PoseError, relative_pose
@@ -168,6 +169,7 @@ class Recorder:
     def _points(self, frame: Frame, t: int, camera: Pinhole, result: Result) -> Points:
         points = point_map(result.scene, t, self.stream.pipeline.config.depth_size)
         points = coloured_points(points, frame.image, camera, frame.valid)
+        points = points.only(~sky(points, frame.image))
         return replace(points, xyz=points.xyz * np.float32(result.unit))
 
     def _find(self, record: _Record, t: int, result: Result) -> None:

@@ -103,14 +103,15 @@ class Points:
     @property
     def static(self) -> Points:
         """Those that are not known to move; the others are NaN."""
-        return self if self.dynamic is None else self._only(~self.dynamic)
+        return self if self.dynamic is None else self.only(~self.dynamic)
 
     @property
     def moving(self) -> Points:
         """Those that are known to move; the others are NaN."""
-        return self._only(np.zeros(self.depth.shape, bool) if self.dynamic is None else self.dynamic)
+        return self.only(np.zeros(self.depth.shape, bool) if self.dynamic is None else self.dynamic)
 
-    def _only(self, these: np.ndarray) -> Points:
+    def only(self, these: np.ndarray) -> Points:
+        """Those of a grid (h, w) bool; the others are NaN."""
         xyz = np.where(these[..., None], self.xyz, np.float32(np.nan))
         return replace(self, xyz=xyz, confidence=np.where(these, self.confidence, np.float32(0)))
 
