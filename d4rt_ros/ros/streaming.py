@@ -284,6 +284,8 @@ class Streaming:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
+        if self.pipeline.config.dynamics == "off":
+            wanted = replace(wanted, masks=False, objects=False)
         if (inputs := self.scale_inputs) is not None:
             wanted |= inputs.wanted
         if wanted.world:
