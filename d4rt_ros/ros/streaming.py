@@ -42,7 +42,7 @@ class _Deaf:
 def check_attention(model, method: str) -> None:
     """Raises ValueError with a sentence where the attention of a model, which this method needs, cannot be heard. It
     encodes a clip to see: call it in the model's thread."""
-    clip = [model.prepare(np.zeros((48, 64, 3), np.uint8))] * (model.num_frames or 2)
+    clip = [model.prepare(np.zeros((56, 70, 3), np.uint8))] * (model.num_frames or 2)
     try:
         model.encode(clip, listener=_Deaf())
     except NoAttentionError as error:
