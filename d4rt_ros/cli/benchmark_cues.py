@@ -30,6 +30,8 @@ def tables(args: argparse.Namespace, machine: str) -> Iterator:
         args = argparse.Namespace(**{**vars(args), "preset": PRESET})
     precision = "auto" if args.precision == "all" else args.precision
     model, what = build(args, device, precision)
+    if model.num_frames is None:
+        raise ValueError(f"{what} is no D4RT, whose cost this tells; give a checkpoint or a --preset of one")
     images = random_clip(model.config)
     clip, recorded = [model.prepare(image) for image in images], Recorder()
     model.encode(clip, listener=recorded)

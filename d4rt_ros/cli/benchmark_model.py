@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from d4rt_ros.cli import benchmark_precision
+from d4rt_ros.cli import benchmark_precision, benchmark_vggt
 
 BATCHES = (1, 512, 4096, 65536)
 DEPTH_SIZES = (128, 256)
@@ -29,13 +29,19 @@ class Row:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and precision")
     group.add_argument(
-        "--preset", choices=["tiny", "base", "large", "giant"], help="random weights of a size, for `model`"
+        "--preset",
+        choices=["tiny", "base", "large", "giant", "vggt"],
+        help="random weights of a size, for `model`",
     )
     group.add_argument(
         "--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16", "all"], help="%(default)s"
     )
-    group.add_argument("--frames", type=int, metavar="T", help="frames of a preset's window")
-    group.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of a preset's frames")
+    group.add_argument(
+        "--frames", type=int, metavar="T", help="frames of a preset's window, or of a VGGT's pass"
+    )
+    group.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="size of a preset's or a VGGT's frames"
+    )
     group.add_argument("--cuda-graphs", action="store_true", help="replay the work on a GPU as CUDA graphs")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads; torch's own choice by default")
     group.add_argument(
@@ -84,13 +90,15 @@ def build(args: argparse.Namespace, device, precision: str):
     from d4rt_ros.runtime.torch_model import PRECISIONS
 
     if not args.preset:
-        if args.frames or args.size:
-            raise ValueError("--frames and --size need a --preset; the window of a checkpoint is its own")
         model = load(args.checkpoint or None, str(device), precision, cuda_graphs=args.cuda_graphs)
+        if model.num_frames and (args.frames or args.size):
+            raise ValueError("--frames and --size need a --preset; the window of a checkpoint is its own")
         return model, args.checkpoint or "embedded weights"
     if args.checkpoint:
         raise ValueError("--preset makes random weights and --checkpoint loads some; give one of them")
     precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
+    if args.preset == "vggt":
+        return benchmark_vggt.random_model(device, precision), "VGGT-1B, random weights"
     dtype = PRECISIONS[precision]
     config = PRESETS[args.preset]
     if args.frames is not None:
@@ -133,6 +141,8 @@ def speed_table(args: argparse.Namespace, device, precision: str, place: str):
     reset_peak(device)
     start = peak_bytes(device)
     model, what = build(args, device, precision)
+    if model.num_frames is None:
+        return benchmark_vggt.table(model, what, args, place)
     rows = speed_rows(model, device, args.seconds)
     # A CPU's floors at a GPU's figures would say nothing.
     floors = device.type == "cuda" or bool(args.peak_tflops or args.bandwidth)
@@ -213,6 +223,8 @@ def naive_table(args: argparse.Namespace, device, precision: str, place: str):
     from rich.table import Table
 
     model, what = build(args, device, precision)
+    if model.num_frames is None:
+        raise ValueError(f"{what} is a VGGT, and the naive way is a D4RT's")
     if not hasattr(model, "network"):
         raise ValueError(f"{what} is an exported model; --against naive needs the checkpoint file")
     table = Table("", "naive", "ours", "ratio", title=title(model, f"{what}, against the naive way", place))

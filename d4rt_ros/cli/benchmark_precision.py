@@ -19,6 +19,10 @@ def table(args: argparse.Namespace, place: str):
     clips, found = None, {}
     for name in ["fp32", *(["bf16", "fp16"] if args.precision in ("auto", "all") else [args.precision])]:
         model = load(args.checkpoint or None, args.device, name)
+        if model.num_frames is None:
+            raise ValueError(
+                f"{args.checkpoint} is a VGGT, which cannot tell where a point goes; use a D4RT checkpoint"
+            )
         clips = clips or read_clips(args.video, model.num_frames)
         found[name] = answers(model, clips)
     what = args.checkpoint or "embedded weights"

@@ -124,7 +124,10 @@ class CueMiner:
         if getattr(self, "_grid", None) == (1, 1):
             raise CueError("frames of 1 token: cues compare the tokens of a frame, they need two or more")
         if set(getattr(self, "_sums", ())) != set(CUES):
-            raise CueError("no clip was heard to its end: give this to `encode` as its listener first")
+            raise CueError(
+                "no attention was heard, or not to its end: give this as listener to `encode` of a model that has "
+                "global attention"
+            )
         maps = {name: np.asarray(self._sums[name].cpu()).reshape(-1, *self._grid) for name in CUES}
         if not all(np.isfinite(m).all() for m in maps.values()):
             raise CueError(

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-REACH = 2  # points of the grid from one to the next of a body, with a hole of one between
-EDGE = 0.15  # share by which the distance from the camera differs where one thing is before another
-LEAST_POINTS, LEAST_SHARE = 4, 0.002  # of a body; of the grid
-OUTLYING = 3.0  # times the median distance from a body's middle: no point of it
-NEAR_TRACK = 0.1  # of the distance from the camera, by which a track may miss the grid's points
+from d4rt_ros.dynamics.bodies import SeenBody, seen_bodies
+
 UNSEEN = 1.0  # seconds after which a body that is not seen is forgotten
 GATE = 3.0  # sd that a body may be from where it is expected
+NEVER = 1e6  # what it costs to take one body for another that it cannot be
 CHANGED = 0.1  # what a body twice or half as large as expected costs, where a gate's distance costs 1
 
 # In the distance from the camera, so that the unit of length does not matter.
-CENTROID_NOISE = 0.015  # sd of a centroid, by the depth's errors
-EXTENT_NOISE = 0.05  # the same, of the body's size, which is not seen whole
-TRACK_NOISE = 0.05  # sd a second of the velocity of a body's tracks
 FASTEST = 1.0  # sd a second of the velocity of a body that is seen the first time
 ACCELERATION = 0.125  # (a second)², a second: by how much the variance of the velocity grows
 
@@ -92,7 +88,7 @@ class ObjectTracker:
         if self._stamp is not None and stamp < self._stamp:
             self._bodies = []
         self._stamp = stamp
-        seen = _seen(xyz, dynamic, camera, np.asarray(ids, np.uint64), positions, velocities)
+        seen = seen_bodies(xyz, dynamic, camera, np.asarray(ids, np.uint64), positions, velocities)
         waited = [body.at(stamp) for body in self._bodies if stamp - body.stamp <= UNSEEN * 1e9]
         rows, columns = _assigned(waited, seen)
         known = dict(zip(columns.tolist(), rows.tolist()))
@@ -118,35 +114,19 @@ class ObjectTracker:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A body as it is seen once. centroid, extent: (3,). variance: of each coordinate of the centroid.
-    range: from the camera. share: of the grid's points. tracks: their ids (n,). velocity: (3,) by the tracks, NaN where
-    there are none; velocity_variance: of each coordinate."""
-
-    centroid: np.ndarray
-    extent: np.ndarray
-    variance: float
-    range: float
-    share: float
-    tracks: np.ndarray
-    velocity: np.ndarray
-    velocity_variance: float
-
-
-@dataclass(frozen=True, eq=False)
 class _Body:
     """A body as it is known. state: (6,) centroid and velocity. covariance: (6, 6). moving: whether anything says the
     velocity. stamp: ns."""
 
     id: int
     stamp: int
-    seen: _Seen
+    seen: SeenBody
     state: np.ndarray
     covariance: np.ndarray
     moving: bool
 
     @classmethod
-    def new(cls, number: int, stamp: int, seen: _Seen) -> _Body:
+    def new(cls, number: int, stamp: int, seen: SeenBody) -> _Body:
         state = np.concatenate([seen.centroid, np.zeros(3)])
         covariance = np.diag([seen.variance] * 3 + [(FASTEST * seen.range) ** 2] * 3)
         return cls(number, stamp, seen, state, covariance, False)._told_by_tracks(seen)
@@ -179,9 +159,14 @@ class _Body:
 
     def reach(self, variance: float) -> float:
         """How far from where it is expected a body of that variance may be."""
-        return GATE * np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1] + variance)
+        return GATE * np.sqrt(self._spread + variance)
 
-    def updated(self, seen: _Seen) -> _Body:
+    @cached_property
+    def _spread(self) -> float:
+        """The variance of the place that is expected, where it is largest."""
+        return float(np.linalg.eigvalsh(self.covariance[:3, :3])[-1])
+
+    def updated(self, seen: SeenBody) -> _Body:
         """As it is seen now, of what was expected."""
         if np.linalg.norm(seen.centroid - self.state[:3]) > self.reach(seen.variance):
             # Another part of it is seen than before, which is no motion.
@@ -192,7 +177,7 @@ class _Body:
             return replace(self, seen=seen, state=state, covariance=covariance)._told_by_tracks(seen)
         return replace(self._measured(0, seen.centroid, seen.variance), seen=seen)._told_by_tracks(seen)
 
-    def _told_by_tracks(self, seen: _Seen) -> _Body:
+    def _told_by_tracks(self, seen: SeenBody) -> _Body:
         if np.isnan(seen.velocity).any():
             return self
         return replace(self._measured(3, seen.velocity, seen.velocity_variance), moving=True)
@@ -208,102 +193,28 @@ class _Body:
         return replace(self, state=self.state + gain @ (value - self.state[rows]), covariance=covariance)
 
 
-def labels_of(xyz: np.ndarray, dynamic: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """(h, w) int, -1 where nothing moves: which connected body a point of a grid is of.
-
-    Two points are of one where they are neighbours, or one is between them, at about one distance from the camera.
-    Arguments as of `ObjectTracker.update`.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    moves = dynamic & np.isfinite(xyz).all(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        away = np.log(np.linalg.norm(xyz - camera, axis=-1))
-    number = np.arange(moves.size).reshape(moves.shape)
-    height, width = moves.shape
-    ends = []
-    for down in range(REACH + 1):
-        for right in range(-REACH if down else 1, REACH + 1):
-            one = np.s_[: height - down, max(-right, 0) : width - max(right, 0)]
-            other = np.s_[down:, max(right, 0) : width - max(-right, 0)]
-            with np.errstate(invalid="ignore"):
-                joined = moves[one] & moves[other] & (np.abs(away[one] - away[other]) < EDGE)
-            ends.append((number[one][joined], number[other][joined]))
-    first, second = (np.concatenate(side) for side in zip(*ends))
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(moves.size, moves.size))
-    labels = connected_components(graph, directed=False)[1].reshape(moves.shape)
-    return np.where(moves, labels, -1)
-
-
-def _seen(xyz, dynamic, camera, ids, positions, velocities) -> list[_Seen]:
-    """The bodies of one moment."""
-    labels = labels_of(xyz, dynamic, camera).ravel()
-    points = xyz.reshape(-1, 3).astype(np.float64)
-    names, counts = np.unique(labels[labels >= 0], return_counts=True)
-    least = max(LEAST_POINTS, round(LEAST_SHARE * dynamic.size))
-    parts = [_without_outliers(points[labels == name]) for name in names[counts >= least]]
-    owners = _owners(parts, camera, positions)
-    shares = counts[counts >= least] / dynamic.size
-    found = []
-    for k, (part, share) in enumerate(zip(parts, shares)):
-        centroid, extent = part.mean(axis=0), np.ptp(part, axis=0)
-        away = float(np.linalg.norm(centroid - camera))
-        variance = (CENTROID_NOISE * away) ** 2 + (EXTENT_NOISE * np.linalg.norm(extent)) ** 2
-        velocity, spread = _velocity(velocities[owners == k])
-        velocity_variance = spread + (TRACK_NOISE * away) ** 2
-        found.append(
-            _Seen(centroid, extent, variance, away, share, ids[owners == k], velocity, velocity_variance)
-        )
-    return found
-
-
-def _without_outliers(points: np.ndarray) -> np.ndarray:
-    """Of points (n, 3) those that are not far from where most are."""
-    away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    return points[away <= OUTLYING * np.median(away)]
-
-
-def _owners(parts: list[np.ndarray], camera: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(N,) int: which of the bodies' points (n, 3) a track at positions (N, 3) is among; -1: none's."""
-    from scipy.spatial import cKDTree
-
-    owners, known = np.full(len(positions), -1), np.isfinite(positions).all(axis=1)
-    if not parts or not known.any():
-        return owners
-    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    distances, nearest = cKDTree(np.concatenate(parts)).query(positions[known])
-    near = distances <= NEAR_TRACK * np.linalg.norm(positions[known] - camera, axis=1)
-    owners[known] = np.where(near, numbers[nearest], -1)
-    return owners
-
-
-def _velocity(velocities: np.ndarray) -> tuple[np.ndarray, float]:
-    """The median (3,) of velocities (n, 3), and the variance of each of its coordinates by how they differ; NaN where
-    there are none."""
-    known = velocities[np.isfinite(velocities).all(axis=1)]
-    if not len(known):
-        return np.full(3, np.nan), np.nan
-    median = np.median(known, axis=0)
-    spread = 1.4826 * np.median(np.abs(known - median))
-    return median, float(spread**2 * np.pi / 2 / len(known))  # that of a median, of normal errors
-
-
-def _assigned(expected: list[_Body], seen: list[_Seen]) -> tuple[np.ndarray, np.ndarray]:
+def _assigned(expected: list[_Body], seen: list[SeenBody]) -> tuple[np.ndarray, np.ndarray]:
     """Which of the expected bodies, and which of those that are seen, are one."""
     from scipy.optimize import linear_sum_assignment
 
-    never = 1e6
-    costs = np.full((len(expected), len(seen)), never)
-    for i, body in enumerate(expected):
-        for k, now in enumerate(seen):
-            size = max(np.linalg.norm(body.seen.extent), np.linalg.norm(now.extent))
-            gate = body.reach(now.variance) + size / 2  # where a part of it is hidden
-            distance = np.linalg.norm(now.centroid - body.state[:3]) / gate
-            fewest = min(len(body.seen.tracks), len(now.tracks))
-            common = len(np.intersect1d(body.seen.tracks, now.tracks)) / fewest if fewest else 0.0
-            if distance <= 1 or common > 0.5:
-                costs[i, k] = distance - common + CHANGED * abs(np.log2(now.share / body.seen.share))
+    if not expected or not seen:
+        return np.empty(0, int), np.empty(0, int)
+    then, now = [body.seen for body in expected], seen
+    sizes = np.maximum.outer(*([np.linalg.norm(one.extent) for one in side] for side in (then, now)))
+    reach = [[body.reach(one.variance) for one in now] for body in expected]
+    places = np.array([body.state[:3] for body in expected])
+    away = np.linalg.norm(places[:, None] - [one.centroid for one in now], axis=-1)
+    distances = away / (reach + sizes / 2)  # where a part of it is hidden
+    common = np.array([[_common(one.tracks, other.tracks) for other in now] for one in then])
+    change = np.abs(np.log2(np.divide.outer(*([one.share for one in side] for side in (then, now)))))
+    possible = (distances <= 1) | (common > 0.5)
+    costs = np.where(possible, distances - common + CHANGED * change, NEVER)
     rows, columns = linear_sum_assignment(costs)
-    good = costs[rows, columns] < never
+    good = possible[rows, columns]
     return rows[good], columns[good]
+
+
+def _common(some: np.ndarray, others: np.ndarray) -> float:
+    """Which share of the fewer tracks (n,), (m,) are among the others; 0 where there are none."""
+    fewest = min(len(some), len(others))
+    return len(np.intersect1d(some, others, assume_unique=True)) / fewest if fewest else 0.0

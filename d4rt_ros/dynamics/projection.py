@@ -50,7 +50,7 @@ def refined_masks(
         if not mask.any():
             continue
         clusters = frames.clusters(t) if labels is None else np.asarray(labels[t])
-        clusters = np.where(np.isfinite(frames.points[t]).all(-1), clusters, OUTLIER)
+        clusters = np.where(np.isnan(frames.depths[t]), OUTLIER, clusters)
         errors = cluster_errors(frames, t, clusters)[:, 2]
         inside = clusters >= 0
         kept[t][inside] = errors[clusters[inside]] > DIFFERS
@@ -59,22 +59,29 @@ def refined_masks(
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """S frames in one world: colours (S, H, W, 3) in 0..1, depths (S, H, W), NaN where there is none, points
-    (S, H, W, 3) in the world, camera_from_world (S, 4, 4), intrinsics (S, 3, 3), masks (S, H, W) bool."""
+    """S frames in one world: images (S, H, W, 3) uint8, depths (S, H, W) float32, NaN where there is none,
+    world_from_camera and camera_from_world (S, 4, 4), intrinsics (S, 3, 3), masks (S, H, W) bool."""
 
-    colours: np.ndarray
+    images: np.ndarray
     depths: np.ndarray
-    points: np.ndarray
+    world_from_camera: np.ndarray
     camera_from_world: np.ndarray
     intrinsics: np.ndarray
     masks: np.ndarray
 
+    def points(self, t: int) -> np.ndarray:
+        """(H, W, 3) float64 in the world, what frame t shows."""
+        x, y = np.meshgrid(*(np.arange(n) + 0.5 for n in self.depths.shape[:0:-1]))
+        rays = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(self.intrinsics[t]).T
+        pose = self.world_from_camera[t]
+        return rays * self.depths[t, ..., None] @ pose[:3, :3].T + pose[:3, 3]
+
     def clusters(self, t: int) -> np.ndarray:
         """(H, W) int of frame t: clusters of the points under the mask, else STATIC or OUTLIER."""
-        clusters = np.full(self.masks[t].shape, STATIC)
-        clusters[~_dense(self.points[t])] = OUTLIER
+        points, clusters = self.points(t), np.full(self.masks[t].shape, STATIC)
+        clusters[~_dense(points)] = OUTLIER
         chosen = self.masks[t] & (clusters != OUTLIER)
-        clusters[chosen] = kmeans(self.points[t][chosen], CLUSTERS)
+        clusters[chosen] = kmeans(points[chosen], CLUSTERS)
         return clusters
 
 
@@ -82,7 +89,7 @@ def cluster_errors(frames: Frames, t: int, clusters: np.ndarray) -> np.ndarray:
     """(K, 3): of frame t's clusters (H, W) how far they are from what the other frames see there: in depth, in the
     sum of three colours, and both as one number. Infinite where too little of a cluster is seen on static parts."""
     chosen = clusters >= 0
-    labels, points, colours = clusters[chosen], frames.points[t][chosen], frames.colours[t][chosen]
+    labels, points, colours = clusters[chosen], frames.points(t)[chosen], frames.images[t][chosen]
     size = np.bincount(labels)
     sums = np.zeros((3, len(size)))  # projections that count, their differences in depth, and in colour
     for s in range(len(frames.masks)):
@@ -98,7 +105,8 @@ def cluster_errors(frames: Frames, t: int, clusters: np.ndarray) -> np.ndarray:
 
 
 def _compared(frames: Frames, s: int, points: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Of points (n, 3) those that static parts of frame s show: their indices, and how far depth and colour are off."""
+    """Of points (n, 3) and their colours (n, 3) uint8 those that static parts of frame s show: their indices, and how
+    far depth and, of 0..1, colours are off."""
     height, width = frames.depths.shape[1:]
     pose = frames.camera_from_world[s]
     projected = (points @ pose[:3, :3].T + pose[:3, 3]) @ frames.intrinsics[s].T
@@ -110,7 +118,7 @@ def _compared(frames: Frames, s: int, points: np.ndarray, colours: np.ndarray) -
     seen = _nearest(frames.depths[s], u, v)
     visible = (z - NEARER < seen) & (_bilinear(frames.masks[s][..., None], u, v)[:, 0] <= 0.5)
     index, u, v, z, seen = (array[visible] for array in (index, u, v, z, seen))
-    off = np.abs(colours[index] - _bilinear(frames.colours[s], u, v)).sum(1)
+    off = np.abs(colours[index] - _bilinear(frames.images[s], u, v)).sum(1) / 255
     return index, np.abs(z - seen), off
 
 
@@ -154,11 +162,11 @@ def _closed(mask: np.ndarray) -> np.ndarray:
 
 
 def _checked(images, depths, world_from_camera, intrinsics, masks, labels) -> Frames:
-    images, masks, depths = np.asarray(images), np.asarray(masks), np.array(depths, np.float64)
+    images, masks, depths = np.asarray(images), np.asarray(masks), np.array(depths, np.float32)
     poses, intrinsics = np.asarray(world_from_camera, np.float64), np.asarray(intrinsics, np.float64)
     if depths.ndim != 3 or not depths.size:
         raise ProjectionError(f"depths {depths.shape}; (S, H, W) of one frame or more are expected")
-    count, height, width = shape = depths.shape
+    count, *_ = shape = depths.shape
     wanted = [
         ("images", images, (*shape, 3), images.dtype == np.uint8, "uint8"),
         ("masks", masks, shape, masks.dtype == bool, "bool"),
@@ -177,8 +185,4 @@ def _checked(images, depths, world_from_camera, intrinsics, masks, labels) -> Fr
                 f"{name} {array.shape} {array.dtype}; {expected}, {kind}, are expected with depths {shape}"
             )
     depths[~(np.isfinite(depths) & (depths > 0))] = np.nan
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    rays = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(intrinsics).transpose(0, 2, 1)[:, None]
-    in_camera = rays * depths[..., None]
-    points = in_camera @ poses[:, None, :3, :3].transpose(0, 1, 3, 2) + poses[:, None, None, :3, 3]
-    return Frames(images / 255.0, depths, points, np.linalg.inv(poses), intrinsics, masks)
+    return Frames(images, depths, poses, np.linalg.inv(poses), intrinsics, masks)

@@ -15,9 +15,7 @@ TABLE = 4096  # angles at which the lens is inverted, before Newton's method mak
 STEPS = 12  # of Newton's method, at most; it needs two or three
 EXACT = 1e-3  # pixels: what a way there and back may miss
 OUTSIDE = -2.0  # where no pixel is, not even half of one
-APART = (
-    8  # pixels between those of a raw image whose way to the view is computed; a lens bends evenly in between
-)
+APART = 8  # pixels between those whose way to the view is computed: a lens bends evenly in between
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,9 +213,8 @@ class Lens:
             np.linspace(0, across - 1, width, dtype=np.float32),
             np.linspace(0, down - 1, height, dtype=np.float32),
         )
-        x, y = (
-            cv2.remap(few[..., i], *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for i in (0, 1)
-        )
+        replicated = dict(borderMode=cv2.BORDER_REPLICATE)
+        x, y = (cv2.remap(few[..., i], *at, cv2.INTER_LINEAR, **replicated) for i in (0, 1))
         known = np.isfinite(x) & np.isfinite(y)
         x[~known] = y[~known] = OUTSIDE
         return x, y

@@ -93,6 +93,7 @@ class NodeState:
     output_problems: list[tuple[bytes, str]]  # of publishing: level, sentence
     history: str  # what is kept for queries, "3 windows, 0.7 s, 12 MB"
     device: str
+    masked: float = 0.0  # share of the last image
     depth_queries: int | None = None  # of the newest window, where the depth grid is not asked whole
 
 
@@ -121,6 +122,7 @@ def node_state(phase: str, failure: str, inputs, calibration, streaming, now: fl
         output_problems=streaming.problems if streaming is not None else [],
         history=streaming.history if streaming is not None else "",
         device=streaming.device if streaming is not None else "",
+        masked=masks.share if masks is not None else 0.0,
         depth_queries=streaming.depth_queries if streaming is not None else None,
     )
 
@@ -198,6 +200,7 @@ def _camera(
         "image rate (Hz)": rates["images"],
         "subscription": c.image_qos,
         "calibrated": str(calibrated),
+        "masked (%)": 100 * c.masked,
         "window": c.window_fill,
         "restarts": counts["restarts"],
         "last restart": c.restart_reason,
@@ -213,6 +216,8 @@ def _geometry(
 ) -> tuple[list[Problem], dict]:
     problems, result = [], c.result
     pose, scale = (None, Scale()) if result is None else (result.pose, result.scale)
+    moving = None if result is None else result.moving
+    bodies = None if result is None else result.objects
     if c.failure:
         problems.append(Problem(ERROR, "failure", c.failure))
     elif c.state != "active":
@@ -242,6 +247,8 @@ def _geometry(
         "reason": lost,
         "last loss": pose.last_loss if pose else "",
         "pose inliers": pose.step.inliers if pose and pose.step else np.nan,
+        "moves (%)": np.nan if moving is None else 100 * moving.mask.mean(),
+        "moving bodies": np.nan if bodies is None else len(bodies),
         "metric": str(scale.metric),
         "metres in a unit": scale.metres if scale.metric else np.nan,
         "scale sigma": scale.sigma,

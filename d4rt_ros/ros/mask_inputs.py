@@ -40,12 +40,13 @@ class _Mask:
 class Masks:
     """What of the images is masked while the node is active; heard until `close`.
 
-    file: (H, W) bool of mask.file, None for no file. Raises ValueError with a sentence where the user's overrides of
-    quality of service are wrong.
+    file: (H, W) bool of mask.file, None for no file. share: of the last image, that is masked.
+    Raises ValueError with a sentence where the user's overrides of quality of service are wrong.
     """
 
     def __init__(self, node, file: np.ndarray | None) -> None:
         self._file, self._of_file = file, (None, file)  # as the view of a lens
+        self.share = 0.0
         self.topic = MaskTopic(node)
 
     def masked(
@@ -61,10 +62,11 @@ class Masks:
             if self._of_file[0] is not lens:
                 self._of_file = lens, mask_in_view(self._file, lens)
         mask, file = self.topic.mask(stamp, size, frame_id), self._of_file[1]
-        if mask is None:
-            return file
-        mask = mask_in_view(mask, lens)
-        return mask if file is None else mask | file
+        mask = file if mask is None else mask_in_view(mask, lens)
+        if mask is not file and file is not None:
+            mask = mask | file
+        self.share = 0.0 if mask is None else float(mask.mean())
+        return mask
 
     def refresh(self) -> None:
         self.topic.refresh()
@@ -77,18 +79,17 @@ class MaskTopic:
     """The masks of the topic `mask`, by stamp.
 
     An image's own mask is stamped within half an image's period of it. Where most images have had one, an image waits
-    for its own, for WAIT seconds at most. Where there is none, the nearest within OLDEST is taken, and `problem` says
-    so; where there is none either, nothing is masked, and it says that.
+    for its own, for WAIT seconds at most. Where there is none, or it is of no use, the nearest within OLDEST that is
+    one is taken, and `problems` says so; where there is none either, nothing is masked, and it says that.
     """
 
     def __init__(self, node) -> None:
         self._node, self._news = node, threading.Condition()
         self._kept: deque[_Mask] = deque(maxlen=KEPT)
         self._images: deque[int] = deque(maxlen=KEPT)
-        self._away: deque[float] = deque(
-            maxlen=KEPT
-        )  # ns from each of the last images to its mask, inf: none
-        self._unfit = ""  # why the last mask is of no use
+        # ns from each of the last images to its mask, inf: none.
+        self._away: deque[float] = deque(maxlen=KEPT)
+        self._unfit = ""  # why the last image's own mask, or that in its place, is of no use
         self._published = self._closed = False
         self._no_waiting = 0.0  # until this time of a steady clock
         self._input = Input(node, Image, "mask", self._take, MutuallyExclusiveCallbackGroup(), latched=False)
@@ -121,19 +122,22 @@ class MaskTopic:
                 self._news.wait_for(lambda: self._settled(stamp, within) or self._closed, WAIT)
                 if not self._settled(stamp, within):
                     self._no_waiting = time.monotonic() + PAUSE
-            nearest = min(self._kept, key=lambda mask: abs(mask.stamp - stamp), default=None)
-            away = np.inf if nearest is None else abs(nearest.stamp - stamp)
-            self._away.append(0.0 if away <= within else away)
-            if away > max(within, OLDEST):
-                self._unfit = ""
-                return None
-        try:
-            mask = _fitting(nearest, size, frame_id)
-        except ImageError as error:
-            self._unfit = str(error)
-            return None
-        self._unfit = ""
-        return mask
+            kept = sorted(self._kept, key=lambda mask: abs(mask.stamp - stamp))
+        away = abs(kept[0].stamp - stamp) if kept else np.inf
+        self._away.append(0.0 if away <= within else away)
+        unfit = ""
+        for mask in kept:
+            if abs(mask.stamp - stamp) > max(within, OLDEST):
+                break
+            try:
+                fitting = _fitting(mask, size, frame_id)
+            except ImageError as error:
+                unfit = unfit or str(error)
+            else:
+                self._unfit = unfit
+                return fitting
+        self._unfit = unfit
+        return None
 
     @property
     def problems(self) -> list[Problem]:
@@ -144,7 +148,7 @@ class MaskTopic:
     def _problem(self) -> str:
         topic = self._input.topic
         if self._unfit:
-            return f"what comes on {topic} masks nothing: {self._unfit}"
+            return f"what comes on {topic} is no mask of these images: {self._unfit}"
         with self._news:
             away, kept, newest = (
                 np.array(self._away),

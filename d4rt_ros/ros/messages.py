@@ -20,7 +20,7 @@ from d4rt_ros.stream import Result
 
 FLOAT_FIELDS = ("x", "y", "z", "rgb", "confidence")  # of a cloud, one after another; `dynamic` follows
 POINT_STEP = 24  # bytes: five floats and one, of which three pad
-AT_REST, MOVES, NOT_DETERMINED = 0, 1, 255  # of a cloud's field `dynamic`
+AT_REST, MOVES, NOT_DETERMINED = 0, 1, 255  # of a cloud's field `dynamic`; the first two are False and True
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -54,13 +54,14 @@ def point_cloud(header: Header, xyz, rgb, confidence, dynamic=None) -> PointClou
     rows[..., :3] = xyz
     x, y, depth = np.moveaxis(rows[..., :3], -1, 0)
     rows[~(np.isfinite(x + y + depth) & (depth > 0)), :3] = np.nan
-    words = rows.view("<u4")
+    words, octets = rows.view("<u4"), rows.view(np.uint8)
     # One float whose bytes are b, g, r, 0: the convention of PCL and RViz.
-    red, green, blue = np.moveaxis(np.asarray(rgb), -1, 0).astype("<u4")
-    words[..., 3] = red << 16 | green << 8 | blue
+    words[..., 3] = 0
+    for channel in range(3):
+        octets[..., 14 - channel] = np.asarray(rgb)[..., channel]
     rows[..., 4] = confidence
     # A byte, and three that pad.
-    words[..., 5] = NOT_DETERMINED if dynamic is None else np.where(dynamic, MOVES, AT_REST)
+    words[..., 5] = NOT_DETERMINED if dynamic is None else dynamic
     msg = PointCloud2(header=header, height=height, width=width, is_bigendian=False, is_dense=False)
     msg.fields = [
         *(

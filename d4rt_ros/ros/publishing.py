@@ -252,7 +252,7 @@ class Publishers:
         if OBJECT_MARKERS in subscribed:
             header = messages.header_message(result.stamp, self.world)
             bodies = result.objects if moves_known(result) and result.trusted else None
-            if drawn := self._bodies.drawn(header, bodies, result.pose.world if result.pose else self._drawn):
+            if drawn := self._bodies.drawn(header, bodies, result.pose.world if result.pose else self._world):
                 made[OBJECT_MARKERS] = drawn
         self._send(made, current)
 

@@ -42,7 +42,7 @@ class _Deaf:
 def check_attention(model, method: str) -> None:
     """Raises ValueError with a sentence where the attention of a model, which this method needs, cannot be heard. It
     encodes a clip to see: call it in the model's thread."""
-    clip = [model.prepare(np.zeros((48, 64, 3), np.uint8))] * (model.num_frames or 2)
+    clip = [model.prepare(np.zeros((56, 70, 3), np.uint8))] * (model.num_frames or 2)
     try:
         model.encode(clip, listener=_Deaf())
     except NoAttentionError as error:
@@ -284,6 +284,8 @@ class Streaming:
         """What to compute of a window. Where a world begins with it, it begins where the pose that is published says;
         as long as nobody knows that, no world begins and no pose is made up."""
         wanted = self.publishers.wanted(self._pose_wanted or self._status.listened)
+        if self.pipeline.config.dynamics == "off":
+            wanted = replace(wanted, masks=False, objects=False)
         if (inputs := self.scale_inputs) is not None:
             wanted |= inputs.wanted
         if wanted.world:

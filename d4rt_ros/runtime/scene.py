@@ -90,7 +90,8 @@ class SceneModel:
         """Encode a clip, oldest frame first.
 
         frames: (T, H, W, 3) uint8 RGB of any size, or T frames that `prepare` returned. mask: (T, H, W) bool,
-        pixels whose tokens the first fifth of the layers leaves out; listener: hears the global attention, each
+        pixels whose tokens the first fifth of the layers leaves out (`d4rt benchmark masking` says what it is worth);
+        listener: hears the global attention, each
         temporal row of tokens as a frame (see model.protocol).
         Raises FrameError for another number of frames, another type, frames of different sizes, a mask of another
         size or type, or a scene that is larger than memory; NoAttentionError where mask or listener are given and

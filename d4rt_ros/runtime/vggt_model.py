@@ -153,11 +153,16 @@ class VGGTModel:
             raise ValueError(f"masked_layers = {count}; this model has {layers} layers")
         return count
 
+    def encode_bytes(self, frame: np.ndarray | FittedImage, count: int) -> int:
+        """About what encoding so many frames like this one allocates at its peak, besides the weights."""
+        fitted = frame if isinstance(frame, FittedImage) else self.prepare(frame)
+        return encode_bytes(self.config, fitted.pixels.shape[:2], count, self.dtype.itemsize)
+
     def _check_memory(self, frame: FittedImage, count: int) -> None:
         """Raise FrameError if encoding so many frames would not fit."""
 
         def need(frames: int) -> int:
-            return encode_bytes(self.config, frame.pixels.shape[:2], frames, self.dtype.itemsize)
+            return self.encode_bytes(frame, frames)
 
         free = self._free_bytes()
         if need(count) > free:

@@ -150,9 +150,11 @@ class VGGTScene:
             at = nearest[:, axis : axis + 1]
             after = point(step * (at < end[axis])) - middle
             before = middle - point(-step * (at > 0))
-            take = np.abs(after[:, 2:]) <= np.abs(before[:, 2:])
-            take = np.where(at == 0, True, np.where(at == end[axis], False, take))
-            along.append(np.where(take, after, before))
+            away = [
+                np.where((at == edge) | np.isnan(d[:, 2:]), np.inf, np.abs(d[:, 2:]))
+                for d, edge in ((before, 0), (after, end[axis]))
+            ]
+            along.append(np.where(away[0] < away[1], before, after))
         normal = np.cross(*along)
         normal *= np.where((normal * middle).sum(1) > 0, -1.0, 1.0)[:, None]
         return normal / np.linalg.norm(normal, axis=1, keepdims=True)

@@ -49,6 +49,9 @@ class Movers:
         if not pose.trusted:
             return None
         area, valid = proposal.area, seen.newest.valid
+        # Images of before a zoom are not compared with those after it.
+        zoomed = [frame.frame.camera != seen.newest.camera for frame in seen.clip]
+        poses = np.where(np.array(zoomed)[:, None, None], np.nan, poses)
         self._motion.release_seconds = config.dynamics_release
         found = self._motion.update(Observation(
             images=[area.crop(frame.image) for frame in seen.clip],

@@ -47,3 +47,9 @@ def test_both_ways_side_by_side(capsys):
 def test_what_cannot_be_measured_is_a_sentence(more, sentence, capsys):
     assert main(["benchmark", "cues", *QUICK, *more]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_another_backbone_is_a_sentence(shared, capsys):
+    checkpoint = str(shared / "golden" / "vggt" / "model.pt")
+    assert main(["benchmark", "cues", "--checkpoint", checkpoint, "--device", "cpu"]) == 1
+    assert "is no D4RT" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_vggt import write
 
 from d4rt_ros.cli import benchmark_model
 from d4rt_ros.cli.main import main
@@ -91,3 +92,20 @@ def test_precision_on_a_folder(tmp_path, capsys):
 )
 def test_what_cannot_be_measured_is_a_sentence(arguments, sentence, capsys):
     assert sentence in refused(capsys, *arguments)
+
+
+def test_a_vggt_by_its_number_of_frames(tmp_path, capsys):
+    arguments = ["--checkpoint", str(write(tmp_path)), "--precision", "fp32", *QUICK]
+    assert main(["benchmark", "model", *arguments, "--size", "42", "70"]) == 0
+    printed = capsys.readouterr().out
+    assert "frames of 70x42, float32" in printed and "parameters" in printed
+    assert [row.split("│")[1].strip() for row in printed.splitlines() if "frames/s" in row] == [
+        "8",
+        "32",
+        "100",
+    ]
+    assert main(["benchmark", "model", *arguments, "--size", "42", "70", "--frames", "3"]) == 0
+    assert capsys.readouterr().out.count("frames/s") == 1
+    video = ["--video", str(tmp_path), "--checkpoint", str(tmp_path / "model.pt")]
+    assert "use a D4RT checkpoint" in refused(capsys, "precision", *video, *QUICK)
+    assert "the naive way is a D4RT's" in refused(capsys, "model", *arguments, "--against", "naive")

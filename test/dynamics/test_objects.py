@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d4rt_ros.dynamics.objects import LEAST_POINTS, UNSEEN, Objects, ObjectTracker, labels_of, scaled
+from d4rt_ros.dynamics.objects import UNSEEN, Objects, ObjectTracker, scaled
 from d4rt_ros.geometry import Pinhole
 
 CAMERA = Pinhole.centred(45.0, 45.0, 48, 36)  # of the grid
@@ -63,40 +63,6 @@ def test_everything_moves():
 def test_where_nothing_is_known_there_is_no_body():
     objects = ObjectTracker().update(0, np.full((36, 48, 3), np.nan), np.ones((36, 48), bool), ORIGIN)
     assert len(objects) == 0
-
-
-def test_a_jump_of_depth_parts_what_touches_in_the_image():
-    xyz, dynamic = seen((0, 0, 4.0, 0.8), (0.5, 0, 3.0, 0.4))
-    assert len(np.unique(labels_of(xyz, dynamic, ORIGIN))) == 2 + 1
-    objects = ObjectTracker().update(0, xyz, dynamic, ORIGIN)
-    np.testing.assert_allclose(sorted(objects.centroids[:, 2]), [3, 4], atol=0.01)
-
-
-def test_a_hole_of_one_point_parts_nothing_and_a_gap_does():
-    xyz, _ = seen()
-    dynamic = np.zeros((36, 48), bool)
-    dynamic[10:20, 5:30] = True
-    dynamic[:, 12] = False
-    assert len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 1
-    dynamic[:, 12:15] = False
-    assert len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 2
-
-
-def test_specks_are_no_bodies():
-    xyz, dynamic = seen()
-    dynamic[5, 5] = dynamic[20, 20:22] = True
-    assert LEAST_POINTS > 2 and len(ObjectTracker().update(0, xyz, dynamic, ORIGIN)) == 0
-
-
-def test_a_point_far_away_does_not_draw_the_centroid():
-    """Of a surface that leads away, its far end is little of it."""
-    xyz, dynamic = seen((0, 0, 3.0, 0.5))
-    inside = np.argwhere(dynamic)
-    for step, (v, u) in enumerate(inside[:3]):
-        xyz[v, u] *= 1.14 ** (step + 1)
-    objects = ObjectTracker().update(0, xyz, dynamic, ORIGIN)
-    [middle] = objects.centroids[np.argmax(objects.extents[:, 0])][None]
-    np.testing.assert_allclose(middle, [0, 0, 3], atol=0.06)
 
 
 @pytest.mark.parametrize(

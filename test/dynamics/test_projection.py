@@ -50,7 +50,7 @@ def room(count=4, moved=0.25):
 def test_golden_losses(golden):
     data, inputs = golden
     frames = projection._checked(*inputs, data["labels"])
-    assert abs(frames.points[0] - data["points_frame0"]).max() < 1e-5
+    assert abs(frames.points(0) - data["points_frame0"]).max() < 1e-5
     for t, expected in enumerate(data["cluster_losses"]):
         found = cluster_errors(frames, t, data["labels"][t])
         expected = np.where(expected >= 1e10, np.inf, expected)

@@ -99,6 +99,7 @@ def test_vggt_1b_has_the_published_tensors():
     assert all(p.is_meta for p in network.parameters())
     ours = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     assert ours == {n: s for n, s in shapes.items() if not n.endswith("mask_token")}
+    assert sum(p.numel() for p in network.parameters()) == 1_190_595_096
     # 1 256 537 516 with a track head of 65.9 M.
     assert 1_256_537_516 - numel(shapes) == pytest.approx(65.9e6, abs=0.05e6)
     parts = {

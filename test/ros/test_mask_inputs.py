@@ -100,11 +100,14 @@ def test_a_stamp_within_half_a_period_is_the_images(topic):
     assert told(topic) == ""
 
 
-def test_a_mask_that_comes_a_little_later_is_waited_for(topic):
+def test_a_mask_that_comes_a_little_later_is_waited_for_and_no_longer(topic, monkeypatch):
     stream(topic, range(4))
-    later = threading.Timer(mask_inputs.WAIT / 5, lambda: topic._take(mask_message(4, ~ARM)))
+    monkeypatch.setattr(mask_inputs, "WAIT", 60.0)
+    begin = time.monotonic()
+    later = threading.Timer(0.02, lambda: topic._take(mask_message(4, ~ARM)))
     later.start()
     np.testing.assert_array_equal(asked(topic, 4), ~ARM)
+    assert time.monotonic() - begin < 10
     later.join()
 
 
@@ -173,8 +176,15 @@ def test_a_recording_that_begins_again_has_its_masks_again(topic):
 )
 def test_a_mask_that_is_none_masks_nothing_and_is_said(topic, message, says):
     assert not any(stream(topic, range(4), **message))
-    assert "what comes on /mask masks nothing: " in told(topic) and says in told(topic)
+    assert "what comes on /mask is no mask of these images: " in told(topic) and says in told(topic)
     assert all(stream(topic, range(4, 8))) and told(topic) == ""
+
+
+def test_for_one_that_is_of_no_use_the_one_before_stands_in(topic):
+    stream(topic, range(6))
+    topic._take(mask_message(6, ARM[::2]))
+    np.testing.assert_array_equal(asked(topic, 6), ARM)
+    assert "the mask has 64x24 pixels" in told(topic)
 
 
 def test_a_mask_that_is_cut_is_said(topic):
@@ -255,14 +265,16 @@ def test_the_node_masks_raw_images_by_their_topic():
             assert user.until(lambda: topic._kept and topic._kept[-1].stamp == START + k * PERIOD)
             running.stream(begin=k, count=1)
         frame = newest(running)
+        assert running.node._masks.share == frame.masked.mean()
         np.testing.assert_array_equal(frame.masked, mask_in_view(ARM, frame.lens))
         assert frame.lens is not None and frame.masked.any() and not np.array_equal(frame.masked, ARM)
-        for k in range(6, 8):
+        for k in range(20, 22):
             user.publish("mask", mask_message(k, ARM[:30]))
             assert user.until(lambda: topic._kept[-1].stamp == START + k * PERIOD)
             running.stream(begin=k, count=1)
         assert user.told("camera", "the mask has 64x30 pixels, the images have 64x48")
         assert newest(running).masked is None and running.images == 8
+        assert user.until(lambda: user.figure("camera", "masked (%)") == "0")
 
 
 def test_a_mask_file_through_the_node(tmp_path):

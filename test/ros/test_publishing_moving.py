@@ -9,7 +9,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("d4rt_ros.srv", reason="needs our built interfaces")
 from d4rt_ros.msg import Objects as ObjectsMessage  # noqa: E402
 from d4rt_ros.msg import Tracks  # noqa: E402
-from ros_testing import Running, alter, image, info  # noqa: E402
+from ros_testing import Running, alter, image, info, set_parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField  # noqa: E402
 from small_results import CAMERA, judged, small_result  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
@@ -233,3 +233,30 @@ def test_the_node_of_a_raw_camera():
         actions = [[marker.action for marker in msg.markers] for msg in heard["/d4rt/objects/markers"]]
         assert actions[0] == [Marker.DELETEALL] + [Marker.ADD] * 6
         assert actions[1] == [Marker.DELETE] * 3 + [Marker.ADD] * 3 and actions[2] == [Marker.DELETE] * 3
+
+
+def test_switched_off_it_is_silent_and_on_again_a_still_world_is_at_rest(monkeypatch):
+    with Running({"dynamics.method": "off"}) as running:
+        user, heard = running.active().user, running.user.heard
+        for topic in ("/d4rt/points/static", "/d4rt/dynamic_mask", "/d4rt/objects"):
+            running.listen(TOPICS[topic], topic)
+        running.listen(PointCloud2, "/d4rt/points")
+        running.send_info(info())
+        pipeline, asked = running.node._streaming.pipeline, []
+        encode = pipeline.encode
+        monkeypatch.setattr(
+            pipeline, "encode", lambda seen, wanted: asked.append(wanted) or encode(seen, wanted)
+        )
+        running.stream(count=5)
+        assert asked[-1] == only(points=True, pose=True)
+        assert set_parameter(user, "dynamics.method", "motion").successful
+        running.stream(begin=5, count=6)
+        assert asked[-1] == only(points=True, pose=True, masks=True, objects=True)
+        assert user.until(lambda: len(heard["/d4rt/points"]) == 8)
+        # What has been seen for a while alone is known to be at rest.
+        said = [np.unique(cloud(msg)["dynamic"]).tolist() for msg in heard["/d4rt/points"]]
+        assert said[:2] == [[messages.NOT_DETERMINED]] * 2 and said[-1] == [messages.AT_REST]
+        determined = sum(values != [messages.NOT_DETERMINED] for values in said)
+        for topic in ("/d4rt/points/static", "/d4rt/dynamic_mask", "/d4rt/objects"):
+            assert user.until(lambda: len(heard[topic]) == determined), topic
+        assert not pixels(heard["/d4rt/dynamic_mask"][-1]).any() and not heard["/d4rt/objects"][-1].ids

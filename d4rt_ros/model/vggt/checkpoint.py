@@ -57,7 +57,7 @@ def load_vggt(
             "It is of another size: if they are wrong, its answers are",
             stacklevel=2,
         )
-    lower = _products(network)
+    lower = products(network)
     weights = checked_weights(file, tensors, lambda n: dtype if n in lower else torch.float32, progress)
     network.load_state_dict(dict(weights), assign=True)
     return network.requires_grad_(False)
@@ -69,7 +69,7 @@ def empty_vggt(config: VGGTConfig) -> VGGT:
         return VGGT(config).eval()
 
 
-def _products(network: VGGT) -> set[str]:
+def products(network: VGGT) -> set[str]:
     """Names of the weights that published inference has in lower precision: the aggregator's matrices."""
     return {
         f"aggregator.{name}.{kind}"
