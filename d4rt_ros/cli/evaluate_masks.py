@@ -18,7 +18,7 @@ METHODS = {
     "attention": "the model's attention alone (VGGT4D)",
     "both": "the two together",
 }
-SEQUENCES = {"masks": 50, "poses": 20, "swept": 4}  # procedural ones
+SEQUENCES = {"masks": 50, "poses": 12, "swept": 4}  # procedural ones
 PATH_SECONDS = 4.0  # of a sequence by which a path is judged
 
 
