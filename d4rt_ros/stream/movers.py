@@ -67,6 +67,10 @@ class Movers:
         found = _uncropped(found, area, seen.newest.image.shape[:2])
         return found if attended is None else _with_attention(found, attended, area)
 
+    def forget(self) -> None:
+        """What moved until now was wrong."""
+        self._motion.reset()
+
     def objects(self, stamp: int, points: Points, tracks: StreamTracks | None, pose: Pose) -> Objects:
         """The bodies that move at the newest image, in the world."""
         xyz, camera, followed = (

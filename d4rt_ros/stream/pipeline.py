@@ -294,6 +294,9 @@ class Pipeline:
             return None
         poses = self._places.poses(seen)
         moving = self._movers.moving(seen, proposal, points, camera, pose, poses, self.config)
+        if moving is not None and self._places.contradicted(seen, proposal, moving):
+            self._movers.forget()
+            return None
         if moving is not None:
             seen.clip[-1].moving = moving.mask
             self._places.leave_out(seen, moving)
