@@ -14,6 +14,8 @@ from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Points, Pose, StreamTracks
 
+UNDECIDED = 0.2  # probability below which the pixels are sure that nothing moves
+
 
 class Movers:
     """Keeps of one world after another what moved in it. next_id: bodies that are found now are counted from here."""
@@ -62,7 +64,12 @@ class Movers:
             sigma=points.sigma,
             valid=None if valid is None else area.crop(valid),
         ))  # fmt: skip
-        return _uncropped(found, area, seen.newest.image.shape[:2])
+        found = _uncropped(found, area, seen.newest.image.shape[:2])
+        return found if attended is None else _with_attention(found, attended, area)
+
+    def forget(self) -> None:
+        """What moved until now was wrong."""
+        self._motion.reset()
 
     def objects(self, stamp: int, points: Points, tracks: StreamTracks | None, pose: Pose) -> Objects:
         """The bodies that move at the newest image, in the world."""
@@ -91,6 +98,21 @@ def _uncropped(found: Moving, area: Area, size: tuple[int, int]) -> Moving:
     mask = np.zeros(size, bool)
     area.crop(mask)[...] = found.mask
     return Moving(mask, found.grid, found.probability)
+
+
+def _with_attention(found: Moving, attended: np.ndarray, area: Area) -> Moving:
+    """What pixels say moves, and where they cannot tell, what attention says: it always marks something."""
+    import cv2
+
+    told = _of_mask(attended, area, found.grid.shape)
+    undecided = found.probability > UNDECIDED
+    probability = np.where(told.grid & undecided, np.maximum(found.probability, 0.5), found.probability)
+    open_to = np.zeros(attended.shape, np.uint8)
+    area.crop(open_to)[...] = cv2.resize(
+        undecided.astype(np.uint8), area.size[::-1], interpolation=cv2.INTER_NEAREST
+    )
+    mask = found.mask | (told.mask & (open_to > 0))
+    return Moving(mask, found.grid | (told.grid & undecided), probability.astype(np.float32))
 
 
 def _of_mask(mask: np.ndarray, area: Area, shape: tuple[int, int]) -> Moving:

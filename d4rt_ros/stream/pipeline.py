@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from d4rt_ros.dynamics.attention import scene_masks
-from d4rt_ros.dynamics.cues import CueMiner
+from d4rt_ros.dynamics.cues import CueError, CueMiner
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.region import area_of
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
-from d4rt_ros.model.protocol import Model
+from d4rt_ros.model.protocol import Model, Scene
 from d4rt_ros.stream.config import FRAMES, Outputs, PipelineConfig, fitting_depth_queries
 from d4rt_ros.stream.hidden import hidden_task
 from d4rt_ros.stream.localiser import place_task
@@ -144,7 +144,7 @@ class Pipeline:
             shown = seen.newest.filled(u, v) & area.contains(np.stack([u, v], axis=-1))
             tracks = batch.add(track_task(scene, u[shown], v[shown], newest, newest))
         batch.ask()
-        attended = scene_masks(miner, scene)[-1] if miner else None
+        attended = _attended(miner, scene) if miner else None
         return Proposal(outputs, scene, area, grid(), wide(), place(), tracks(), points(), gone(), attended)
 
     def place(self, seen: Seen, proposal: Proposal) -> Result:
@@ -294,6 +294,9 @@ class Pipeline:
             return None
         poses = self._places.poses(seen)
         moving = self._movers.moving(seen, proposal, points, camera, pose, poses, self.config)
+        if moving is not None and self._places.contradicted(seen, proposal, moving):
+            self._movers.forget()
+            return None
         if moving is not None:
             seen.clip[-1].moving = moving.mask
             self._places.leave_out(seen, moving)
@@ -310,6 +313,14 @@ class Pipeline:
         if area.y == 0:  # what reaches another upper edge may be a wall's lower part
             points = points.only(~sky(points, area.crop(newest.image)))
         return self._places.corrected(seen, proposal, points)
+
+
+def _attended(miner: CueMiner, scene: Scene) -> np.ndarray | None:
+    """(H, W) bool, what of the newest frame moves by the model's attention; None where that says nothing."""
+    try:
+        return scene_masks(miner, scene)[-1]
+    except CueError:  # attention that is not finite, or too few frames
+        return None
 
 
 def _nothing() -> None:

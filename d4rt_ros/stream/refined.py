@@ -23,6 +23,9 @@ from d4rt_ros.stream.window import WindowFrame
 
 # Of its depth, within a window: what goes farther moves. Of what is at rest in real rooms 99.9 % stays below.
 MOVES = 0.03
+# Points within and outside what moves, and how often of two of them the one within is said to move more, for the model
+# to contradict what pixels say as a whole.
+FEWEST_MOVED, AGREED = 5, 0.7
 
 
 class Refined:
@@ -122,6 +125,18 @@ class Refined:
         """(T, 4, 4) map_from_camera of the window's frames, as they are known by now, in its newest's world; NaN where
         they are not."""
         return self._odometry.poses(seen.clip)
+
+    def contradicted(self, seen: Seen, proposal: Proposal, moving: Moving) -> bool:
+        """Whether the model says that what moves at the window's newest image is at rest, and what is at rest moves:
+        then the camera is rather placed by something that moves."""
+        points, moved = seen.points, proposal.points.moved
+        known = points.seen & np.isfinite(moved)
+        masked = at_pixels(moving.mask, points.pixels[known])
+        inside, outside = moved[known][masked], moved[known][~masked]
+        if min(len(inside), len(outside)) < FEWEST_MOVED:
+            return False
+        # The probability that of two points the masked one is said to move more (Mann and Whitney 1947).
+        return float((inside[:, None] > outside).mean()) < 1 - AGREED
 
     def leave_out(self, seen: Seen, moving: Moving) -> None:
         """Have nothing placed by what moves at the window's newest image. What that does not show goes on as it did."""

@@ -63,6 +63,10 @@ class Unrefined:
     def poses(self, seen: Seen) -> np.ndarray:
         return window_cameras(seen.clip, seen.clip[-1].pose).world_from_camera
 
+    def contradicted(self, seen: Seen, proposal: Proposal, moving: Moving) -> bool:
+        """The model alone places the camera."""
+        return False
+
     def leave_out(self, seen: Seen, moving: Moving) -> None:
         """What is noted of the frame does: the model is not asked there."""
 
