@@ -23,8 +23,9 @@ FEWEST = 10  # frames that all variants trust, of which a sequence must have so 
 
 def run_beside(
     model, frames: Iterable[tuple[Frame, np.ndarray]], dynamics: str, outputs: Outputs
-) -> Iterator[tuple[Frame, dict[str, tuple[Pose | None, Result | None]]]]:
-    """Each frame, and by the name of each variant what the pipeline says of it: its place, and what is in its window.
+) -> Iterator[tuple[Frame, np.ndarray, dict[str, tuple[Pose | None, Result | None]]]]:
+    """Each frame with its true mask, and by the name of each variant what the pipeline says of it: its place, and what
+    its window gave.
 
     frames: with true masks. dynamics: of PipelineConfig, which names its variant; the others are NOTHING, and TRUE,
     which is given the true masks as masks from outside.
@@ -40,7 +41,7 @@ def run_beside(
         for name, stream in streams.items():
             result = stream.add(replace(given, masked=mask) if name == TRUE else given, outputs)
             said[name] = stream.pose, result
-        yield frame, said
+        yield frame, mask, said
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _sequence_paths(run) -> tuple[dict[str, float], dict[str, float]]:
     """By variant: ATE, none where too few frames are trusted by all; and the share of frames that are trusted."""
     poses: dict[str, list[Pose | None]] = {}
     truth, stamps = [], []
-    for frame, said in run:
+    for frame, _, said in run:
         truth.append(frame.world_from_camera)
         stamps.append(frame.stamp)
         for name, (pose, _) in said.items():

@@ -3,7 +3,8 @@
 A still room of the held-out seeds, seen by a moving camera; a trunk with a head hangs in front of all else and crosses
 the view from one side to the other. It touches nothing, so that what lies in the space that it swept was taken for
 static while it was there. Points are placed by the true cameras, and scaled by one factor for the run: what is counted
-is what masks leave, not how far the path drifts.
+is what masks leave, not how far the path drifts. Where the network thinks the body to be farther or nearer than it is,
+its points are not in that space; so those are counted too that show the body, wherever they are thought to be.
 """
 
 from __future__ import annotations
@@ -160,19 +161,21 @@ def _surfaces(scenes: Scenes, looks: torch.Tensor) -> tuple[torch.Tensor, torch.
 @dataclass(frozen=True)
 class SweptFigure:
     """A variant's static points over `count` sequences: how many, and the share of them in swept space, of all and of
-    the worst sequence. sequences: by name (points, of these in swept space)."""
+    the worst sequence; body: the share that shows the body. sequences: by name (points, of these in swept space, of
+    these of the body)."""
 
     variant: str
     points: int
     share: float
     worst: float
+    body: float
     count: int
-    sequences: dict[str, tuple[int, int]]
+    sequences: dict[str, tuple[int, int, int]]
 
 
 def evaluate_swept(model, scenes: Iterable[Crossing], count: int, dynamics: str) -> list[SweptFigure]:
     """Of `count` crossings; see `mask_effects.run_beside` for the variants."""
-    found: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in (NOTHING, dynamics, TRUE)}
+    found: dict[str, dict[str, tuple[int, int, int]]] = {name: {} for name in (NOTHING, dynamics, TRUE)}
     with Progress() as bar:
         task = bar.add_task("crossings", total=count)
         for crossing in scenes:
@@ -183,11 +186,12 @@ def evaluate_swept(model, scenes: Iterable[Crossing], count: int, dynamics: str)
     return [_figure(name, sequences) for name, sequences in found.items()]
 
 
-def static_points(model, crossing: Crossing, dynamics: str) -> dict[str, tuple[int, int]]:
-    """By variant: how many points of the trusted frames count as static, and how many of these are in swept space."""
+def static_points(model, crossing: Crossing, dynamics: str) -> dict[str, tuple[int, int, int]]:
+    """By variant: how many points of the trusted frames count as static, how many of these are in swept space, and how
+    many show the body."""
     clouds: dict[str, list] = {}
     run = run_beside(model, crossing.scene.frames(), dynamics, only(points=True, pose=True, masks=True))
-    for frame, said in run:
+    for frame, mask, said in run:
         for name, (_, result) in said.items():
             if result is None or not result.trusted or result.points is None:
                 continue
@@ -196,37 +200,34 @@ def static_points(model, crossing: Crossing, dynamics: str) -> dict[str, tuple[i
             if points.dynamic is not None:
                 static &= ~points.dynamic
             xyz = points.xyz[static] / result.scale.metres
-            clouds.setdefault(name, []).append((xyz, right[static], frame.world_from_camera))
+            shown = on_grid(mask, static.shape)[static]
+            clouds.setdefault(name, []).append((xyz, right[static], shown, frame.world_from_camera))
     return {name: _counted(crossing, cloud) for name, cloud in clouds.items()}
 
 
-def _counted(crossing: Crossing, cloud: list) -> tuple[int, int]:
-    guess, right = (np.concatenate(x) for x in zip(*((xyz[:, 2], depth) for xyz, depth, _ in cloud)))
+def _counted(crossing: Crossing, cloud: list) -> tuple[int, int, int]:
+    """cloud: of each frame points (n, 3) in its camera, their true depth, whether they show the body, and its pose."""
+    guess, right, shown = (np.concatenate(x) for x in zip(*((xyz[:, 2], *of) for xyz, *of, _ in cloud)))
     scale = run_depth_scale(guess, right)
-    points = np.concatenate([transform(pose, scale * xyz) for xyz, _, pose in cloud])
-    return len(points), int(np.count_nonzero(crossing.swept(points)))
+    points = np.concatenate([transform(pose, scale * xyz) for xyz, _, _, pose in cloud])
+    return len(points), int(np.count_nonzero(crossing.swept(points))), int(np.count_nonzero(shown))
 
 
-def _figure(name: str, sequences: dict[str, tuple[int, int]]) -> SweptFigure:
-    points, inside = (sum(x) for x in zip(*sequences.values())) if sequences else (0, 0)
-    shares = [inside / points for points, inside in sequences.values() if points]
-    return SweptFigure(
-        name,
-        points,
-        inside / points if points else math.nan,
-        max(shares, default=math.nan),
-        len(shares),
-        sequences,
-    )
+def _figure(name: str, sequences: dict[str, tuple[int, int, int]]) -> SweptFigure:
+    points, inside, body = (sum(x) for x in zip(*sequences.values())) if sequences else (0, 0, 0)
+    shares = [inside / points for points, inside, _ in sequences.values() if points]
+    share, shown = (x / points if points else math.nan for x in (inside, body))
+    return SweptFigure(name, points, share, max(shares, default=math.nan), shown, len(shares), sequences)
 
 
 def swept_table(figures: list[SweptFigure], title: str):
     """A rich Table of the figures."""
     from rich.table import Table
 
-    table = Table("", "static points", "in swept space", "worst sequence", "sequences", title=title)
+    table = Table(
+        "", "static points", "in swept space", "worst sequence", "of the body", "sequences", title=title
+    )
     for f in figures:
-        table.add_row(
-            f.variant, f"{f.points:,}", f"{100 * f.share:.2f} %", f"{100 * f.worst:.2f} %", str(f.count)
-        )
+        shares = (f"{100 * x:.2f} %" for x in (f.share, f.worst, f.body))
+        table.add_row(f.variant, f"{f.points:,}", *shares, str(f.count))
     return table

@@ -102,6 +102,6 @@ def test_the_pipeline_runs_beside_itself_and_windows_are_encoded_once():
     scene = replace(next(mask_scenes("moving", 1)), size=(48, 64))
     model = Oracle(scene, 6)
     run = list(run_beside(model, map(scene.frame, range(6)), "motion", only(pose=True, masks=True)))
-    assert len(run) == 6 and set(run[0][1]) == {NOTHING, "motion", TRUE}
+    assert len(run) == 6 and set(run[0][2]) == {NOTHING, "motion", TRUE}
     assert model.encoded == 3
-    assert run[-1][1]["motion"][1].moving is not None and run[-1][1][NOTHING][1].moving is None
+    assert run[-1][2]["motion"][1].moving is not None and run[-1][2][NOTHING][1].moving is None

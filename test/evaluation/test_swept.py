@@ -81,7 +81,7 @@ def test_points_are_counted_by_variant(crossing, monkeypatch):
                 points = SimpleNamespace(xyz=xyz, depth=xyz[..., 2], dynamic=dynamic)
                 result = SimpleNamespace(points=points, trusted=k > 0, scale=SimpleNamespace(metres=1.0))
                 said[name] = None, result
-            yield frame, said
+            yield frame, mask, said
 
     monkeypatch.setattr(module, "run_beside", run)
     few = SimpleNamespace(
@@ -93,6 +93,9 @@ def test_points_are_counted_by_variant(crossing, monkeypatch):
     # Of the body's surface, half lies within by rounding.
     assert inside[0] > 1.5 * inside[1] > 0 and inside[2] < 0.002
     assert counted[NOTHING][0] > counted["motion"][0] > counted[TRUE][0] > 3000
+    # Of the body, everything, half of it and nothing is left.
+    assert counted[NOTHING][2] == counted[NOTHING][0] - counted[TRUE][0] > 0 == counted[TRUE][2]
+    assert counted["motion"][2] == counted["motion"][0] - counted[TRUE][0]
     figures = evaluate_swept(None, [few], 1, "motion")
     assert [f.variant for f in figures] == [NOTHING, "motion", TRUE] and figures[0].share == pytest.approx(
         inside[0]
