@@ -18,7 +18,7 @@ METHODS = {
     "attention": "the model's attention alone (VGGT4D)",
     "both": "the two together",
 }
-SEQUENCES = {"masks": 50, "poses": 20, "swept": 4}  # procedural ones
+SEQUENCES = {"masks": 50, "poses": 12, "swept": 4}  # procedural ones
 PATH_SECONDS = 4.0  # of a sequence by which a path is judged
 
 
@@ -39,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=KINDS, help=f"of procedural sequences: {kinds}; with --poses large")
     methods = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
     parser.add_argument(
-        "--method", choices=METHODS, nargs="+", default=["motion"],
-        help=f"what is to say what moves: {methods} (default motion)",
-    )  # fmt: skip
+        "--method",
+        choices=METHODS,
+        action="append",
+        help=f"what is to say what moves, once or more: {methods} (default motion)",
+    )
     counts = ", ".join(f"{count} for {name}" for name, count in SEQUENCES.items())
     parser.add_argument(
         "--sequences", type=_positive, help=f"the first so many only (default {counts}; all of a folder)"
@@ -60,20 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluated(args: argparse.Namespace, model):
     """The figures, and a table of them. Raises ValueError, saying what is wrong."""
+    wanted = list(dict.fromkeys(args.method or ["motion"]))
     if args.what == "masks":
-        return _masks(args, model)
-    if args.folder or len(args.method) > 1 or args.pictures:
+        return _masks(args, model, wanted)
+    if args.folder or len(wanted) > 1 or args.pictures:
         raise ValueError(f"--{args.what} takes procedural sequences, one --method, and makes no pictures")
     if args.what == "swept" and args.kind:
         raise ValueError("--swept has sequences of its own, and no --kind")
-    return _poses(args, model) if args.what == "poses" else _swept(args, model)
+    return _poses(args, model, *wanted) if args.what == "poses" else _swept(args, model, *wanted)
 
 
-def _masks(args: argparse.Namespace, model):
+def _masks(args: argparse.Namespace, model, wanted: list[str]):
     from d4rt_ros.evaluation.mask_runs import attention, baselines, evaluate_masks, online, scene_sequence
     from d4rt_ros.evaluation.masks import mask_table
 
-    methods = {name: attention(model) if name == "attention" else online(model, name) for name in args.method}
+    methods = {name: attention(model) if name == "attention" else online(model, name) for name in wanted}
     if args.folder:
         from d4rt_ros.evaluation.davis import open_davis
 
@@ -88,15 +91,15 @@ def _masks(args: argparse.Namespace, model):
     return figures, mask_table(figures, f"masks: {what}")
 
 
-def _poses(args: argparse.Namespace, model):
+def _poses(args: argparse.Namespace, model, method: str):
     from d4rt_ros.evaluation.mask_effects import evaluate_paths, path_table
 
     scenes, count, what = _scenes(args, "large", seconds=PATH_SECONDS)
-    figures = evaluate_paths(model, scenes, count, args.method[0])
+    figures = evaluate_paths(model, scenes, count, method)
     return figures, path_table(figures, f"paths: {what}")
 
 
-def _swept(args: argparse.Namespace, model):
+def _swept(args: argparse.Namespace, model, method: str):
     from d4rt_ros.evaluation.swept import SEED, TUNING_SEED, crossings, evaluate_swept, swept_table
 
     count = args.sequences or SEQUENCES["swept"]
@@ -104,7 +107,7 @@ def _swept(args: argparse.Namespace, model):
         replace(crossing, scene=replace(crossing.scene, compile=args.compile))
         for crossing in crossings(count, TUNING_SEED if args.tuning else SEED)
     )
-    figures = evaluate_swept(model, scenes, count, args.method[0])
+    figures = evaluate_swept(model, scenes, count, method)
     return figures, swept_table(figures, f"swept space: {count} sequences in which a body crosses the view")
 
 

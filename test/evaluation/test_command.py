@@ -65,7 +65,7 @@ def test_masks(tmp_path, capsys):
         cv2.imwrite(str(images / f"{k:05}.jpg"), image)
         cv2.imwrite(str(annotations / f"{k:05}.png"), 255 * (image[..., 0] > 99).astype(np.uint8))
     pictures = ["--pictures", str(tmp_path / "pictures")]
-    assert main([*options, str(tmp_path), "--json", str(out), *pictures]) == 0
+    assert main([*options, "--method", "motion", str(tmp_path), "--json", str(out), *pictures]) == 0
     assert f"masks: {tmp_path.name}, 1 sequences" in capsys.readouterr().out
     figures = json.loads(out.read_text())["figures"]
     assert [figure["method"] for figure in figures][:2] == ["motion", "nothing moves"]
@@ -78,7 +78,10 @@ def test_masks_that_cannot_be(tmp_path, capsys):
     assert {*evaluate_masks.METHODS, "off"} == set(DYNAMICS)
     for wrong, sentence in (
         (["--poses", str(tmp_path)], "--poses takes procedural sequences"),
-        (["--swept", "--method", "motion", "both"], "--swept takes procedural sequences, one --method"),
+        (
+            ["--swept", "--method", "motion", "--method", "both"],
+            "--swept takes procedural sequences, one --method",
+        ),
         (["--swept", "--kind", "large"], "--swept has sequences of its own"),
         ([str(tmp_path)], "JPEGImages: is no folder; expected DAVIS's layout"),
     ):

@@ -100,13 +100,13 @@ def test_frames_come_in_order_with_what_is_known_of_them(scene):
     ("kind", "low", "high"), [("moving", LEAST, 1), ("static", 0, 0), ("large", LARGE, 1)]
 )
 def test_each_kind_is_what_it_is_called(kind, low, high):
-    for scene in map(small, mask_scenes(kind, 3)):
-        shares = [scene.frame(k)[1].mean() for k in range(8, 30, 4)]
+    for scene in map(small, mask_scenes(kind, 2)):
+        shares = [scene.frame(k)[1].mean() for k in range(8, 30, 7)]
         assert 0.8 * low <= np.median(shares) <= high, scene.name
 
 
 def test_the_same_sequences_every_time_and_others_to_tune():
-    first, second = (list(mask_scenes("moving", n)) for n in (2, 4))
+    first, second = (list(mask_scenes("moving", n)) for n in (1, 3))
     for a, b in zip(first, second):
         assert a.name == b.name and all(
             torch.equal(x, y) for x, y in zip(a.scenes.tensors().values(), b.scenes.tensors().values())

@@ -82,8 +82,8 @@ def test_the_tolerance_grows_with_the_image():
 def test_boundaries_by_distances():
     """An own way to the same numbers: no disks, but the distance of every pixel to the other boundary."""
     random = np.random.default_rng(0)
-    for _ in range(20):
-        height, width = random.integers(40, 260, 2)
+    for _ in range(8):
+        height, width = random.integers(50, 130, 2)
         y, x = np.mgrid[:height, :width]
         masks = []
         for _ in range(2):

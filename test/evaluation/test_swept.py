@@ -60,10 +60,10 @@ def test_swept_space_by_hand(crossing):
     assert not crossing.swept((place[0, trunk] - 1.2 * radius * way / np.linalg.norm(way))[None]).any()
 
 
-def test_the_same_ones_every_time():
-    first, second = next(crossings(1)), next(crossings(2))
-    assert first.scene.name == second.scene.name
-    assert torch.equal(first.scene.scenes.center, second.scene.scenes.center)
+def test_the_same_ones_every_time(crossing):
+    again = next(crossings(2))
+    assert again.scene.name == crossing.scene.name
+    assert torch.equal(again.scene.scenes.center, crossing.scene.scenes.center)
 
 
 def test_points_are_counted_by_variant(crossing, monkeypatch):
