@@ -18,7 +18,7 @@ SIDE = 160  # pixels of the larger side of the images that are compared
 LAGS = 0.13, 0.4  # seconds between the newest image and those that it is compared with, about
 MEMORY = 0.5  # seconds for which images are kept
 SPEED = 0.15  # of its depth, in a second: how fast things move, typically
-SIGMA = 0.04, 0.3  # least and largest relative sd of a depth that is believed
+SIGMA = 0.04, 1.0  # least and largest relative sd of a depth that is believed
 CLIP = 3.0  # of a log likelihood ratio of one comparison
 DOUBT = 0.02  # weight of what is not known: at rest, if anything
 REST = -3.0
@@ -185,3 +185,11 @@ def on_cells(values: np.ndarray, h: int, w: int) -> np.ndarray:
     x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in ((w, columns), (h, rows)))
     u, v = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     return cv2.remap(values.astype(np.float32), u, v, cv2.INTER_LINEAR)
+
+
+def points_moving(moving: Moving, pixels: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points at pixels (N, 2) are on what moves; not those outside the image, or NaN."""
+    height, width = moving.mask.shape
+    inside = (pixels > -0.5).all(axis=1) & (pixels < np.array([width, height]) - 0.5).all(axis=1)
+    u, v = np.rint(np.where(inside[:, None], pixels, 0.0)).astype(np.intp).T
+    return inside & moving.mask[v, u]
