@@ -23,10 +23,8 @@ def table(model, what: str, args: argparse.Namespace, place: str):
     made.title = f"d4rt benchmark model: {what}, frames of {width}x{height}, {dtype}\n{place}"
     for count in [args.frames] if args.frames else FRAMES:
         clip = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
-        prepared, need = (
-            [model.prepare(frame) for frame in clip],
-            f"{model.encode_bytes(clip[0], count) / 1e9:.2f} GB",
-        )
+        prepared = [model.prepare(frame) for frame in clip]
+        need = f"{model.encode_bytes(clip[0], count) / 1e9:.2f} GB"
         reset_peak(model.device)
         try:
             took = median_seconds(lambda: model.encode(prepared), model.device, args.seconds, MOST)

@@ -1,189 +1,219 @@
 """Where two images disagree with a rigid world: what is left of their optical flow when depth and poses are believed.
 
-Images here are small and grey. The earlier one is first warped to where the rigid world has the newest one's pixels,
-so that the flow between the two is what is left: near zero whatever the camera did, but for what moves.
+The earlier image is first warped to where the rigid world has the newest one's pixels, so that the flow between the two
+is what is left: near zero whatever the camera did, but for what moves. Flow is of small grey images; all else is of
+cells of CELL x CELL of their pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+CELL = 2
 FLOW_SIGMA = 0.2  # pixels, of optical flow where the images have contrast
 CONTRAST = 4.0  # grey levels of local contrast at which its variance is twice that
-UNLIKE = 0.8  # share of the local contrast that may differ where both images show the same
-LEVEL = 3.0  # grey levels that may differ besides
-PATCH = 5  # pixels
-POSE_TURN, POSE_SHIFT = 0.004, 0.004  # rad, and shares of the median depth, that poses may err by in a window
+UNLIKE, LEVEL = (
+    0.8,
+    3.0,
+)  # share of the local contrast, and grey levels, that may differ where both show the same
 ROUND_TRIP = 0.5  # pixels that flow there and back may differ
-CELL, BEHIND = 2, 1.15  # pixels in which the nearest is in front; what is farther by this factor is behind it
-STRIDE = 5  # of the pixels that say by how much they do
-KERNEL = 3.0  # Mahalanobis length at which a pixel loses most of its weight (Geman-McClure)
+BEHIND = 1.15  # what is farther by this factor than something before it is hidden
+POSE_TURN, POSE_SHIFT = 0.02, 0.02  # rad, and shares of the median depth, that poses may err by
+KERNELS = 12.0, 6.0, 3.0  # Mahalanobis lengths at which a cell loses most of its weight (Geman-McClure)
+STRIDE = 3  # of the cells that say by how much poses err
+FEWEST = 20  # of them
+FARTHEST = 1e6  # beside the depths in use
+
+
+@dataclass(frozen=True)
+class Still:
+    """The newest image, small, and what depth says of it, at its h x w cells.
+
+    grey: (CELL·h, CELL·w) uint8. matrix: (3, 3) of its camera. contrast: (h, w) float32 grey levels. depth: (h, w)
+    float32, NaN where not known; sigma: (h, w) float32, its relative standard deviation.
+    """
+
+    grey: np.ndarray
+    matrix: np.ndarray
+    contrast: np.ndarray
+    depth: np.ndarray
+    sigma: np.ndarray
 
 
 @dataclass(frozen=True)
 class Residual:
-    """Of the newest image's pixels, h x w.
+    """Of the newest image's h x w cells.
 
-    offset: (h, w, 2) float32, pixels by which a pixel is found in the earlier image away from where the rigid world
-        has it. along: (h, w, 2) float32, by how much that place moves for a relative error of 1 of the depth.
-    variance: (h, w) float32 of the flow, pixels². seen: (h, w) bool, both images show it.
+    offset: (h, w, 2) float32, small pixels by which a cell is found in the earlier image away from where the rigid
+        world has it; 0 where not seen. along: (h, w, 2), by how much that place moves for a relative error of 1 of the
+        depth. variance: (h, w) of the flow. seen: (h, w) bool, both images show it.
+    moved: (h, w, 2), small pixels from a cell to where the earlier image shows it, as far as is known.
     """
 
     offset: np.ndarray
     along: np.ndarray
     variance: np.ndarray
     seen: np.ndarray
-    flow: np.ndarray
+    moved: np.ndarray
 
-    def squared(self, sigma: np.ndarray, extra: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Squared Mahalanobis lengths of the offsets and log determinants of their covariances, (h, w) float32 each.
+    def squared(
+        self, sigma: np.ndarray, extra: float = 0.0, scale: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Squared Mahalanobis lengths of the offsets, and the log determinants of their covariances, (h, w) each.
 
-        sigma: (h, w) relative sd of the depth. extra: variance in every direction besides.
+        sigma: (h, w) relative standard deviation of the depth. extra: variance in every direction, besides. scale: of
+        the variances of flow and depth.
         """
-        across = self.variance + extra
+        across = np.float32(scale) * self.variance + np.float32(extra)
         x, y = self.along[..., 0], self.along[..., 1]
-        ex, ey = self.offset[..., 0], self.offset[..., 1]
-        stretched = sigma**2 * (x * x + y * y)
-        projected = sigma**2 * (ex * x + ey * y) ** 2 / (across + stretched)
-        return (ex * ex + ey * ey - projected) / across, np.log(across * (across + stretched))
+        dx, dy = self.offset[..., 0], self.offset[..., 1]
+        loose = np.float32(scale) * sigma**2
+        wide = loose * (x * x + y * y)
+        explained = loose * (dx * x + dy * y) ** 2 / (across + wide)
+        return (dx * dx + dy * dy - explained) / across, np.log(across * (across + wide))
 
 
-def residual(newest: np.ndarray, earlier: np.ndarray, matrix: np.ndarray, depth: np.ndarray, sigma: np.ndarray,
-             earlier_from_newest: np.ndarray) -> Residual:  # fmt: skip
-    """newest, earlier: (h, w) uint8. matrix: (3, 3) of their camera. depth: (h, w) float32, NaN where not known, and its
-    relative sd. earlier_from_newest: (4, 4)."""
-    h, w = newest.shape
+def still(grey: np.ndarray, matrix: np.ndarray, depth: np.ndarray, sigma: np.ndarray) -> Still:
+    """See Still; depth and sigma at its cells."""
+    f = grey.astype(np.float32)
+    mean, square = cv2.blur(f, (5, 5)), cv2.blur(f * f, (5, 5))
+    contrast = _cells(np.sqrt(np.maximum(square - mean * mean, 0.0)))
+    return Still(grey, matrix, contrast, depth, sigma)
+
+
+def residual(newest: Still, earlier: np.ndarray, earlier_from_newest: np.ndarray) -> Residual:
+    """earlier: (CELL·h, CELL·w) uint8, the earlier image. earlier_from_newest: (4, 4) of the cameras."""
+    h, w = newest.depth.shape
+    centres = cell_centres(h, w)
+    focal, centre = np.diag(newest.matrix)[:2].astype(np.float32), newest.matrix[:2, 2].astype(np.float32)
     pose = earlier_from_newest.astype(np.float32)
-    rays = _rays(h, w, *(float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
-    turned = (rays.reshape(-1, 3) @ pose[:3, :3].T).reshape(h, w, 3) * depth[..., None]
-    points = turned + pose[:3, 3]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = points[..., 2]
-        z = np.where(z > 0.05 * depth, z, np.float32(np.nan))
-        sides = points[..., :2] / z[..., None]
-        focal = np.array([matrix[0, 0], matrix[1, 1]], np.float32)
-        centre = np.array([matrix[0, 2], matrix[1, 2]], np.float32)
-        place = sides * focal + centre
-        along = (turned[..., :2] - sides * turned[..., 2:]) / z[..., None] * focal
-    known = np.isfinite(place).all(-1)
-    place[~known] = -1e4
-    warped = cv2.remap(earlier, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # The flow must not run away from what is not known.
-    inside = known & (place > -0.5).all(-1) & (place < np.array([w - 0.5, h - 0.5])).all(-1)
-    filled = np.where(inside, warped, newest)
-    flow, back = _flow(newest, filled), _flow(filled, newest)
-    there = flow + _pixels(h, w)
-    back = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    trip = np.abs(flow + back).max(-1)
-    offset = cv2.remap(place, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) - place
-    found = cv2.remap(filled, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    contrast, unlike = _contrast(newest), _unlike(newest, found)
-    # A hole in `place` around makes the offset of it worthless.
-    whole = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    seen = whole & (unlike < LEVEL + UNLIKE * contrast) & (np.abs(offset).max(-1) < 0.5 * max(h, w))
-    seen &= trip < ROUND_TRIP + 0.1 * np.abs(flow).max(-1)
+    rays = np.concatenate([(centres - centre) / focal, np.ones((h, w, 1), np.float32)], -1)
+    turned = (rays.reshape(-1, 3) @ pose[:3, :3].T).reshape(h, w, 3) * newest.depth[..., None]
+    z = turned[..., 2] + pose[2, 3]
+    known = z > 0.05 * newest.depth  # not where NaN
+    z = np.where(known, z, np.float32(1.0))
+    sides = np.where(known[..., None], (turned[..., :2] + pose[:2, 3]) / z[..., None], np.float32(-1e3))
+    place = sides * focal + centre
+    along = np.where(
+        known[..., None], (turned[..., :2] - sides * turned[..., 2:]) / z[..., None] * focal, 0.0
+    )
+    inside = known & _within(place, newest.grey.shape)
+    # What the earlier image does not show is filled with the newest: flow finds nothing there, and runs to nowhere.
+    full = cv2.resize(place, newest.grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    shown = cv2.resize(inside.astype(np.uint8), newest.grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    warped = cv2.remap(earlier, full, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = np.where(shown, warped, newest.grey)
+    dis = _optical_flow()
+    flow, back = dis.calc(newest.grey, warped, None), dis.calc(warped, newest.grey, None)
+    flow, back, difference = _cells(flow), _cells(back), None
+    there = centres + flow
+    offset = _at(place, there) - place
+    trip = np.abs(flow + _at(back, there)).max(-1)
+    difference = _at(_cells(warped).astype(np.float32), there) - _cells(newest.grey)
+    mean, square = cv2.blur(difference, (3, 3)), cv2.blur(difference * difference, (3, 3))
+    unlike = np.sqrt(np.maximum(square - mean * mean, 0.0))
+    seen = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & _within(
+        there, newest.grey.shape
+    )
+    seen &= (unlike < LEVEL + UNLIKE * newest.contrast) & (trip < ROUND_TRIP + 0.1 * np.abs(flow).max(-1))
     seen &= ~_hidden(place, z, inside)
-    seen &= (there > 0).all(-1) & (there < np.array([w - 1, h - 1])).all(-1)
-    offset[~seen], along[~seen] = 0.0, 0.0
-    variance = np.float32(FLOW_SIGMA**2) * (1.0 + (CONTRAST / np.maximum(contrast, 0.1)) ** 2)
-    whole = np.where(
-        seen[..., None], place + offset, np.where(inside[..., None], place, _pixels(h, w))
-    ) - _pixels(h, w)
-    found = Residual(offset, along, variance.astype(np.float32), seen, whole)
-    return _settled(found, sigma, rays, np.where(known, z, 1.0), sides, focal)
+    variance = np.float32(FLOW_SIGMA**2) * (1.0 + (CONTRAST / np.maximum(newest.contrast, 0.1)) ** 2)
+    offset[~seen] = 0.0
+    moved = np.where(inside[..., None], place + offset, centres) - centres
+    found = Residual(offset, along.astype(np.float32), variance.astype(np.float32), seen, moved)
+    return _settled(found, newest.sigma, sides, z, focal)
 
 
-def _settled(found: Residual, sigma, rays, z, sides, focal) -> Residual:
-    """Without what an error of the pose explains: robustly, by most of the view."""
+def _settled(found: Residual, sigma, sides, z, focal) -> Residual:
+    """Without what an error of the pose explains: the one that most of the view agrees on."""
     rows = np.s_[::STRIDE, ::STRIDE]
     use = found.seen[rows]
-    if use.sum() < 20:
-        return found
-    e, along, variance = (
-        x[rows][use].astype(np.float64) for x in (found.offset, found.along, found.variance)
+    if use.sum() < FEWEST:
+        return replace(found, seen=np.zeros_like(found.seen))
+    e, along, variance, s, xy, depth = (
+        x[rows][use].astype(np.float64) for x in (found.offset, found.along, found.variance, sigma, sides, z)
     )
-    s, zz, xy = (
-        sigma[rows][use].astype(np.float64),
-        z[rows][use].astype(np.float64),
-        sides[rows][use].astype(np.float64),
+    jacobian = _jacobian(xy, depth, focal)
+    covariance = (
+        variance[:, None, None] * np.eye(2) + (s**2)[:, None, None] * along[:, :, None] * along[:, None]
     )
-    jacobian = _jacobian(xy, zz, focal.astype(np.float64))
-    shift = POSE_SHIFT * float(np.median(zz))
-    prior = np.diag([shift**-2] * 3 + [POSE_TURN**-2] * 3)
-    cov = variance[:, None, None] * np.eye(2) + (s**2)[:, None, None] * along[:, :, None] * along[:, None]
-    info = np.linalg.inv(cov)
-    weighted = np.einsum("nij,nik->nkj", info, jacobian)  # (N, 6, 2)
-    x = np.zeros(6)
-    for kernel in (4 * KERNEL, 2 * KERNEL, KERNEL):
-        left = e - jacobian @ x
-        squared = np.einsum("ni,nij,nj->n", left, info, left)
+    information = np.linalg.inv(covariance)
+    weighted = jacobian.swapaxes(1, 2) @ information
+    prior = np.diag([(POSE_SHIFT * float(np.median(depth))) ** -2] * 3 + [POSE_TURN**-2] * 3)
+    error = np.zeros(6)
+    for kernel in KERNELS:
+        left = e - jacobian @ error
+        squared = np.einsum("ni,nij,nj->n", left, information, left)
         weight = (1.0 + squared / kernel**2) ** -2
-        normal = np.einsum("n,nki,nil->kl", weight, weighted, jacobian) + prior
-        x = np.linalg.solve(normal, np.einsum("n,nki,ni->k", weight, weighted, e))
-    full = _jacobian(sides, z, focal) @ x.astype(np.float32)
-    offset = found.offset - np.where(found.seen[..., None], full, 0.0)
-    return Residual(offset.astype(np.float32), found.along, found.variance, found.seen, found.flow)
+        each = weight[:, None, None] * weighted
+        normal = np.einsum("nki,nil->kl", each, jacobian) + prior
+        error = np.linalg.solve(normal, np.einsum("nki,ni->k", each, e))
+    explained = _jacobian(sides, z, focal) @ error
+    return replace(
+        found, offset=np.where(found.seen[..., None], found.offset - explained, 0.0).astype(np.float32)
+    )
 
 
 def _jacobian(sides: np.ndarray, z: np.ndarray, focal: np.ndarray) -> np.ndarray:
-    """(..., 2, 6): how pixels at `sides` (x/z, y/z) and depth z move with a shift and a turn of the points."""
+    """(..., 2, 6): how pixels at `sides` (x/z, y/z) and depth z go with a shift and a turn of the points."""
     x, y = sides[..., 0], sides[..., 1]
-    zero, inverse = np.zeros_like(x), 1.0 / z
-    u = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y], -1)
-    v = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x], -1)
+    zero, near = np.zeros_like(x), 1.0 / z
+    u = np.stack([near, zero, -x * near, -x * y, 1 + x * x, -y], -1)
+    v = np.stack([zero, near, -y * near, -1 - y * y, x * y, x], -1)
     return np.stack([u * focal[0], v * focal[1]], -2)
 
 
 def _hidden(place: np.ndarray, z: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(h, w) bool: pixels behind others in the earlier image, as far as depth and poses say."""
+    """(h, w) bool: cells behind others in the earlier image, as far as depth and poses say."""
     h, w = z.shape
-    rows = np.flatnonzero(inside[::2, ::2])
-    cells = np.rint(place[::2, ::2].reshape(-1, 2)[rows] / CELL).astype(np.intp)
-    depths = z[::2, ::2].ravel()[rows]
-    first = np.full((h // CELL + 2, w // CELL + 2), 1e9, np.float32)
+    columns, rows = np.rint((place[inside] - 0.5) / CELL).astype(np.intp).T
+    depths = z[inside]
+    nearest = np.full((h + 1, w + 1), np.float32(FARTHEST * depths.max(initial=1.0)))
     order = np.argsort(-depths)
-    first[cells[order, 1], cells[order, 0]] = depths[order]  # the nearest comes last
-    first = cv2.erode(first, np.ones((3, 3)))
-    nearest = cv2.remap(first, place / np.float32(CELL), None, cv2.INTER_NEAREST)
-    return inside & (z > BEHIND * nearest)
+    nearest[rows[order], columns[order]] = depths[order]  # of several the nearest comes last
+    nearest = cv2.erode(nearest, np.ones((3, 3), np.uint8))
+    hidden = np.zeros((h, w), bool)
+    hidden[inside] = depths > BEHIND * nearest[rows, columns]
+    return hidden
 
 
-def _flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _dis().calc(a, b, None)
+def cell_centres(h: int, w: int) -> np.ndarray:
+    """(h, w, 2) float32, small pixels."""
+    return _centres(h, w).copy()
+
+
+@lru_cache(maxsize=4)
+def _centres(h: int, w: int) -> np.ndarray:
+    return (CELL * np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1) + (CELL - 1) / 2).astype(np.float32)
+
+
+def _cells(values: np.ndarray) -> np.ndarray:
+    """Small pixels' values, averaged."""
+    h, w = values.shape[:2]
+    return cv2.resize(values, (w // CELL, h // CELL), interpolation=cv2.INTER_AREA)
+
+
+def _at(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Values (h, w, …) of cells at small pixels (h, w, 2)."""
+    cells = (there - np.float32((CELL - 1) / 2)) / np.float32(CELL)
+    return cv2.remap(values, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _within(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    x, y = pixels[..., 0], pixels[..., 1]
+    return (x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)
 
 
 @lru_cache(maxsize=1)
-def _dis():
+def _optical_flow():
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     dis.setFinestScale(1)
-    dis.setVariationalRefinementIterations(3)
+    dis.setVariationalRefinementIterations(VARIATIONAL)
     return dis
 
 
-def _contrast(grey: np.ndarray) -> np.ndarray:
-    """(h, w) float32, the sd of grey levels around."""
-    f = grey.astype(np.float32)
-    mean = cv2.blur(f, (PATCH, PATCH))
-    return np.sqrt(np.maximum(cv2.blur(f * f, (PATCH, PATCH)) - mean * mean, 0.0))
-
-
-def _unlike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(h, w) float32, the sd of the difference around, whatever the exposure."""
-    f = a.astype(np.float32) - b
-    mean = cv2.blur(f, (PATCH, PATCH))
-    return np.sqrt(np.maximum(cv2.blur(f * f, (PATCH, PATCH)) - mean * mean, 0.0))
-
-
-@lru_cache(maxsize=4)
-def _pixels(h: int, w: int) -> np.ndarray:
-    return np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _rays(h: int, w: int, fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
-    sides = (_pixels(h, w) - [cx, cy]) / [fx, fy]
-    return np.concatenate([sides, np.ones((h, w, 1))], -1).astype(np.float32)
+VARIATIONAL = 3

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 SMOOTHINGS = 3
+ALIKE = 8.0
 
 
 class Smoother:
@@ -46,6 +47,28 @@ def _lines(values: np.ndarray, near: np.ndarray, strength: float) -> np.ndarray:
     band[1, 1:] += off[:-1]
     solved = solveh_banded(band, values.reshape(off.size, -1), overwrite_ab=True, check_finite=False)
     return solved.reshape(values.shape)
+
+
+def enlarged(values: np.ndarray, image: np.ndarray, factor: int) -> np.ndarray:
+    """values (h, w) float32 of an image (H, W, 3) uint8 made h x w, `factor` times as large within its edges.
+
+    Joint bilateral upsampling (Kopf et al. 2007): of the four around a pixel those of its colour count.
+    """
+    h, w = values.shape
+    H, W = factor * h, factor * w
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+    large = cv2.resize(image, (W, H), interpolation=cv2.INTER_AREA).astype(np.float32)
+    x, y = ((np.arange(n) + 0.5) / factor - 0.5 for n in (W, H))
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    total = weights = np.float32(0.0)
+    for j in (0, 1):
+        for i in (0, 1):
+            rows, columns = np.clip(y0 + j, 0, h - 1)[:, None], np.clip(x0 + i, 0, w - 1)
+            near = ((1 - np.abs(y - y0 - j))[:, None] * (1 - np.abs(x - x0 - i))).astype(np.float32)
+            apart = np.abs(large - small[rows, columns]).max(-1)
+            weight = near * np.exp(-apart / np.float32(ALIKE)) + np.float32(1e-4)
+            total, weights = total + weight * values[rows, columns], weights + weight
+    return total / weights
 
 
 def without_specks(mask: np.ndarray, share: float) -> np.ndarray:
