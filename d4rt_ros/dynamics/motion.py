@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from d4rt_ros.dynamics.flow_residual import CELL, Residual, _at, cell_centres, residual, still
+from d4rt_ros.dynamics.flow_residual import CELL, Residual, Still, at, cell_centres, residual, still
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.dynamics.sharpen import Smoother, enlarged, without_specks
 from d4rt_ros.geometry.camera import Pinhole, resized_matrix
@@ -17,15 +17,15 @@ from d4rt_ros.geometry.transforms import invert
 SIDE = 160  # pixels of the larger side of the images that are compared
 LAGS = 0.13, 0.4  # seconds between the newest image and those that it is compared with, about
 MEMORY = 0.5  # seconds for which images are kept
-SPEED = 0.15  # of its depth, in a second: how fast things move, typically
+SPEED = 0.3  # of its depth, in a second: how fast things move, typically
 SIGMA = 0.04, 1.0  # least and largest relative sd of a depth that is believed
 CLIP = 3.0  # of a log likelihood ratio of one comparison
-DOUBT = 0.02  # weight of what is not known: at rest, if anything
-REST = -3.0
-ON = 0.3
-USUAL, SCALE = 0.4, (1.0, 100.0)
+# The weight of what is not known, and its log likelihood ratio: at rest, if anything.
+DOUBT, REST = 0.02, -3.0
+# This share of the view is at rest; by so much at most its disagreement makes all variances larger.
+USUAL, LARGEST = 0.4, 100.0
 ONSET, RELEASE = 0.1, 0.5  # seconds; share of `release_seconds`: time constants of what is remembered
-REACH, EDGE = 8.0, 8.0  # cells, and of 255
+REACH, EDGE = 8.0, 5.0  # cells, and of 255
 SPECK = 0.001  # share of the image
 
 
@@ -48,8 +48,10 @@ class Observation:
     valid: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Image:
+    """stamp: ns. grey: small, uint8. pose: map_from_camera (4, 4), NaN where not known."""
+
     stamp: int
     grey: np.ndarray
     pose: np.ndarray
@@ -101,7 +103,7 @@ class MotionFilter:
             self._images.insert(0, known[int(seen.stamps[-2])])
         return self._images[-1]
 
-    def _compared(self, newest: _Image, seen: Observation):
+    def _compared(self, newest: _Image, seen: Observation) -> tuple[Still | None, list[tuple[int, Residual]]]:
         """The newest image, and how it agrees with those that are about LAGS older, each with its stamp."""
         others = [x for x in self._images[:-1] if np.isfinite(x.pose).all()]
         if not others or not np.isfinite(newest.pose).all() or not np.isfinite(seen.depth).any():
@@ -117,20 +119,20 @@ class MotionFilter:
             if x.stamp in chosen
         ]
 
-    def _evidence(self, found: Residual, now, seconds: float) -> np.ndarray:
+    def _evidence(self, found: Residual, now: Still, seconds: float) -> np.ndarray:
         """(h, w, 2): log likelihood ratios of moving to being at rest, times their weight, and the weight."""
         speed = float(SPEED * seconds * now.matrix[0, 0]) ** 2
         rest, _ = found.squared(now.sigma)
         # Images, poses and depths are better or worse than their uncertainties say: most of the view tells.
         usual = np.quantile(rest[found.seen], USUAL) if found.seen.any() else 0.0
-        scale = float(np.clip(usual / (-2.0 * np.log(1.0 - USUAL)), *SCALE))
+        scale = float(np.clip(usual / (-2.0 * np.log(1.0 - USUAL)), 1.0, LARGEST))
         rest, log_rest = found.squared(now.sigma, 0.0, scale)
         moves, log_moves = found.squared(now.sigma, speed, scale)
         ratio = 0.5 * (rest - moves + log_rest - log_moves)
         weight = np.where(found.seen, speed / (speed + scale * found.variance), 0.0).astype(np.float32)
         return np.stack([weight * np.clip(ratio, -CLIP, CLIP), weight], -1)
 
-    def _mixed(self, state, evidence, seconds):
+    def _mixed(self, state: np.ndarray | None, evidence: np.ndarray, seconds: float) -> np.ndarray:
         """What is remembered, and what was seen just now."""
         if state is None:
             return evidence
@@ -138,14 +140,14 @@ class MotionFilter:
         share = 1.0 - np.exp(-seconds / np.where(rising, ONSET, RELEASE * self.release_seconds))
         return (state + share[..., None] * (evidence - state)).astype(np.float32)
 
-    def _carried(self, newest: _Image, found) -> np.ndarray | None:
+    def _carried(self, newest: _Image, found: list[tuple[int, Residual]]) -> np.ndarray | None:
         """The last state where the newest image shows it: along the flow."""
         shape = newest.grey.shape[0] // CELL, newest.grey.shape[1] // CELL
         if self._state is None or self._state.shape[:2] != shape:
             return None
         then, nearest = min(found, key=lambda x: abs(x[0] - self._stamp))
         share = np.float32((newest.stamp - self._stamp) / (newest.stamp - then))
-        return _at(self._state, cell_centres(*shape) + share * nearest.moved)
+        return at(self._state, cell_centres(*shape) + share * nearest.moved)
 
     def _answer(self, seen: Observation) -> Moving:
         image = seen.images[-1]
@@ -155,7 +157,7 @@ class MotionFilter:
         level = (smooth[..., 0] + DOUBT * REST) / (smooth[..., 1] + DOUBT)
         large = enlarged(level, image, 2)
         large = cv2.resize(large, (W, H))
-        mask = without_specks(large > ON, SPECK)
+        mask = without_specks(large > 0, SPECK)
         if seen.valid is not None:
             mask &= seen.valid
         u, v = (

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 SMOOTHINGS = 3
-ALIKE = 8.0
+ALIKE = 8.0  # of 255: what differs more is of something else
 
 
 class Smoother:
