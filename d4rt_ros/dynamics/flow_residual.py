@@ -22,7 +22,7 @@ ROUND_TRIP = 1.0  # pixels that flow there and back may differ
 BEHIND = 1.15  # what is farther by this factor than something before it is hidden
 POSE_TURN, POSE_SHIFT = 0.01, 0.01  # rad, and shares of the median depth, that poses may err by
 KERNEL, PASSES = 3.0, 3  # Mahalanobis length at which a cell loses most of its weight (Geman-McClure)
-STRIDE = 3  # of the cells that say by how much poses err
+STRIDE = 4  # of the cells that say by how much poses err
 FEWEST = 20  # of them
 FARTHEST = 1e6  # beside the depths in use
 
@@ -110,14 +110,14 @@ def residual(newest: Still, earlier: np.ndarray, earlier_from_newest: np.ndarray
     flow, back = averaged(flow), averaged(back)
     there = centres + flow
     offset = at(place, there) - place
-    trip = np.abs(flow + at(back, there)).max(-1)
+    trip = larger(np.abs(flow + at(back, there)))
     difference = at(averaged(warped).astype(np.float32), there) - averaged(newest.grey)
     mean, square = cv2.blur(difference, (3, 3)), cv2.blur(difference * difference, (3, 3))
     unlike = np.sqrt(np.maximum(square - mean * mean, 0.0))
     seen = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & _within(
         there, newest.grey.shape
     )
-    seen &= (unlike < LEVEL + UNLIKE * newest.contrast) & (trip < ROUND_TRIP + 0.1 * np.abs(flow).max(-1))
+    seen &= (unlike < LEVEL + UNLIKE * newest.contrast) & (trip < ROUND_TRIP + 0.1 * larger(np.abs(flow)))
     seen &= ~_hidden(place, z, inside)
     variance = np.float32(FLOW_SIGMA**2) * (1.0 + (CONTRAST / np.maximum(newest.contrast, 0.1)) ** 2)
     offset[~seen] = 0.0
@@ -142,15 +142,15 @@ def _settled(found: Residual, sigma, sides, z, focal) -> Residual:
     information = np.linalg.inv(covariance)
     weighted = jacobian.swapaxes(1, 2) @ information
     prior = np.diag([(POSE_SHIFT * float(np.median(depth))) ** -2] * 3 + [POSE_TURN**-2] * 3)
+    weighted, flat = weighted.swapaxes(1, 2), jacobian.reshape(-1, 6)  # (N, 2, 6), (2 N, 6)
     error = np.zeros(6)
     for _ in range(PASSES):
-        left = e - jacobian @ error
-        squared = np.einsum("ni,nij,nj->n", left, information, left)
-        weight = (1.0 + squared / KERNEL**2) ** -2
-        each = weight[:, None, None] * weighted
-        normal = np.einsum("nki,nil->kl", each, jacobian) + prior
-        error = np.linalg.solve(normal, np.einsum("nki,ni->k", each, e))
-    explained = _jacobian(sides, z, focal) @ error
+        left = e - (flat @ error).reshape(-1, 2)
+        squared = (left * (information @ left[..., None])[..., 0]).sum(axis=1)
+        each = ((1.0 + squared / KERNEL**2) ** -2)[:, None, None] * weighted
+        each = each.reshape(-1, 6).T
+        error = np.linalg.solve(each @ flat + prior, each @ e.ravel())
+    explained = _jacobian(sides, z, focal) @ error.astype(np.float32)
     return replace(
         found, offset=np.where(found.seen[..., None], found.offset - explained, 0.0).astype(np.float32)
     )
@@ -183,6 +183,11 @@ def _hidden(place: np.ndarray, z: np.ndarray, inside: np.ndarray) -> np.ndarray:
 def cell_centres(h: int, w: int) -> np.ndarray:
     """(h, w, 2) float32, small pixels."""
     return (CELL * np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1) + (CELL - 1) / 2).astype(np.float32)
+
+
+def larger(pairs: np.ndarray) -> np.ndarray:
+    """The larger of each pair (h, w, 2)."""
+    return np.maximum(pairs[..., 0], pairs[..., 1])
 
 
 def averaged(values: np.ndarray) -> np.ndarray:
