@@ -16,15 +16,13 @@ import numpy as np
 CELL = 2
 FLOW_SIGMA = 0.2  # pixels, of optical flow where the images have contrast
 CONTRAST = 4.0  # grey levels of local contrast at which its variance is twice that
-UNLIKE, LEVEL = (
-    0.8,
-    3.0,
-)  # share of the local contrast, and grey levels, that may differ where both show the same
-ROUND_TRIP = 0.5  # pixels that flow there and back may differ
+# Share of the local contrast, and grey levels, that may differ where both images show the same.
+UNLIKE, LEVEL = 2.0, 3.0
+ROUND_TRIP = 1.0  # pixels that flow there and back may differ
 BEHIND = 1.15  # what is farther by this factor than something before it is hidden
-POSE_TURN, POSE_SHIFT = 0.02, 0.02  # rad, and shares of the median depth, that poses may err by
-KERNELS = 12.0, 6.0, 3.0  # Mahalanobis lengths at which a cell loses most of its weight (Geman-McClure)
-STRIDE = 3  # of the cells that say by how much poses err
+POSE_TURN, POSE_SHIFT = 0.01, 0.01  # rad, and shares of the median depth, that poses may err by
+KERNEL, PASSES = 3.0, 3  # Mahalanobis length at which a cell loses most of its weight (Geman-McClure)
+STRIDE = 4  # of the cells that say by how much poses err
 FEWEST = 20  # of them
 FARTHEST = 1e6  # beside the depths in use
 
@@ -81,7 +79,7 @@ def still(grey: np.ndarray, matrix: np.ndarray, depth: np.ndarray, sigma: np.nda
     """See Still; depth and sigma at its cells."""
     f = grey.astype(np.float32)
     mean, square = cv2.blur(f, (5, 5)), cv2.blur(f * f, (5, 5))
-    contrast = _cells(np.sqrt(np.maximum(square - mean * mean, 0.0)))
+    contrast = averaged(np.sqrt(np.maximum(square - mean * mean, 0.0)))
     return Still(grey, matrix, contrast, depth, sigma)
 
 
@@ -109,17 +107,17 @@ def residual(newest: Still, earlier: np.ndarray, earlier_from_newest: np.ndarray
     warped = np.where(shown, warped, newest.grey)
     dis = _optical_flow()
     flow, back = dis.calc(newest.grey, warped, None), dis.calc(warped, newest.grey, None)
-    flow, back, difference = _cells(flow), _cells(back), None
+    flow, back = averaged(flow), averaged(back)
     there = centres + flow
-    offset = _at(place, there) - place
-    trip = np.abs(flow + _at(back, there)).max(-1)
-    difference = _at(_cells(warped).astype(np.float32), there) - _cells(newest.grey)
+    offset = at(place, there) - place
+    trip = larger(np.abs(flow + at(back, there)))
+    difference = at(averaged(warped).astype(np.float32), there) - averaged(newest.grey)
     mean, square = cv2.blur(difference, (3, 3)), cv2.blur(difference * difference, (3, 3))
     unlike = np.sqrt(np.maximum(square - mean * mean, 0.0))
     seen = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & _within(
         there, newest.grey.shape
     )
-    seen &= (unlike < LEVEL + UNLIKE * newest.contrast) & (trip < ROUND_TRIP + 0.1 * np.abs(flow).max(-1))
+    seen &= (unlike < LEVEL + UNLIKE * newest.contrast) & (trip < ROUND_TRIP + 0.1 * larger(np.abs(flow)))
     seen &= ~_hidden(place, z, inside)
     variance = np.float32(FLOW_SIGMA**2) * (1.0 + (CONTRAST / np.maximum(newest.contrast, 0.1)) ** 2)
     offset[~seen] = 0.0
@@ -144,15 +142,15 @@ def _settled(found: Residual, sigma, sides, z, focal) -> Residual:
     information = np.linalg.inv(covariance)
     weighted = jacobian.swapaxes(1, 2) @ information
     prior = np.diag([(POSE_SHIFT * float(np.median(depth))) ** -2] * 3 + [POSE_TURN**-2] * 3)
+    weighted, flat = weighted.swapaxes(1, 2), jacobian.reshape(-1, 6)  # (N, 2, 6), (2 N, 6)
     error = np.zeros(6)
-    for kernel in KERNELS:
-        left = e - jacobian @ error
-        squared = np.einsum("ni,nij,nj->n", left, information, left)
-        weight = (1.0 + squared / kernel**2) ** -2
-        each = weight[:, None, None] * weighted
-        normal = np.einsum("nki,nil->kl", each, jacobian) + prior
-        error = np.linalg.solve(normal, np.einsum("nki,ni->k", each, e))
-    explained = _jacobian(sides, z, focal) @ error
+    for _ in range(PASSES):
+        left = e - (flat @ error).reshape(-1, 2)
+        squared = (left * (information @ left[..., None])[..., 0]).sum(axis=1)
+        each = ((1.0 + squared / KERNEL**2) ** -2)[:, None, None] * weighted
+        each = each.reshape(-1, 6).T
+        error = np.linalg.solve(each @ flat + prior, each @ e.ravel())
+    explained = _jacobian(sides, z, focal) @ error.astype(np.float32)
     return replace(
         found, offset=np.where(found.seen[..., None], found.offset - explained, 0.0).astype(np.float32)
     )
@@ -181,23 +179,24 @@ def _hidden(place: np.ndarray, z: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return hidden
 
 
+@lru_cache(maxsize=4)
 def cell_centres(h: int, w: int) -> np.ndarray:
     """(h, w, 2) float32, small pixels."""
-    return _centres(h, w).copy()
-
-
-@lru_cache(maxsize=4)
-def _centres(h: int, w: int) -> np.ndarray:
     return (CELL * np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1) + (CELL - 1) / 2).astype(np.float32)
 
 
-def _cells(values: np.ndarray) -> np.ndarray:
+def larger(pairs: np.ndarray) -> np.ndarray:
+    """The larger of each pair (h, w, 2)."""
+    return np.maximum(pairs[..., 0], pairs[..., 1])
+
+
+def averaged(values: np.ndarray) -> np.ndarray:
     """Small pixels' values, averaged."""
     h, w = values.shape[:2]
     return cv2.resize(values, (w // CELL, h // CELL), interpolation=cv2.INTER_AREA)
 
 
-def _at(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+def at(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Values (h, w, …) of cells at small pixels (h, w, 2)."""
     cells = (there - np.float32((CELL - 1) / 2)) / np.float32(CELL)
     return cv2.remap(values, cells, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -212,8 +211,5 @@ def _within(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _optical_flow():
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     dis.setFinestScale(1)
-    dis.setVariationalRefinementIterations(VARIATIONAL)
+    dis.setVariationalRefinementIterations(3)
     return dis
-
-
-VARIATIONAL = 3

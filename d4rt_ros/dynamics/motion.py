@@ -8,24 +8,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from d4rt_ros.dynamics.flow_residual import CELL, Residual, _at, cell_centres, residual, still
+from d4rt_ros.dynamics.flow_residual import CELL, Residual, Still, at, cell_centres, residual, still
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.dynamics.sharpen import Smoother, enlarged, without_specks
 from d4rt_ros.geometry.camera import Pinhole, resized_matrix
 from d4rt_ros.geometry.transforms import invert
 
 SIDE = 160  # pixels of the larger side of the images that are compared
-LAGS = 0.13, 0.4  # seconds between the newest image and those that it is compared with, about
+# Seconds between the newest image and the one that it is compared with, about, window by window in turn.
+LAGS = 0.13, 0.4
 MEMORY = 0.5  # seconds for which images are kept
-SPEED = 0.15  # of its depth, in a second: how fast things move, typically
+SPEED = 0.3  # of its depth, in a second: how fast things move, typically
 SIGMA = 0.04, 1.0  # least and largest relative sd of a depth that is believed
 CLIP = 3.0  # of a log likelihood ratio of one comparison
-DOUBT = 0.02  # weight of what is not known: at rest, if anything
-REST = -3.0
-ON = 0.3
-USUAL, SCALE = 0.4, (1.0, 100.0)
+# The weight of what is not known, and its log likelihood ratio: at rest, if anything.
+DOUBT, REST = 0.02, -3.0
+# This share of the view is at rest; by so much at most its disagreement makes all variances larger.
+USUAL, LARGEST = 0.4, 100.0
 ONSET, RELEASE = 0.1, 0.5  # seconds; share of `release_seconds`: time constants of what is remembered
-REACH, EDGE = 8.0, 8.0  # cells, and of 255
+REACH, EDGE = 8.0, 5.0  # cells, and of 255
 SPECK = 0.001  # share of the image
 
 
@@ -48,8 +49,10 @@ class Observation:
     valid: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Image:
+    """stamp: ns. grey: small, uint8. pose: map_from_camera (4, 4), NaN where not known."""
+
     stamp: int
     grey: np.ndarray
     pose: np.ndarray
@@ -70,20 +73,25 @@ class MotionFilter:
         self._images: list[_Image] = []
         self._state: np.ndarray | None = None  # (h, w, 2) of cells: evidence times its weight, and the weight
         self._stamp = 0
+        self._windows = 0
 
     def update(self, seen: Observation) -> Moving:
         """What moves in the newest image of a window, which is newer than the last one's, in the same world."""
         newest = self._remember(seen)
-        now, found = self._compared(newest, seen)
-        evidence = sum(self._evidence(each, now, (newest.stamp - then) / 1e9) for then, each in found)
-        if found:
-            self._state = self._mixed(
-                self._carried(newest, found), evidence, (newest.stamp - self._stamp) / 1e9
-            )
-        elif self._state is None:
-            h, w = newest.grey.shape
-            self._state = np.zeros((h // CELL, w // CELL, 2), np.float32)
-        self._stamp = newest.stamp
+        h, w = (n // CELL for n in newest.grey.shape)
+        compared = self._compared(newest, seen)
+        if compared is None:
+            self._state = np.zeros((h, w, 2), np.float32)
+        else:
+            now, then, found = compared
+            evidence = self._evidence(found, now, (newest.stamp - then) / 1e9)
+            if self._state is not None and self._state.shape == evidence.shape:
+                since = newest.stamp - self._stamp
+                # What the last window knew, where the newest image shows it: along the flow.
+                there = cell_centres(h, w) + np.float32(since / (newest.stamp - then)) * found.moved
+                evidence = self._mixed(at(self._state, there), evidence, since / 1e9)
+            self._state = evidence
+        self._stamp, self._windows = newest.stamp, self._windows + 1
         return self._answer(seen)
 
     def _remember(self, seen: Observation) -> _Image:
@@ -101,51 +109,38 @@ class MotionFilter:
             self._images.insert(0, known[int(seen.stamps[-2])])
         return self._images[-1]
 
-    def _compared(self, newest: _Image, seen: Observation):
-        """The newest image, and how it agrees with those that are about LAGS older, each with its stamp."""
+    def _compared(self, newest: _Image, seen: Observation) -> tuple[Still, int, Residual] | None:
+        """The newest image, and how it agrees with one that is older by one of LAGS, in turn, of that stamp; None where
+        nothing is known of depth or poses."""
         others = [x for x in self._images[:-1] if np.isfinite(x.pose).all()]
         if not others or not np.isfinite(newest.pose).all() or not np.isfinite(seen.depth).any():
-            return None, []
+            return None
         (h, w), size = newest.grey.shape, seen.images[-1].shape[:2]
         depth, sigma = (on_cells(x, h // CELL, w // CELL) for x in (seen.depth, seen.sigma))
         sigma = np.clip(np.nan_to_num(sigma, nan=SIGMA[1]), *SIGMA)
         now = still(newest.grey, resized_matrix(seen.camera.matrix, size, (h, w)), depth, sigma)
-        chosen = {min(others, key=lambda x: abs(newest.stamp - x.stamp - 1e9 * lag)).stamp for lag in LAGS}
-        return now, [
-            (x.stamp, residual(now, x.grey, invert(x.pose) @ newest.pose))
-            for x in others
-            if x.stamp in chosen
-        ]
+        lag = 1e9 * LAGS[self._windows % len(LAGS)]
+        other = min(others, key=lambda x: abs(newest.stamp - x.stamp - lag))
+        return now, other.stamp, residual(now, other.grey, invert(other.pose) @ newest.pose)
 
-    def _evidence(self, found: Residual, now, seconds: float) -> np.ndarray:
+    def _evidence(self, found: Residual, now: Still, seconds: float) -> np.ndarray:
         """(h, w, 2): log likelihood ratios of moving to being at rest, times their weight, and the weight."""
         speed = float(SPEED * seconds * now.matrix[0, 0]) ** 2
         rest, _ = found.squared(now.sigma)
         # Images, poses and depths are better or worse than their uncertainties say: most of the view tells.
         usual = np.quantile(rest[found.seen], USUAL) if found.seen.any() else 0.0
-        scale = float(np.clip(usual / (-2.0 * np.log(1.0 - USUAL)), *SCALE))
+        scale = float(np.clip(usual / (-2.0 * np.log(1.0 - USUAL)), 1.0, LARGEST))
         rest, log_rest = found.squared(now.sigma, 0.0, scale)
         moves, log_moves = found.squared(now.sigma, speed, scale)
         ratio = 0.5 * (rest - moves + log_rest - log_moves)
         weight = np.where(found.seen, speed / (speed + scale * found.variance), 0.0).astype(np.float32)
         return np.stack([weight * np.clip(ratio, -CLIP, CLIP), weight], -1)
 
-    def _mixed(self, state, evidence, seconds):
+    def _mixed(self, state: np.ndarray, evidence: np.ndarray, seconds: float) -> np.ndarray:
         """What is remembered, and what was seen just now."""
-        if state is None:
-            return evidence
         rising = evidence[..., 0] * state[..., 1] > state[..., 0] * evidence[..., 1]
         share = 1.0 - np.exp(-seconds / np.where(rising, ONSET, RELEASE * self.release_seconds))
         return (state + share[..., None] * (evidence - state)).astype(np.float32)
-
-    def _carried(self, newest: _Image, found) -> np.ndarray | None:
-        """The last state where the newest image shows it: along the flow."""
-        shape = newest.grey.shape[0] // CELL, newest.grey.shape[1] // CELL
-        if self._state is None or self._state.shape[:2] != shape:
-            return None
-        then, nearest = min(found, key=lambda x: abs(x[0] - self._stamp))
-        share = np.float32((newest.stamp - self._stamp) / (newest.stamp - then))
-        return _at(self._state, cell_centres(*shape) + share * nearest.moved)
 
     def _answer(self, seen: Observation) -> Moving:
         image = seen.images[-1]
@@ -154,8 +149,9 @@ class MotionFilter:
         smooth = Smoother(cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA), REACH, EDGE)(self._state)
         level = (smooth[..., 0] + DOUBT * REST) / (smooth[..., 1] + DOUBT)
         large = enlarged(level, image, 2)
-        large = cv2.resize(large, (W, H))
-        mask = without_specks(large > ON, SPECK)
+        moves = large > 0
+        large = cv2.resize(np.where(without_specks(moves, SPECK) == moves, large, -large), (W, H))
+        mask = large > 0
         if seen.valid is not None:
             mask &= seen.valid
         u, v = (

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 SMOOTHINGS = 3
-ALIKE = 8.0
+ALIKE = 8.0  # of 255: what differs more is of something else
 
 
 class Smoother:
@@ -56,17 +56,18 @@ def enlarged(values: np.ndarray, image: np.ndarray, factor: int) -> np.ndarray:
     """
     h, w = values.shape
     H, W = factor * h, factor * w
-    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
-    large = cv2.resize(image, (W, H), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
+    large = cv2.resize(image, (W, H), interpolation=cv2.INTER_AREA)
     x, y = ((np.arange(n) + 0.5) / factor - 0.5 for n in (W, H))
     x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
     total = weights = np.float32(0.0)
+    alike = np.exp(-np.arange(256) / ALIKE).astype(np.float32)
     for j in (0, 1):
         for i in (0, 1):
             rows, columns = np.clip(y0 + j, 0, h - 1)[:, None], np.clip(x0 + i, 0, w - 1)
             near = ((1 - np.abs(y - y0 - j))[:, None] * (1 - np.abs(x - x0 - i))).astype(np.float32)
-            apart = np.abs(large - small[rows, columns]).max(-1)
-            weight = near * np.exp(-apart / np.float32(ALIKE)) + np.float32(1e-4)
+            red, green, blue = cv2.split(cv2.absdiff(large, small[rows, columns]))
+            weight = near * cv2.LUT(cv2.max(cv2.max(red, green), blue), alike) + np.float32(1e-4)
             total, weights = total + weight * values[rows, columns], weights + weight
     return total / weights
 

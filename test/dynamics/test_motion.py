@@ -62,7 +62,12 @@ def grid_of(depth, size=(18, 30)):
 def observation(frames, stamps, sigma=0.03):
     grid = grid_of(frames[-1][1])
     return Observation(
-        [f[0] for f in frames], stamps, np.stack([f[2] for f in frames]), CAMERA, grid, np.full_like(grid, sigma)
+        [f[0] for f in frames],
+        stamps,
+        np.stack([f[2] for f in frames]),
+        CAMERA,
+        grid,
+        np.full_like(grid, sigma),
     )
 
 
@@ -158,9 +163,7 @@ def test_holes_in_depth_and_poses_leave_the_rest():
 def test_what_is_not_valid_never_moves():
     valid = np.ones((HEIGHT, WIDTH), bool)
     valid[:, WIDTH // 2 :] = False
-    found = run(
-        World(MIDDLE, lambda t: 0.25 * (t - 0.6)), change=lambda seen: replaced(seen, valid=valid)
-    )
+    found = run(World(MIDDLE, lambda t: 0.25 * (t - 0.6)), change=lambda seen: replaced(seen, valid=valid))
     assert found[-1][1].mask[:, : WIDTH // 2].any() and not found[-1][1].mask[:, WIDTH // 2 :].any()
 
 
