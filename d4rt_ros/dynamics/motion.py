@@ -23,10 +23,11 @@ SIGMA = 0.04, 1.0  # least and largest relative sd of a depth that is believed
 CLIP = 3.0  # of a log likelihood ratio of one comparison
 # The weight of what is not known, and its log likelihood ratio: at rest, if anything.
 DOUBT, REST = 0.02, -3.0
+KNOWN = 1e-3  # weight below which nothing is known
 # This share of the view is at rest; by so much at most its disagreement makes all variances larger.
 USUAL, LARGEST = 0.4, 100.0
 ONSET, RELEASE = 0.1, 0.5  # seconds; share of `release_seconds`: time constants of what is remembered
-REACH, EDGE = 8.0, 5.0  # cells, and of 255
+REACH, EDGE = 14.0, 5.0  # cells, and of 255
 SPECK = 0.001  # share of the image
 
 
@@ -158,7 +159,8 @@ class MotionFilter:
             np.rint(np.linspace(0, n - 1, m)).astype(np.intp) for n, m in zip((W, H), seen.depth.shape[::-1])
         )
         grid = mask[v[:, None], u]
-        probability = 1.0 / (1.0 + np.exp(-large[v[:, None], u]))
+        known = cv2.resize(smooth[..., 1], (W, H))[v[:, None], u] > KNOWN
+        probability = np.where(known, 1.0 / (1.0 + np.exp(-large[v[:, None], u])), 0.5)
         return Moving(mask, grid, probability.astype(np.float32))
 
 
