@@ -84,14 +84,6 @@ class Movers:
         return self._bodies.update(stamp, xyz, points.dynamic, camera, *followed)
 
 
-def at_pixels(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """(N,) bool of a mask (H, W) at pixels (N, 2); False outside and where NaN."""
-    at = np.rint(np.nan_to_num(pixels, nan=-9.0)).astype(np.intp)
-    inside = ((at >= 0) & (at < mask.shape[::-1])).all(axis=1)
-    inside[inside] = mask[at[inside, 1], at[inside, 0]]
-    return inside
-
-
 def _uncropped(found: Moving, area: Area, size: tuple[int, int]) -> Moving:
     if found.mask.shape == size:
         return found

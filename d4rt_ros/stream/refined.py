@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.motion import points_moving
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.geometry.transforms import transform
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.hidden import HiddenPoints, hidden_points
 from d4rt_ros.stream.localiser import proposed_step
-from d4rt_ros.stream.movers import at_pixels
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import Points, Pose, StreamTracks, WindowCameras
 from d4rt_ros.stream.tracker import TrackedPoints, Tracker, rows_among
@@ -131,7 +131,7 @@ class Refined:
         then the camera is rather placed by something that moves."""
         points, moved = seen.points, proposal.points.moved
         known = points.seen & np.isfinite(moved)
-        masked = at_pixels(moving.mask, points.pixels[known])
+        masked = points_moving(moving, points.pixels[known])
         inside, outside = moved[known][masked], moved[known][~masked]
         if min(len(inside), len(outside)) < FEWEST_MOVED:
             return False
@@ -142,7 +142,7 @@ class Refined:
         """Have nothing placed by what moves at the window's newest image. What that does not show goes on as it did."""
         points = seen.points
         before = np.isin(points.ids, self._moving)
-        self._moving = points.ids[np.where(points.seen, at_pixels(moving.mask, points.pixels), before)]
+        self._moving = points.ids[np.where(points.seen, points_moving(moving, points.pixels), before)]
         self._odometry.leave_out(self._moving)
 
     def tracks(self, seen: Seen, proposal: Proposal, pose: Pose, moving: Moving | None) -> StreamTracks:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from d4rt_ros.dynamics.motion import points_moving
 from d4rt_ros.dynamics.moving import Moving
 from d4rt_ros.geometry.camera import Pinhole
 from d4rt_ros.stream.config import PipelineConfig
 from d4rt_ros.stream.localiser import Localiser
-from d4rt_ros.stream.movers import at_pixels
 from d4rt_ros.stream.proposal import Proposal, Seen
 from d4rt_ros.stream.results import (
     Points,
@@ -80,9 +80,7 @@ class Unrefined:
         size = seen.newest.image.shape[:2]
         tracks = world_tracks(tracks, seen.stamps, pose.world_from_camera, first, size)
         return (
-            tracks
-            if moving is None
-            else replace(tracks, dynamic=at_pixels(moving.mask, tracks.pixels[:, -1]))
+            tracks if moving is None else replace(tracks, dynamic=points_moving(moving, tracks.pixels[:, -1]))
         )
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
