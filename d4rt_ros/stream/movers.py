@@ -21,7 +21,8 @@ class Movers:
     """Keeps of one world after another what moved in it. next_id: bodies that are found now are counted from here."""
 
     def __init__(self, first_id: int = 1) -> None:
-        self._motion, self._bodies, self._world = MotionFilter(), ObjectTracker(first_id), -1
+        self._motion, self._bodies = MotionFilter(), ObjectTracker(first_id)
+        self._world, self._area = -1, ()  # of which they know something
 
     @property
     def next_id(self) -> int:
@@ -51,6 +52,10 @@ class Movers:
         if not pose.trusted:
             return None
         area, valid = proposal.area, seen.newest.valid
+        place = area.x, area.y, *area.size
+        if place != self._area:  # another region of interest is another image
+            self._motion.reset()
+            self._area = place
         # Images of before a zoom are not compared with those after it.
         zoomed = [frame.frame.camera != seen.newest.camera for frame in seen.clip]
         poses = np.where(np.array(zoomed)[:, None, None], np.nan, poses)
