@@ -18,7 +18,7 @@ FLOW_SIGMA = 0.2  # pixels, of optical flow where the images have contrast
 CONTRAST = 4.0  # grey levels of local contrast at which its variance is twice that
 # Share of the local contrast, and grey levels, that may differ where both images show the same.
 UNLIKE, LEVEL = 2.0, 3.0
-ROUND_TRIP = 1.0  # pixels that flow there and back may differ
+ROUND_TRIP = 0.6  # pixels that flow there and back may differ
 BEHIND = 1.15  # what is farther by this factor than something before it is hidden
 POSE_TURN, POSE_SHIFT = 0.01, 0.01  # rad, and shares of the median depth, that poses may err by
 KERNEL, PASSES = 3.0, 3  # Mahalanobis length at which a cell loses most of its weight (Geman-McClure)

@@ -174,7 +174,7 @@ class MotionFilter:
 
 def small_shape(shape: tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of the image made small, multiples of CELL."""
-    shrink = min(1.0, SIDE / max(shape))
+    shrink = SIDE / max(shape)
     rows, columns = (max(16, CELL * round(shrink * n / CELL)) for n in shape)
     return rows, columns
 
