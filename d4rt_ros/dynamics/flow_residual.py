@@ -13,17 +13,18 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-CELL = 2
+CELL = 3
 FLOW_SIGMA = 0.2  # pixels, of optical flow where the images have contrast
 CONTRAST = 4.0  # grey levels of local contrast at which its variance is twice that
 # Share of the local contrast, and grey levels, that may differ where both images show the same.
 UNLIKE, LEVEL = 2.0, 3.0
-ROUND_TRIP = 1.0  # pixels that flow there and back may differ
+ROUND_TRIP = 0.6  # pixels that flow there and back may differ
 BEHIND = 1.15  # what is farther by this factor than something before it is hidden
 POSE_TURN, POSE_SHIFT = 0.01, 0.01  # rad, and shares of the median depth, that poses may err by
 KERNEL, PASSES = 3.0, 3  # Mahalanobis length at which a cell loses most of its weight (Geman-McClure)
 STRIDE = 4  # of the cells that say by how much poses err
 FEWEST = 20  # of them
+LEFT = 2.0  # pixels by which something must have moved to have left another place
 FARTHEST = 1e6  # beside the depths in use
 
 
@@ -50,6 +51,7 @@ class Residual:
         world has it; 0 where not seen. along: (h, w, 2), by how much that place moves for a relative error of 1 of the
         depth. variance: (h, w) of the flow. seen: (h, w) bool, both images show it.
     moved: (h, w, 2), small pixels from a cell to where the earlier image shows it, as far as is known.
+    revealed: (h, w) bool, not seen since in the earlier image something is before it that has moved away.
     """
 
     offset: np.ndarray
@@ -57,6 +59,7 @@ class Residual:
     variance: np.ndarray
     seen: np.ndarray
     moved: np.ndarray
+    revealed: np.ndarray
 
     def squared(
         self, sigma: np.ndarray, extra: float = 0.0, scale: float = 1.0
@@ -122,8 +125,9 @@ def residual(newest: Still, earlier: np.ndarray, earlier_from_newest: np.ndarray
     variance = np.float32(FLOW_SIGMA**2) * (1.0 + (CONTRAST / np.maximum(newest.contrast, 0.1)) ** 2)
     offset[~seen] = 0.0
     moved = np.where(inside[..., None], place + offset, centres) - centres
-    found = Residual(offset, along.astype(np.float32), variance.astype(np.float32), seen, moved)
-    return _settled(found, newest.sigma, sides, z, focal)
+    found = Residual(offset, along.astype(np.float32), variance.astype(np.float32), seen, moved, ~seen)
+    found = _settled(found, newest.sigma, sides, z, focal)
+    return replace(found, revealed=_revealed(found))
 
 
 def _settled(found: Residual, sigma, sides, z, focal) -> Residual:
@@ -154,6 +158,18 @@ def _settled(found: Residual, sigma, sides, z, focal) -> Residual:
     return replace(
         found, offset=np.where(found.seen[..., None], found.offset - explained, 0.0).astype(np.float32)
     )
+
+
+def _revealed(found: Residual) -> np.ndarray:
+    """See Residual: where the earlier image shows what is elsewhere by now, something else was hidden."""
+    h, w = found.seen.shape
+    places = cell_centres(h, w) + found.moved
+    left = places[found.seen & (larger(np.abs(found.offset)) > LEFT)]
+    columns, rows = np.rint((left - (CELL - 1) / 2) / CELL).astype(np.intp).T
+    covered = np.zeros((h, w), np.float32)
+    covered[rows.clip(0, h - 1), columns.clip(0, w - 1)] = 1.0
+    covered = cv2.dilate(covered, np.ones((3, 3), np.uint8))
+    return ~found.seen & (at(covered, places) > 0.5)
 
 
 def _jacobian(sides: np.ndarray, z: np.ndarray, focal: np.ndarray) -> np.ndarray:

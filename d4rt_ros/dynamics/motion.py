@@ -14,11 +14,11 @@ from d4rt_ros.dynamics.sharpen import Smoother, enlarged, without_specks
 from d4rt_ros.geometry.camera import Pinhole, resized_matrix
 from d4rt_ros.geometry.transforms import invert
 
-SIDE = 160  # pixels of the larger side of the images that are compared
-# Seconds between the newest image and the one that it is compared with, about, window by window in turn.
+SIDE = 240  # pixels of the larger side of the images that are compared
+# Seconds between the newest image and those that it is compared with, about, nearest first.
 LAGS = 0.13, 0.4
 MEMORY = 0.5  # seconds for which images are kept
-SPEED = 0.3  # of its depth, in a second: how fast things move, typically
+SPEED = 0.2  # of its depth, in a second: how fast things move, typically
 SIGMA = 0.04, 1.0  # least and largest relative sd of a depth that is believed
 CLIP = 3.0  # of a log likelihood ratio of one comparison
 # The weight of what is not known, and its log likelihood ratio: at rest, if anything.
@@ -27,7 +27,7 @@ KNOWN = 1e-3  # weight below which nothing is known
 # This share of the view is at rest; by so much at most its disagreement makes all variances larger.
 USUAL, LARGEST = 0.4, 100.0
 ONSET, RELEASE = 0.1, 0.5  # seconds; share of `release_seconds`: time constants of what is remembered
-REACH, EDGE = 14.0, 5.0  # cells, and of 255
+REACH, EDGE = 10.0, 3.5  # cells, and of 255
 SPECK = 0.001  # share of the image
 
 
@@ -74,7 +74,6 @@ class MotionFilter:
         self._images: list[_Image] = []
         self._state: np.ndarray | None = None  # (h, w, 2) of cells: evidence times its weight, and the weight
         self._stamp = 0
-        self._windows = 0
 
     def update(self, seen: Observation) -> Moving:
         """What moves in the newest image of a window, which is newer than the last one's, in the same world."""
@@ -84,15 +83,17 @@ class MotionFilter:
         if compared is None:
             self._state = np.zeros((h, w, 2), np.float32)
         else:
-            now, then, found = compared
-            evidence = self._evidence(found, now, (newest.stamp - then) / 1e9)
+            now, found = compared
+            evidence = np.mean([self._evidence(x, now, lag) for lag, x in found], axis=0)
             if self._state is not None and self._state.shape == evidence.shape:
-                since = newest.stamp - self._stamp
+                seconds = (newest.stamp - self._stamp) / 1e9
                 # What the last window knew, where the newest image shows it: along the flow.
-                there = cell_centres(h, w) + np.float32(since / (newest.stamp - then)) * found.moved
-                evidence = self._mixed(at(self._state, there), evidence, since / 1e9)
+                lag, near = found[0]
+                state = at(self._state, cell_centres(h, w) + np.float32(seconds / lag) * near.moved)
+                state[near.revealed] = 0.0
+                evidence = self._mixed(state, evidence, seconds)
             self._state = evidence
-        self._stamp, self._windows = newest.stamp, self._windows + 1
+        self._stamp = newest.stamp
         return self._answer(seen)
 
     def _remember(self, seen: Observation) -> _Image:
@@ -110,9 +111,11 @@ class MotionFilter:
             self._images.insert(0, known[int(seen.stamps[-2])])
         return self._images[-1]
 
-    def _compared(self, newest: _Image, seen: Observation) -> tuple[Still, int, Residual] | None:
-        """The newest image, and how it agrees with one that is older by one of LAGS, in turn, of that stamp; None where
-        nothing is known of depth or poses."""
+    def _compared(
+        self, newest: _Image, seen: Observation
+    ) -> tuple[Still, list[tuple[float, Residual]]] | None:
+        """The newest image, and how it agrees with those that are older by about LAGS, and by how many seconds they
+        are, nearest first; None where nothing is known of depth or poses."""
         others = [x for x in self._images[:-1] if np.isfinite(x.pose).all()]
         if not others or not np.isfinite(newest.pose).all() or not np.isfinite(seen.depth).any():
             return None
@@ -120,9 +123,14 @@ class MotionFilter:
         depth, sigma = (on_cells(x, h // CELL, w // CELL) for x in (seen.depth, seen.sigma))
         sigma = np.clip(np.nan_to_num(sigma, nan=SIGMA[1]), *SIGMA)
         now = still(newest.grey, resized_matrix(seen.camera.matrix, size, (h, w)), depth, sigma)
-        lag = 1e9 * LAGS[self._windows % len(LAGS)]
-        other = min(others, key=lambda x: abs(newest.stamp - x.stamp - lag))
-        return now, other.stamp, residual(now, other.grey, invert(other.pose) @ newest.pose)
+        chosen = {
+            x.stamp: x
+            for x in (min(others, key=lambda x: abs(newest.stamp - x.stamp - 1e9 * lag)) for lag in LAGS)
+        }
+        return now, [
+            ((newest.stamp - x.stamp) / 1e9, residual(now, x.grey, invert(x.pose) @ newest.pose))
+            for x in chosen.values()
+        ]
 
     def _evidence(self, found: Residual, now: Still, seconds: float) -> np.ndarray:
         """(h, w, 2): log likelihood ratios of moving to being at rest, times their weight, and the weight."""
@@ -166,7 +174,7 @@ class MotionFilter:
 
 def small_shape(shape: tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of the image made small, multiples of CELL."""
-    shrink = min(1.0, SIDE / max(shape))
+    shrink = SIDE / max(shape)
     rows, columns = (max(16, CELL * round(shrink * n / CELL)) for n in shape)
     return rows, columns
 

@@ -102,6 +102,16 @@ def test_a_patch_that_moves_is_seen_and_nothing_else():
     assert moving.probability[moving.grid].mean() > 0.5 > moving.probability[~moving.grid].mean()
 
 
+def test_ground_that_a_patch_has_left_is_at_rest():
+    found = run(World(MIDDLE, lambda t: 0.5 * (t - 0.8)), 1.3)
+    left = [
+        moving.mask[before & ~truth].mean()
+        for (_, _, before), (_, moving, truth) in zip(found[6:], found[9:])
+        if (before & ~truth).any()
+    ]
+    assert np.mean(left) < 0.6
+
+
 @pytest.mark.parametrize("patch", [None, MIDDLE])
 def test_nothing_moves(patch):
     assert max(moving.mask.mean() for _, moving, _ in run(World(patch))) < 0.005
