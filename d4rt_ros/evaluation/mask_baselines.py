@@ -76,8 +76,8 @@ def _off_epipolar(flow: np.ndarray) -> np.ndarray | None:
         return None
     points = [p[inside] for p in points]
     try:
-        matrix, _ = cv2.findFundamentalMat(*points, cv2.USAC_MAGSAC, INLIER * scale, 0.999, 1000)
-    except cv2.error:  # where the camera stands, MAGSAC's model may come out empty
+        matrix, _ = cv2.findFundamentalMat(*points, cv2.FM_LMEDS, INLIER * scale, 0.999, 1000)
+    except cv2.error:  # points that determine none
         return None
     if matrix is None or matrix.shape != (3, 3):
         return None

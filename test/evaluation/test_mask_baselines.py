@@ -10,20 +10,21 @@ HEIGHT, WIDTH = 120, 160
 
 
 def texture(height, width, seed):
-    image = np.random.default_rng(seed).uniform(0, 255, (height // 3, width // 3, 3)).astype(np.uint8)
+    image = np.random.default_rng(seed).uniform(0, 255, (height // 5, width // 5, 3)).astype(np.uint8)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def video(moving, count=8):
-    """A wall beside which a nearer one stands: the camera goes sideways; and a patch goes up, where it is to move."""
-    far, near, thing = texture(HEIGHT, 2 * WIDTH, 0), texture(HEIGHT, 2 * WIDTH, 1), texture(30, 36, 2)
+    """A wall over a floor: the camera goes sideways; and a patch goes up, where it is to move."""
+    wall, thing = texture(HEIGHT, 2 * WIDTH, 0), texture(30, 36, 2)
     images, masks = [], []
+    v, u = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    parallax = 0.5 + 2.0 * np.maximum(v / HEIGHT - 0.4, 0)  # pixels an image, of each row
     for k in range(count):
-        image = far[:, k : k + WIDTH].copy()
-        image[HEIGHT // 2 :] = near[HEIGHT // 2 :, 3 * k : 3 * k + WIDTH]
+        image = cv2.remap(wall, u + k * parallax, v, cv2.INTER_LINEAR)
         mask = np.zeros((HEIGHT, WIDTH), bool)
         if moving:
-            top = 80 - 2 * k
+            top = 80 - k
             image[top : top + 30, 60:96] = thing
             mask[top : top + 30, 60:96] = True
         images.append(image)
