@@ -34,9 +34,12 @@ setup: $(STAMPS)/installed
 demo: setup
 	PYTHONSAFEPATH=1 $(BIN)/d4rt demo $(if $(VIDEO),--video '$(VIDEO)')
 
-# From test/, so that nothing is imported from the source tree.
+# From test/, so that nothing is imported from the source tree. What starts no node and no program of ours runs on two
+# cores; the rest one test after another, since a node and its user need both.
+ALONE := cli ros test_package.py test_paths.py
 test: setup
-	cd test && $(BIN)/pytest
+	cd test && $(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	cd test && $(BIN)/pytest $(ALONE)
 
 clean:
 	rm -rf $(VENV) build

@@ -168,6 +168,6 @@ setup(
         "onnx": ["onnxruntime", "onnx"],
         # Photographs on scenes, bags and Kubric to learn from, `d4rt train --tensorboard`.
         "train": TRAIN,
-        "test": ["pytest>=7", "hypothesis>=6", "onnxruntime", "onnx", "evo", *TRAIN],
+        "test": ["pytest>=7", "pytest-xdist>=3", "hypothesis>=6", "onnxruntime", "onnx", "evo", *TRAIN],
     },
 )
