@@ -359,10 +359,11 @@ class VisualOdometry:
         return places
 
     def leave_out(self, ids: np.ndarray) -> None:
-        """Have nothing placed by these points until others are left out."""
-        self._left_out = ids
+        """Have nothing placed by these points until others are left out: no landmark is made of them, and what is one
+        goes once two windows in a row say so, since what was learnt of its depth goes with it."""
         if self.map is not None:
-            self.map.forget(ids)
+            self.map.forget(np.intersect1d(ids, self._left_out))
+        self._left_out = ids
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""
