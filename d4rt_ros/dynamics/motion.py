@@ -135,11 +135,11 @@ class MotionFilter:
     def _evidence(self, found: Residual, now: Still, seconds: float) -> np.ndarray:
         """(h, w, 2): log likelihood ratios of moving to being at rest, times their weight, and the weight."""
         speed = float(SPEED * seconds * now.matrix[0, 0]) ** 2
-        rest, _ = found.squared(now.sigma)
+        rest, log_rest = found.squared(now.sigma)
         # Images, poses and depths are better or worse than their uncertainties say: most of the view tells.
         usual = np.quantile(rest[found.seen], USUAL) if found.seen.any() else 0.0
         scale = float(np.clip(usual / (-2.0 * np.log(1.0 - USUAL)), 1.0, LARGEST))
-        rest, log_rest = found.squared(now.sigma, 0.0, scale)
+        rest, log_rest = rest / np.float32(scale), log_rest + np.float32(2.0 * np.log(scale))
         moves, log_moves = found.squared(now.sigma, speed, scale)
         ratio = 0.5 * (rest - moves + log_rest - log_moves)
         weight = np.where(found.seen, speed / (speed + scale * found.variance), 0.0).astype(np.float32)

@@ -21,7 +21,7 @@ from d4rt_ros.ros.markers import Drawing, Keyframes, marker_array
 from d4rt_ros.ros.object_markers import ObjectMarkers
 from d4rt_ros.ros.odometry import UNKNOWN_VARIANCE, Placed
 from d4rt_ros.ros.transforms import TransformListener
-from d4rt_ros.stream import Outputs, Points, Result
+from d4rt_ros.stream import Outputs, Result
 
 POINTS, DEPTH, DEPTH_INFO = "~/points", "~/depth/image", "~/depth/camera_info"
 STATIC, DYNAMIC = "~/points/static", "~/points/dynamic"
@@ -60,7 +60,10 @@ def result_messages(
             )
         for topic, value in ((STATIC, False), (DYNAMIC, True)):
             if topic in topics and dynamic is not None:
-                made[topic] = _part_of_cloud(camera_header, points, dynamic == value)
+                part = points.only(dynamic == value)
+                made[topic] = messages.point_cloud(
+                    camera_header, part.xyz, part.rgb, part.confidence, dynamic
+                )
         if DEPTH in topics:
             made[DEPTH] = messages.depth_image(camera_header, points.depth)
         if DEPTH_INFO in topics:
@@ -89,13 +92,6 @@ def result_messages(
 def moves_known(result: Result) -> bool:
     """Whether what moves may be said: it is determined, and nothing of the result is distrusted."""
     return result.moving is not None and not result.reason
-
-
-def _part_of_cloud(header, points: Points, chosen: np.ndarray) -> PointCloud2:
-    """The cloud, in which what is not chosen (h, w) is none."""
-    xyz = np.where(chosen[..., None], points.xyz, np.float32(np.nan))
-    confidence = np.where(chosen, points.confidence, np.float32(0))
-    return messages.point_cloud(header, xyz, points.rgb, confidence, points.dynamic)
 
 
 def _odometry(header, child: str, placed: Placed, before: Placed | None) -> Odometry:

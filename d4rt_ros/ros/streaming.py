@@ -21,9 +21,9 @@ from d4rt_ros.ros.status import STARTING, STOPPED, StatusTopic
 from d4rt_ros.ros.windows import EncodedWindow, kept, told
 from d4rt_ros.ros.worker import Worker
 from d4rt_ros.stream import Frame, Outputs, Pipeline, PipelineConfig, Result, WindowFrame, only, window_of
+from d4rt_ros.stream.config import ATTENTIVE
 from d4rt_ros.stream.scale import ScaleMeasurement
 
-ATTENTIVE = "attention", "both"  # methods of dynamics.method that listen to the model's attention
 MOST_WAITING = 4  # images before the one that comes, at a camera that is faster than they can be followed
 
 

@@ -13,6 +13,7 @@ from d4rt_ros.tasks.relative_pose import METHODS, MIN_POINTS
 SCALE_SOURCES = "none", "fixed", "depth", "tf", "height"
 REFINEMENTS = "pixels", "none"
 DYNAMICS = "motion", "attention", "both", "off"
+ATTENTIVE = "attention", "both"  # those that listen to the model's attention
 FRAMES = 8  # of a window, where the model takes any number
 FEWEST_TRACKS = 50  # fewer do not place a camera
 LEAST_DEPTH = 0.25  # of a depth grid's points; asked evenly, these are half its resolution

@@ -16,7 +16,7 @@ from d4rt_ros.geometry.region import area_of
 from d4rt_ros.geometry.transforms import BODY_FROM_OPTICAL
 from d4rt_ros.io.frame import Frame
 from d4rt_ros.model.protocol import Model, Scene
-from d4rt_ros.stream.config import FRAMES, Outputs, PipelineConfig, fitting_depth_queries
+from d4rt_ros.stream.config import ATTENTIVE, FRAMES, Outputs, PipelineConfig, fitting_depth_queries
 from d4rt_ros.stream.hidden import hidden_task
 from d4rt_ros.stream.localiser import place_task
 from d4rt_ros.stream.movers import Movers
@@ -120,7 +120,7 @@ class Pipeline:
             return Proposal(outputs)
         config, newest = self.config, len(seen.clip) - 1  # another thread may replace it meanwhile
         prepared = [self.prepared(frame) for frame in seen.clip]
-        miner = CueMiner() if outputs.movers and config.dynamics in ("attention", "both") else None
+        miner = CueMiner() if outputs.movers and config.dynamics in ATTENTIVE else None
         scene = self._model.encode(prepared, listener=miner) if miner else self._model.encode(prepared)
         batch, grid, wide, place, tracks, points, gone = Batch(scene), *[_nothing] * 6
         area, size = area_of(config.region, scene.size, seen.newest.lens), self._grid_size(outputs)

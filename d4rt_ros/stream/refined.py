@@ -43,7 +43,6 @@ class Refined:
         self._tracker = Tracker(config.tracks_max, config.tracks_unseen_seconds, first_id)
         self._odometry, self._trails = VisualOdometry(self._tracker, world), Trails()
         self._said = -1  # the world of which something was said
-        self._moving = np.zeros(0, np.uint64)  # ids of points that move
 
     @property
     def next_id(self) -> int:
@@ -141,15 +140,15 @@ class Refined:
     def leave_out(self, seen: Seen, moving: Moving) -> None:
         """Have nothing placed by what moves at the window's newest image. What that does not show goes on as it did."""
         points = seen.points
-        before = np.isin(points.ids, self._moving)
-        self._moving = points.ids[np.where(points.seen, points_moving(moving, points.pixels), before)]
-        self._odometry.leave_out(self._moving)
+        before = np.isin(points.ids, self._odometry.left_out)
+        moves = np.where(points.seen, points_moving(moving, points.pixels), before)
+        self._odometry.leave_out(points.ids[moves])
 
     def tracks(self, seen: Seen, proposal: Proposal, pose: Pose, moving: Moving | None) -> StreamTracks:
         """Of the area's points, over the window's stamps."""
         points, answers = seen.points, proposal.points
         depth, rest = self._odometry.depths(seen.clip[-1], answers.log_depth)
-        dynamic = np.isin(points.ids, self._moving)
+        dynamic = np.isin(points.ids, self._odometry.left_out)
         rest &= ~dynamic
         local = self._odometry.camera.backproject(points.pixels, depth)
         # Where a hidden point is expected another thing is seen, and that is what the depth is of.

@@ -48,7 +48,7 @@ CONTRADICTED = (
 class VisualOdometry:
     """Keeps one world after another. world: counts them. last_loss: why the camera was lost last, or "".
 
-    recent: the newest images, as their poses are known by now.
+    recent: the newest images, as their poses are known by now. left_out: ids of points whose pixels move.
     """
 
     def __init__(self, tracker: Tracker, world: int = 0) -> None:
@@ -61,7 +61,7 @@ class VisualOdometry:
         self._zoom = 0  # the number of the image with which the camera changed
         self._gallery = Gallery()
         self._moving = np.zeros(0, np.uint64)  # ids of points that the last window's model said to move
-        self._left_out = np.zeros(0, np.uint64)  # ids of those whose pixels move
+        self.left_out = np.zeros(0, np.uint64)
         self._gone: Gone | None = None  # what images have lost sight of, in the map
 
     @property
@@ -142,7 +142,7 @@ class VisualOdometry:
         step, near = invert(pose) @ last.pose, NEAREST * float(np.percentile(depth, 5))
         return explained(
             self.map.camera, before, self.tracker.at(stamp), step, near, OFF * self.map.unit,
-            np.union1d(self._moving, self._left_out),
+            np.union1d(self._moving, self.left_out),
         )  # fmt: skip
 
     def _paused(self, stamp: int) -> bool:
@@ -242,7 +242,7 @@ class VisualOdometry:
             if followed is None:  # it came too long ago
                 return self._lost(replace(self.recent[-1], stamp=frame.stamp), problem)
             return self._note(self._lost(followed, followed.reason or problem))
-        said = np.where(np.isin(points.ids, self._left_out), np.nan, said)
+        said = np.where(np.isin(points.ids, self.left_out), np.nan, said)
         if moves is not None:
             said, moving = np.where(moves, np.nan, said), points.ids[moves]
             if self.map is not None:  # what is one already goes once two windows say so
@@ -362,8 +362,8 @@ class VisualOdometry:
         """Have nothing placed by these points until others are left out: no landmark is made of them, and what is one
         goes once two windows in a row say so, since what was learnt of its depth goes with it."""
         if self.map is not None:
-            self.map.forget(np.intersect1d(ids, self._left_out))
-        self._left_out = ids
+            self.map.forget(np.intersect1d(ids, self.left_out))
+        self.left_out = ids
 
     def placed(self) -> list[tuple[int, int, np.ndarray]]:
         """(stamp, world, map_from_camera (4, 4)) of the newest images, as it is known by now."""
